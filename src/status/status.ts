@@ -1,0 +1,54 @@
+/** What callers ask about, what they are told, and every way that telling can fail. */
+
+declare const reqId: unique symbol;
+
+/** A request id that has passed {@link parseReqId}: lower-case canonical UUID text. */
+export type ReqId = string & { readonly [reqId]: true };
+
+/** How far a request has come: the four words of the contract, of the table and of the wire. */
+export type JobState = "pending" | "processing" | "success" | "failure";
+
+/** The status of one request, as the database had it when it was read. */
+export interface JobStatus {
+  readonly status: JobState;
+  /** When the request was submitted, by the database's clock, in whole seconds. */
+  readonly createdAt: Date;
+  /** Why the request failed. Present if and only if `status` is `failure`. */
+  readonly error?: string;
+}
+
+export type StatusErrorReason =
+  | "INVALID_REQ_ID"
+  | "STATUS_NOT_FOUND"
+  | "DATASTORE_UNAVAILABLE"
+  | "DEADLINE_EXCEEDED"
+  | "OVERLOADED";
+
+/** Every way a status lookup can fail that a caller may act on. */
+export class StatusError extends Error {
+  override readonly name = "StatusError";
+  readonly reason: StatusErrorReason;
+
+  /** @param message is sent to the caller: it names no host, no SQL and no secret. Those go into `cause`. */
+  constructor(reason: StatusErrorReason, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.reason = reason;
+  }
+}
+
+const canonicalUuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+const longestQuote = 64;
+
+/**
+ * Accepts a UUID in canonical text form (RFC 9562, section 4), upper or lower case, of any version.
+ *
+ * @returns the id in lower case, as PostgreSQL prints it.
+ * @throws StatusError `INVALID_REQ_ID`, naming what was given and what is right.
+ */
+export function parseReqId(text: string): ReqId {
+  if (canonicalUuid.test(text)) return text.toLowerCase() as ReqId;
+  const wanted = "want a UUID: 8-4-4-4-12 hexadecimal digits";
+  if (text === "") throw new StatusError("INVALID_REQ_ID", `req_id is missing: ${wanted}`);
+  const quote = JSON.stringify(text.length > longestQuote ? `${text.slice(0, longestQuote)}…` : text);
+  throw new StatusError("INVALID_REQ_ID", `req_id ${quote} is malformed: ${wanted}`);
+}
