@@ -1,0 +1,138 @@
+import { join } from "node:path";
+import type { Config } from "./config.ts";
+import { StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
+import { file_google_rpc_error_details } from "./gen/google/rpc/error_details_pb.ts";
+import { statusRoutes } from "./protocols/connect.ts";
+import { healthRoutes } from "./protocols/health.ts";
+import { listen } from "./protocols/listener.ts";
+import { createProbes } from "./protocols/probes.ts";
+import { createReadiness } from "./protocols/readiness.ts";
+import { reflectionRoutes } from "./protocols/reflection.ts";
+import { createRest } from "./protocols/rest.ts";
+import { createRouter } from "./protocols/router.ts";
+import { createStatusService } from "./status/service.ts";
+import { type Database, openDatabase } from "./store/database.ts";
+import type { EmbeddedPostgres } from "./store/embedded.ts";
+import { migrate, SchemaError } from "./store/migrate.ts";
+import { provideSamples, type Sample } from "./store/samples.ts";
+import { type Log, logCalls } from "./telemetry/log.ts";
+
+/** The running service. Disposing of it finishes running calls and closes everything, in reverse order. */
+export interface App extends AsyncDisposable {
+  readonly port: number;
+  /** The database that was started along with the service, when none was given, and what there is to ask about. */
+  readonly embedded?: { readonly postgres: EmbeddedPostgres; readonly samples: readonly Sample[] };
+}
+
+/** Where the database lives that is started when none is given. */
+const dataDirectory = join(import.meta.dirname, "..", ".data");
+
+/**
+ * @param signal gives up the start; nothing is left behind.
+ * @throws SchemaError when the database's schema is not ours; what Node says when it cannot listen; the signal's
+ *   reason. A database that does not answer is no reason to fail: the service is not ready until it does.
+ */
+export async function startApp(config: Config, log: Log, signal: AbortSignal): Promise<App> {
+  await using started = new AsyncDisposableStack();
+
+  const postgres = await startDatabase(config, log, signal);
+  if (postgres !== undefined) started.use(postgres);
+  const url = postgres?.url ?? config.DATABASE_URL ?? "";
+  if (postgres !== undefined || config.MIGRATE) await migrateDatabase(config, url, log, signal);
+
+  const database = started.use(openDatabaseOf(config, url, log));
+  await checkDatabase(database, log);
+  const samples = postgres === undefined ? [] : await provideSamples(database.db);
+  signal.throwIfAborted();
+
+  const readiness = createReadiness(database.probe, {
+    onChange: (ready, err) => (ready ? log.info("ready") : log.warn(err ? { err } : {}, "not ready")),
+  });
+  const statuses = createStatusService(database.statuses);
+  const observer = { finished: logCalls(log, config.LOG_REQUESTS) };
+  const listener = started.use(
+    await listen({
+      host: config.HOST,
+      port: config.PORT,
+      shutdownTimeout: config.SHUTDOWN_TIMEOUT,
+      handler: createRouter({
+        rest: createRest(statuses, config.REQUEST_TIMEOUT, observer),
+        probes: createProbes(readiness),
+        rpcs: [
+          statusRoutes(statuses, config.REQUEST_TIMEOUT, observer),
+          healthRoutes(readiness, [StatusService]),
+          reflectionRoutes(readiness, [file_google_rpc_error_details]),
+        ],
+      }),
+    }),
+  );
+  // Last in, first out: whoever asks is told that we are going before the listener closes.
+  started.use(readiness);
+  await readiness.ready();
+  signal.throwIfAborted();
+
+  const running = started.move();
+  return {
+    port: listener.address.port,
+    ...(postgres !== undefined && { embedded: { postgres, samples } }),
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+/** Brings the schema up to this version. @throws SchemaError, what the driver says, the signal's reason. */
+export async function migrateApp(config: Config, log: Log, signal: AbortSignal): Promise<void> {
+  await using postgres = await startDatabase(config, log, signal);
+  await migrateDatabase(config, postgres?.url ?? config.DATABASE_URL ?? "", log, signal);
+}
+
+async function startDatabase(
+  config: Config,
+  log: Log,
+  signal: AbortSignal,
+): Promise<EmbeddedPostgres | undefined> {
+  if (config.DATABASE_URL !== undefined) return undefined;
+  const { startEmbedded } = await import("./store/embedded.ts");
+  return await startEmbedded({
+    directory: dataDirectory,
+    signal,
+    log: (line) => log.debug({ line }, "postgres"),
+  });
+}
+
+async function migrateDatabase(config: Config, url: string, log: Log, signal: AbortSignal): Promise<void> {
+  // A migration takes as long as it takes.
+  await using database = openDatabaseOf({ ...config, REQUEST_TIMEOUT: 0 }, url, log);
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", abort);
+  try {
+    signal.throwIfAborted();
+    const migrations = await Promise.race([migrate(database.db), aborted.promise]);
+    log.info(
+      { migrations },
+      migrations.length > 0 ? "migrated the database" : "the database needs no migration",
+    );
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+function openDatabaseOf(config: Config, url: string, log: Log): Database {
+  return openDatabase({
+    url,
+    size: config.DATABASE_POOL_SIZE,
+    connectTimeout: config.DATABASE_CONNECT_TIMEOUT,
+    statementTimeout: config.REQUEST_TIMEOUT,
+    ttl: config.STATUS_TTL,
+    onLost: (err) => log.warn({ err }, "lost an idle connection to the database"),
+  });
+}
+
+async function checkDatabase(database: Database, log: Log): Promise<void> {
+  try {
+    await database.probe();
+  } catch (err) {
+    if (err instanceof SchemaError) throw err;
+    log.error({ err }, "the database does not answer: starting all the same, not ready until it does");
+  }
+}

@@ -1,0 +1,56 @@
+import { Command, CommanderError } from "commander";
+import manifest from "../package.json" with { type: "json" };
+import { type Config, ConfigError, readConfig, type SettingName, settings } from "./config.ts";
+import { exitCodes, getStatus } from "./get.ts";
+import { migrate, serve } from "./serve.ts";
+
+/** argv → a command; what it says → the exit code. Everything that went wrong is told on standard error. */
+async function main(argv: readonly string[]): Promise<number> {
+  let exitCode = 0;
+  const run = async (command: (config: Config) => Promise<number>, opensDatabase: boolean) => {
+    exitCode = await command(readConfig(process.env, opensDatabase));
+  };
+
+  const program = new Command("gomemory-status")
+    .description("What is the status of request X? Settings come from the environment alone.")
+    .version(manifest.version)
+    .exitOverride();
+  program
+    .command("serve")
+    .description("Answer over REST, Connect, gRPC-Web and gRPC until SIGTERM or SIGINT.")
+    .addHelpText("after", helpOn())
+    .action(() => run(serve, true));
+  program
+    .command("migrate")
+    .description("Bring the schema of the database up to this version.")
+    .addHelpText("after", helpOn("DATABASE_URL", "DATABASE_CONNECT_TIMEOUT", "LOG_LEVEL", "NODE_ENV"))
+    .action(() => run(migrate, true));
+  program
+    .command("get")
+    .description("Ask a running server for one status and print it as JSON.")
+    .argument("<reqid>", "the id that adding the memory returned")
+    .addHelpText("after", `\n${exitCodes}\n${helpOn("STATUS_URL", "REQUEST_TIMEOUT")}`)
+    .action((reqId: string) => run((config) => getStatus(config, reqId), false));
+
+  try {
+    await program.parseAsync(argv);
+    return exitCode;
+  } catch (error) {
+    // Commander has told already.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    return 2;
+  }
+}
+
+function helpOn(...names: SettingName[]): string {
+  const shown = names.length > 0 ? names : (Object.keys(settings) as SettingName[]);
+  const lines = shown.map((name) => {
+    const { help, takes, default: preset } = settings[name];
+    return `  ${name}\n      ${help}\n      Takes ${takes}.${preset === undefined ? "" : ` Default: ${preset}.`}`;
+  });
+  return `\nEnvironment:\n${lines.join("\n")}`;
+}
+
+process.exitCode = await main(process.argv);

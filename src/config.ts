@@ -1,0 +1,210 @@
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What a value must look like, in words for people, and the function that reads it. */
+interface Kind<T> {
+  readonly takes: string;
+  /** @returns undefined when the text is not of this kind. */
+  readonly read: (text: string) => T | undefined;
+}
+
+interface Setting<T> extends Kind<T> {
+  /** As one would write it. Undefined: not set, and that means something. */
+  readonly default: string | undefined;
+  readonly help: string;
+  /** Never shown, neither in errors nor in logs. */
+  readonly secret?: true;
+}
+
+const port: Kind<number> = {
+  takes: "a port, 0 to 65535",
+  read: (text) => (/^\d{1,5}$/.test(text) && Number(text) <= 65535 ? Number(text) : undefined),
+};
+
+const count: Kind<number> = {
+  takes: "a whole number, 1 to 1000",
+  read: (text) =>
+    /^\d{1,4}$/.test(text) && Number(text) >= 1 && Number(text) <= 1000 ? Number(text) : undefined,
+};
+
+const flag: Kind<boolean> = {
+  takes: "true or false",
+  read: (text) => (text === "true" ? true : text === "false" ? false : undefined),
+};
+
+const unitsInMs: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** The longest delay that a timer of Node's can keep, in milliseconds. */
+const longestDuration = 2 ** 31 - 1;
+
+const duration: Kind<number> = {
+  takes: "a duration with its unit, like 500ms, 2s, 10m, 24h or 7d, from 1ms to 24d",
+  read(text) {
+    const [, amount, unit = ""] = /^(\d+)(ms|s|m|h|d)$/.exec(text) ?? [];
+    const ms = Number(amount) * (unitsInMs[unit] ?? Number.NaN);
+    return ms >= 1 && ms <= longestDuration ? ms : undefined;
+  },
+};
+
+const text: Kind<string> = { takes: "a text", read: (value) => value };
+
+function oneOf<const T extends string>(...words: T[]): Kind<T> {
+  return { takes: `one of ${words.join(", ")}`, read: (value) => words.find((word) => word === value) };
+}
+
+function url(...schemes: string[]): Kind<string> {
+  return {
+    takes: `a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
+    read: (value) => (schemes.includes(URL.parse(value)?.protocol ?? "") ? value : undefined),
+  };
+}
+
+/** Every variable of the environment that the service reads, in the order in which `--help` lists them. */
+export const settings = {
+  DATABASE_URL: {
+    ...url("postgres:", "postgresql:"),
+    default: undefined,
+    help: "The database, as libpq writes it. Unset: a PostgreSQL of its own in .data/, but not in production.",
+    secret: true,
+  },
+  DATABASE_POOL_SIZE: { ...count, default: "10", help: "Connections to the database at most." },
+  DATABASE_CONNECT_TIMEOUT: {
+    ...duration,
+    default: "1s",
+    help: "The longest wait for a connection to the database.",
+  },
+  MIGRATE: { ...flag, default: "false", help: "Migrate the database when the service starts." },
+  HOST: {
+    ...text,
+    default: undefined,
+    help: "The address to listen on. Unset: all interfaces, IPv6 and IPv4.",
+  },
+  PORT: { ...port, default: "9000", help: "The port for every protocol. 0 takes a free one." },
+  STATUS_TTL: {
+    ...duration,
+    default: "24h",
+    help: "How long after its creation a status can be read, by the database's clock.",
+  },
+  REQUEST_TIMEOUT: {
+    ...duration,
+    default: "2s",
+    help: "The longest that a call may take, whatever deadline its caller set.",
+  },
+  SHUTDOWN_TIMEOUT: {
+    ...duration,
+    default: "10s",
+    help: "The longest that running calls may take to finish after SIGTERM or SIGINT.",
+  },
+  LOG_LEVEL: {
+    ...oneOf("fatal", "error", "warn", "info", "debug", "silent"),
+    default: "info",
+    help: "The least severe message to log.",
+  },
+  LOG_REQUESTS: { ...flag, default: "false", help: "Log a line for each call." },
+  STATUS_URL: {
+    ...url("http:", "https:"),
+    default: "http://localhost:9000",
+    help: "The server that `get` asks.",
+  },
+  NODE_ENV: {
+    ...text,
+    default: undefined,
+    help: "`production` demands a DATABASE_URL.",
+  },
+} as const satisfies Record<string, Setting<unknown>>;
+
+type Settings = typeof settings;
+export type SettingName = keyof Settings;
+type Value<N extends SettingName> =
+  | (Settings[N] extends Kind<infer T> ? T : never)
+  | (Settings[N]["default"] extends string ? never : undefined);
+
+/** Each setting by the name of its variable. Durations in milliseconds. */
+export type Config = { readonly [N in SettingName]: Value<N> };
+
+/** Every mistake in the environment, one a line. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+
+  constructor(mistakes: readonly string[]) {
+    super(mistakes.join("\n"));
+  }
+}
+
+/**
+ * Reads the settings from the environment. A variable that is set to nothing counts as not set.
+ *
+ * @param opensDatabase in production that takes a DATABASE_URL: the one of the service's own is for trying it out.
+ * @throws ConfigError that names every mistake: the variable, what it got, what it takes.
+ */
+export function readConfig(env: Environment, opensDatabase: boolean): Config {
+  const mistakes: string[] = [];
+  const values = Object.entries<Setting<unknown>>(settings).map(([name, setting]) => {
+    const given = env[name] || setting.default;
+    const value = given === undefined ? undefined : setting.read(given);
+    if (given !== undefined && value === undefined) {
+      const got = setting.secret
+        ? "something else, not shown since it may hold a secret"
+        : JSON.stringify(given);
+      mistakes.push(`${name} takes ${setting.takes}: it got ${got}`);
+    }
+    return [name, value];
+  });
+  if (opensDatabase && env.NODE_ENV === "production" && !env.DATABASE_URL) {
+    mistakes.push(
+      `DATABASE_URL takes ${settings.DATABASE_URL.takes}: it is not set, and NODE_ENV=production demands it`,
+    );
+  }
+  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  return Object.fromEntries(values);
+}
+
+/** The settings as they may be logged: of a secret, what is none. */
+export function showConfig(config: Config): Record<string, unknown> {
+  const { DATABASE_URL, ...shown } = config;
+  return { DATABASE_URL: DATABASE_URL === undefined ? "embedded" : withoutSecrets(DATABASE_URL), ...shown };
+}
+
+/** The query goes, too: libpq takes passwords there. */
+function withoutSecrets(databaseUrl: string): string {
+  const { protocol, username, host, pathname } = new URL(databaseUrl);
+  return `${protocol}//${username && `${username}@`}${host}${pathname}`;
+}
+
+/** Prefixes that are ours, so that an unknown variable under one of them is probably a mistake. */
+const prefixes = ["DATABASE_", "STATUS_", "LOG_", "REQUEST_", "SHUTDOWN_", "MIGRATE_"];
+
+/**
+ * Points out variables that look as if they were meant for us: under one of our prefixes, or a slip of the
+ * keyboard away from a name of ours. Only a hint: Kubernetes, for one, sets variables of its own.
+ *
+ * @returns one line each, none when all is well.
+ */
+export function suspectVariables(env: Environment): string[] {
+  const known = Object.keys(settings);
+  return Object.keys(env)
+    .filter((name) => !known.includes(name))
+    .flatMap((name) => {
+      const meant = known.find(
+        (candidate) => candidate.length > 3 && isOneSlipAway(name.toUpperCase(), candidate),
+      );
+      if (meant !== undefined) return [`${name} is not a setting: did you mean ${meant}?`];
+      if (prefixes.some((prefix) => name.startsWith(prefix))) return [`${name} is not a setting: see --help`];
+      return [];
+    });
+}
+
+/** Whether one letter more, less or other, or two swapped neighbours, or nothing but case, make the difference. */
+function isOneSlipAway(a: string, b: string): boolean {
+  if (Math.abs(a.length - b.length) > 1) return false;
+  let start = 0;
+  while (start < a.length && a[start] === b[start]) start++;
+  const restA = a.slice(start);
+  const restB = b.slice(start);
+  const swapped = `${restA[1] ?? ""}${restA[0] ?? ""}${restA.slice(2)}`;
+  return (
+    restA.slice(1) === restB.slice(1) ||
+    restA.slice(1) === restB ||
+    restA === restB.slice(1) ||
+    swapped === restB
+  );
+}

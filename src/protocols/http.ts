@@ -1,0 +1,40 @@
+import type { connectNodeAdapter } from "@connectrpc/connect-node";
+
+/** Answers a request over HTTP/1.1 or HTTP/2. What both have in common is all that our routes need. */
+export type HttpHandler = ReturnType<typeof connectNodeAdapter>;
+export type HttpRequest = Parameters<HttpHandler>[0];
+export type HttpResponse = Parameters<HttpHandler>[1];
+
+/** @returns the path of the request without its query, still percent-encoded. */
+export function pathOf(request: HttpRequest): string {
+  const url = request.url ?? "/";
+  // A request through a proxy may name the whole URL (RFC 9112, section 3.2.2).
+  if (!url.startsWith("/")) return URL.parse(url)?.pathname ?? url;
+  const query = url.indexOf("?");
+  return query === -1 ? url : url.slice(0, query);
+}
+
+/** Answers with JSON that nobody may store: a status is only true when it is read. HEAD gets the headers alone. */
+export function sendJson(
+  request: HttpRequest,
+  response: HttpResponse,
+  status: number,
+  json: string,
+  headers?: Readonly<Record<string, string>>,
+): void {
+  response.writeHead(status, {
+    "Content-Type": "application/json",
+    "Content-Length": Buffer.byteLength(json),
+    "Cache-Control": "no-store",
+    ...headers,
+  });
+  if (request.method === "HEAD") response.end();
+  else response.end(json);
+}
+
+/** Answers every method but GET and HEAD. @returns whether it did. */
+export function refuseOtherMethods(request: HttpRequest, response: HttpResponse): boolean {
+  if (request.method === "GET" || request.method === "HEAD") return false;
+  sendJson(request, response, 405, `{"Error":"Method Not Allowed"}`, { Allow: "GET, HEAD" });
+  return true;
+}

@@ -1,0 +1,122 @@
+import { once } from "node:events";
+import { createServer as createHttp1, type ServerResponse } from "node:http";
+import { createServer as createHttp2, type Http2Session } from "node:http2";
+import type { AddressInfo, Socket } from "node:net";
+import type { HttpHandler } from "./http.ts";
+
+export interface ListenOptions {
+  /** Undefined: all interfaces, IPv6 and IPv4. */
+  readonly host: string | undefined;
+  /** 0 takes a free one. */
+  readonly port: number;
+  /** How long, in milliseconds, running calls may take to finish once the listener closes. */
+  readonly shutdownTimeout: number;
+  readonly handler: HttpHandler;
+}
+
+/** Disposing of it takes no new connections, lets running calls finish, and then closes every connection. */
+export interface Listener extends AsyncDisposable {
+  readonly address: AddressInfo;
+}
+
+/** How long, in milliseconds, a peer may take until it has said which protocol it speaks. */
+const handshakeTimeout = 10_000;
+
+/** How long an HTTP/1.1 connection may be idle: longer than the 60 s of usual load balancers, so that they end it. */
+const keepAliveTimeout = 65_000;
+
+/** One port for HTTP/1.1 and for HTTP/2 without TLS. @throws what Node says when it cannot listen. */
+export async function listen({ host, port, shutdownTimeout, handler }: ListenOptions): Promise<Listener> {
+  const http1 = createHttp1({ keepAliveTimeout, keepAlive: true, noDelay: true });
+  const http2 = createHttp2();
+  const sockets = new Set<Socket>();
+  const silent = new Set<Socket>();
+  const sessions = new Set<Http2Session>();
+  const replies = new Set<ServerResponse>();
+  let draining = false;
+
+  // The HTTP/1.1 server listens, which starts its watch over slow and idle peers, but it gets only the
+  // connections that are not HTTP/2.
+  const serveHttp1 = http1.listeners("connection") as ((socket: Socket) => void)[];
+  http1.removeAllListeners("connection");
+  http1.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => {
+      sockets.delete(socket);
+      silent.delete(socket);
+    });
+    silent.add(socket);
+    detectProtocol(socket, (isHttp2) => {
+      silent.delete(socket);
+      if (isHttp2) return http2.emit("connection", socket);
+      for (const serve of serveHttp1) serve.call(http1, socket);
+      return socket.resume();
+    });
+  });
+
+  http1.on("request", (request, response) => {
+    // Node goes on offering keep-alive while it closes: the peer would send its next request into the void.
+    if (draining) response.setHeader("Connection", "close");
+    else {
+      replies.add(response);
+      response.once("close", () => replies.delete(response));
+    }
+    handler(request, response);
+  });
+
+  http2.on("request", handler);
+  http2.on("session", (session) => {
+    sessions.add(session);
+    session.once("close", () => sessions.delete(session));
+    // A peer that announces HTTP/2 and then says nothing more must not stay for ever.
+    const tooLate = setTimeout(() => session.destroy(), handshakeTimeout);
+    session.once("remoteSettings", () => clearTimeout(tooLate));
+    session.once("close", () => clearTimeout(tooLate));
+  });
+
+  http1.listen({ port, host });
+  await once(http1, "listening");
+
+  async function drain(): Promise<void> {
+    draining = true;
+    const closed = once(http1, "close");
+    http1.close();
+    for (const response of replies) if (!response.headersSent) response.setHeader("Connection", "close");
+    for (const session of sessions) session.close();
+    for (const socket of silent) socket.destroy();
+    const late = setTimeout(() => {
+      for (const socket of sockets) socket.destroy();
+    }, shutdownTimeout);
+    await closed;
+    clearTimeout(late);
+  }
+
+  return { address: http1.address() as AddressInfo, [Symbol.asyncDispose]: drain };
+}
+
+/** Node's allowHTTP1 works only under TLS, so the first bytes decide: an HTTP/2 client always opens with "PRI". */
+function detectProtocol(socket: Socket, detected: (isHttp2: boolean) => unknown): void {
+  let head = "";
+  const tooLate = setTimeout(() => socket.destroy(), handshakeTimeout);
+  const stop = () => {
+    clearTimeout(tooLate);
+    socket.off("data", read);
+    socket.off("close", stop);
+    socket.off("error", stop);
+  };
+  const chunks: Buffer[] = [];
+  const read = (chunk: Buffer) => {
+    chunks.push(chunk);
+    head += chunk.toString("latin1", 0, 3);
+    if (head.length < 3 && "PRI".startsWith(head)) return;
+    stop();
+    // What flows while nobody listens is lost.
+    socket.pause();
+    socket.unshift(Buffer.concat(chunks));
+    detected(head.startsWith("PRI"));
+  };
+  socket.on("data", read);
+  socket.once("close", stop);
+  // A peer that goes away before it has said anything is no fault of ours.
+  socket.once("error", stop);
+}

@@ -1,0 +1,44 @@
+import { randomUUID } from "node:crypto";
+import { Code } from "@connectrpc/connect";
+
+/** One call that has ended, over whatever protocol. */
+export interface FinishedCall {
+  readonly protocol: "rest" | "connect" | "grpc" | "grpc-web";
+  /** The full name of the RPC, `package.Service/Method`. */
+  readonly method: string;
+  /** The gRPC status code by its name: `OK`, `NOT_FOUND`. */
+  readonly code: string;
+  /** Milliseconds. */
+  readonly duration: number;
+  /** What made it fail. Absent when it succeeded. */
+  readonly error?: unknown;
+  /** By which a caller's complaint finds the log line. Present when the caller was told of it. */
+  readonly requestId?: string;
+}
+
+/** Whoever wants to know of every call. */
+export interface Observer {
+  finished(call: FinishedCall): void;
+}
+
+const codeNames = new Map<Code, string>(
+  Object.entries(Code)
+    .filter((entry): entry is [string, Code] => typeof entry[1] === "number")
+    .map(([name, code]) => [code, name.replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase()]),
+);
+
+// Connect spells it with one l, gRPC with two.
+codeNames.set(Code.Canceled, "CANCELLED");
+
+/** The name of a code as the gRPC specification writes it: `Code.NotFound` → `NOT_FOUND`. */
+export function codeName(code: Code): string {
+  return codeNames.get(code) ?? "UNKNOWN";
+}
+
+/** The header in which a caller may name a request, and in which we name it when its failure is our fault. */
+export const requestIdHeader = "x-request-id";
+
+/** @returns the caller's name for this request, if it is short and printable; otherwise a new one. */
+export function requestIdOf(given: string | null | undefined): string {
+  return given && /^[\w.:/+=-]{1,128}$/.test(given) ? given : randomUUID();
+}

@@ -1,0 +1,116 @@
+import { getOption } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
+import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
+import { http } from "../gen/google/api/annotations_pb.ts";
+import { Call } from "../status/call.ts";
+import type { StatusService as Statuses } from "../status/service.ts";
+import { type JobStatus, StatusError } from "../status/status.ts";
+import { isOurFault, wireErrors } from "./errors.ts";
+import {
+  type HttpHandler,
+  type HttpRequest,
+  type HttpResponse,
+  pathOf,
+  refuseOtherMethods,
+  sendJson,
+} from "./http.ts";
+import { codeName, type Observer, requestIdHeader, requestIdOf } from "./observer.ts";
+
+const method = `${StatusService.typeName}/${StatusService.method.getStatus.name}`;
+
+/** The bodies of the published contract, to the letter. */
+const errorBodies = {
+  400: `{"Error":"Bad Request"}`,
+  500: `{"Error":"We are experiencing some techincal issues right now. Please try again after some time!"}`,
+  503: `{"Error":"We are experiencing some techincal issues right now. Please try again after some time!"}`,
+};
+
+/** GET /get_status/{req_id}, as the contract's `google.api.http` option spells it. */
+export interface Rest {
+  /** Whether a path, without its query, belongs to this route: with an id, without one, or with a malformed one. */
+  matches(path: string): boolean;
+  readonly handle: HttpHandler;
+}
+
+/**
+ * @param requestTimeout the longest that a call may take, in milliseconds.
+ * @throws Error when the contract's path is not a fixed text followed by the id.
+ */
+export function createRest(statuses: Statuses, requestTimeout: number, observer: Observer): Rest {
+  const prefix = readPrefix();
+  const withoutSlash = prefix.slice(0, -1);
+
+  async function handle(request: HttpRequest, response: HttpResponse): Promise<void> {
+    if (refuseOtherMethods(request, response)) return;
+    const started = performance.now();
+    const call = new Call(started + requestTimeout);
+    response.once("close", () => call.cancel(gone));
+    try {
+      const status = await statuses.getStatus(decodeId(pathOf(request).slice(prefix.length)), call);
+      sendJson(request, response, 200, toJson(status));
+      observer.finished({ protocol: "rest", method, code: "OK", duration: performance.now() - started });
+    } catch (error) {
+      const failure = describe(error, request);
+      if (error !== gone)
+        sendJson(request, response, failure.http, errorBodies[failure.http], failure.headers);
+      observer.finished({
+        protocol: "rest",
+        method,
+        code: codeName(failure.code),
+        duration: performance.now() - started,
+        error,
+        ...(failure.requestId !== undefined && { requestId: failure.requestId }),
+      });
+    }
+  }
+
+  return {
+    matches: (path) => path.startsWith(prefix) || path === withoutSlash,
+    handle: (request, response) => void handle(request, response),
+  };
+}
+
+/** Why a call is cancelled whose caller closed the connection: there is nobody to answer. */
+const gone = new Error("the caller closed the connection");
+
+function describe(error: unknown, request: HttpRequest) {
+  if (error === gone) return { code: Code.Canceled, http: 500, headers: {}, requestId: undefined } as const;
+  const reason = error instanceof StatusError ? error.reason : undefined;
+  const wire = reason === undefined ? ({ code: Code.Internal, http: 500 } as const) : wireErrors[reason];
+  const requestId = isOurFault(wire.code) ? requestIdOf(headerOf(request, requestIdHeader)) : undefined;
+  const headers = {
+    "Error-Reason": reason ?? "INTERNAL",
+    ...("retryAfter" in wire && wire.http === 503 && { "Retry-After": String(wire.retryAfter / 1000) }),
+    ...(requestId !== undefined && { [requestIdHeader]: requestId }),
+  };
+  return { code: wire.code, http: wire.http, headers, requestId };
+}
+
+function headerOf(request: HttpRequest, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+}
+
+/** What is not percent-encoded text is no id either, and is refused as such. */
+function decodeId(encoded: string): string {
+  if (!encoded.includes("%")) return encoded;
+  try {
+    return decodeURIComponent(encoded);
+  } catch {
+    return encoded;
+  }
+}
+
+/** The canonical JSON of the status' protobuf message, byte for byte, without making the message. */
+export function toJson({ status, createdAt, error }: JobStatus): string {
+  const fixed = `{"status":"${status}","createdAt":"${createdAt.toISOString().slice(0, 19)}Z"`;
+  return error === undefined ? `${fixed}}` : `${fixed},"error":${JSON.stringify(error)}}`;
+}
+
+function readPrefix(): string {
+  const { pattern } = getOption(StatusService.method.getStatus, http);
+  const [, prefix] = /^(\/[\w/]+\/)\{req_id\}$/.exec(pattern.case === "get" ? pattern.value : "") ?? [];
+  if (prefix === undefined)
+    throw new Error(`${method} needs a google.api.http path that ends with /{req_id}`);
+  return prefix;
+}

@@ -1,0 +1,48 @@
+import { Code, type ConnectRouter } from "@connectrpc/connect";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { type HttpHandler, type HttpRequest, type HttpResponse, pathOf, sendJson } from "./http.ts";
+import type { Rest } from "./rest.ts";
+
+export interface Routes {
+  readonly rest: Rest;
+  /** By their paths. */
+  readonly probes: ReadonlyMap<string, HttpHandler>;
+  /** What Connect's adapter serves: gRPC, gRPC-Web and Connect. */
+  readonly rpcs: readonly ((router: ConnectRouter) => void)[];
+}
+
+/** Sends every request to whom it is for. */
+export function createRouter({ rest, probes, rpcs }: Routes): HttpHandler {
+  const connect = connectNodeAdapter({
+    routes: (router) => {
+      for (const routes of rpcs) routes(router);
+    },
+    fallback: notFound,
+  });
+
+  return (request, response) => {
+    const path = pathOf(request);
+    if (rest.matches(path)) return rest.handle(request, response);
+    const probe = probes.get(path);
+    if (probe !== undefined) return probe(request, response);
+    try {
+      connect(request, response);
+    } catch {
+      // The adapter throws at once when a request has no usable host, which it needs for the request's URL.
+      sendJson(request, response, 400, `{"Error":"Bad Request"}`);
+    }
+  };
+}
+
+function notFound(request: HttpRequest, response: HttpResponse): void {
+  const contentType = request.headers["content-type"] ?? "";
+  if (!contentType.startsWith("application/grpc"))
+    return sendJson(request, response, 404, `{"Error":"Not Found"}`);
+  // gRPC has its own word for it, and sends it with HTTP status 200 (gRPC over HTTP/2, "Responses").
+  // Headers that are not written ahead leave together with the end: they are the trailers, too.
+  response.statusCode = 200;
+  response.setHeader("Content-Type", contentType);
+  response.setHeader("Grpc-Status", String(Code.Unimplemented));
+  response.setHeader("Grpc-Message", "unknown method");
+  response.end();
+}

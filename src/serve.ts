@@ -1,0 +1,81 @@
+import { constants } from "node:os";
+import manifest from "../package.json" with { type: "json" };
+import { type App, migrateApp, startApp } from "./app.ts";
+import { type Config, showConfig, suspectVariables } from "./config.ts";
+import { createLog, type Log } from "./telemetry/log.ts";
+
+/** Serves until SIGTERM or SIGINT. @returns the exit code. */
+export function serve(config: Config): Promise<number> {
+  return untilSignal(config, async (log, signal) => {
+    log.info({ version: manifest.version, node: process.version, settings: showConfig(config) }, "starting");
+    await using app = await startApp(config, log, signal);
+    log.info({ port: app.port }, "listening");
+    if (app.embedded !== undefined) process.stdout.write(introduction(app, app.embedded));
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    log.info("stopping");
+  });
+}
+
+/** Migrates the database. @returns the exit code. */
+export function migrate(config: Config): Promise<number> {
+  return untilSignal(config, (log, signal) => migrateApp(config, log, signal));
+}
+
+/** @param work is told by the signal to stop; then it may take its time, or reject with the signal's reason. */
+async function untilSignal(
+  config: Config,
+  work: (log: Log, signal: AbortSignal) => Promise<void>,
+): Promise<number> {
+  const signal = stopSignal();
+  const log = createLog(config.LOG_LEVEL);
+  for (const hint of suspectVariables(process.env)) log.warn(hint);
+  try {
+    await work(log, signal);
+  } catch (err) {
+    if (err !== signal.reason) {
+      log.fatal({ err }, "cannot start");
+      return 1;
+    }
+  }
+  if (signal.aborted) log.info("stopped");
+  return 0;
+}
+
+/** npm, which gets the terminal's Ctrl-C as we do, passes its copy on. In milliseconds. */
+const samePress = 250;
+
+/** Fires at the first SIGTERM or SIGINT. A second one ends the process at once. */
+function stopSignal(): AbortSignal {
+  const stopping = new AbortController();
+  let pressedAt = Number.NEGATIVE_INFINITY;
+  for (const name of ["SIGTERM", "SIGINT"] as const) {
+    process.on(name, () => {
+      const now = performance.now();
+      if (!stopping.signal.aborted) stopping.abort(new Error(`stopped by ${name}`));
+      else if (now - pressedAt > samePress) process.exit(128 + constants.signals[name]);
+      pressedAt = now;
+    });
+  }
+  return stopping.signal;
+}
+
+function introduction({ port }: App, { postgres, samples }: NonNullable<App["embedded"]>): string {
+  const rest = samples.map(
+    ({ status, reqId }) => `  curl http://localhost:${port}/get_status/${reqId}  # ${status}`,
+  );
+  const grpc = samples
+    .slice(0, 1)
+    .map(
+      ({ reqId }) =>
+        `  grpcurl -plaintext -d '{"req_id":"${reqId}"}' localhost:${port} gomemory.status.v1.StatusService/GetStatus`,
+    );
+  return `
+The status service runs on port ${port}, its PostgreSQL in ${postgres.dataDirectory} on port ${postgres.port}:
+  psql '${postgres.url}'
+
+Ask it:
+${[...rest, ...grpc].join("\n")}
+  grpcurl -plaintext localhost:${port} list
+
+`;
+}

@@ -1,0 +1,72 @@
+import type { CompiledQuery } from "kysely";
+import type pg from "pg";
+import { Connection } from "./pool.ts";
+
+/** One statement on its way. */
+export interface Statement {
+  /** Each row as the texts that PostgreSQL sent, in the order of the columns. */
+  readonly rows: Promise<Row[]>;
+  /** Asks the database to stop. The rows are of no use to anybody any more. */
+  cancel(): void;
+}
+
+export type Row = (string | null)[];
+
+/** How long, in milliseconds, a cancelled statement may still hold its connection before that is given up. */
+const cancelTimeout = 500;
+
+const asText = { getTypeParser: () => (text: string) => text };
+
+/**
+ * Runs a query that Kysely compiled, on a connection of its own.
+ *
+ * The one place that goes beneath Kysely: rows come as plain arrays of text, and a statement that does not
+ * heed its cancellation loses its connection, where Kysely would wait for it for ever.
+ */
+export function startStatement(pool: pg.Pool, query: CompiledQuery): Statement {
+  let cancelled = false;
+  let running: pg.PoolClient | undefined;
+  let cancelling: Promise<void> | undefined;
+  let giveUp: NodeJS.Timeout | undefined;
+
+  async function run(): Promise<Row[]> {
+    const client = await pool.connect();
+    try {
+      if (cancelled) return [];
+      running = client;
+      const values = query.parameters as unknown[];
+      const result = await client.query<Row>({ text: query.sql, values, rowMode: "array", types: asText });
+      return result.rows;
+    } finally {
+      running = undefined;
+      clearTimeout(giveUp);
+      // A connection that is in use again must not be hit by the cancellation of what it did before.
+      if (cancelling !== undefined) await cancelling;
+      client.release();
+    }
+  }
+
+  return {
+    rows: run(),
+    cancel() {
+      cancelled = true;
+      const client = running;
+      if (client === undefined || cancelling !== undefined) return;
+      giveUp = setTimeout(() => void client.end(), cancelTimeout);
+      cancelling = cancelBackend(pool, client);
+    },
+  };
+}
+
+async function cancelBackend(pool: pg.Pool, client: pg.PoolClient): Promise<void> {
+  const { processID } = client as pg.PoolClient & { processID: number };
+  const control = new Connection(pool.options);
+  try {
+    await control.connect();
+    await control.query("select pg_cancel_backend($1)", [processID]);
+  } catch {
+    // A database that cannot be asked: the connection is given up in time.
+  } finally {
+    void control.end();
+  }
+}

@@ -1,0 +1,81 @@
+import pino, { type DestinationStream, type Logger } from "pino";
+import pretty from "pino-pretty";
+
+export type Log = Logger;
+
+/** JSON lines on standard output, or something for human eyes when that is a terminal. */
+export function createLog(level: string, destination?: DestinationStream): Log {
+  const options = {
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label: string) => ({ level: label }) },
+    serializers: { err: describeError },
+  };
+  if (destination !== undefined) return pino(options, destination);
+  return process.stdout.isTTY ? pino(options, pretty({ sync: true })) : pino(options, pino.destination(1));
+}
+
+/**
+ * What a log may tell of an error: what went wrong and where in our code, but no statement, no parameter and
+ * no row, which PostgreSQL puts into `detail`, `where` and `internalQuery`.
+ */
+function describeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return { message: String(error) };
+  const { code } = error as { code?: unknown };
+  return {
+    name: error.name,
+    message: error.message,
+    ...(code !== undefined && { code }),
+    ...(error instanceof AggregateError && { errors: error.errors.map(describeError) }),
+    ...(error.cause !== undefined && { cause: describeError(error.cause) }),
+    stack: error.stack?.slice(error.stack.indexOf("\n") + 1),
+  };
+}
+
+/** What a call looks like to those who log it. */
+interface LoggedCall {
+  readonly protocol: string;
+  readonly method: string;
+  readonly code: string;
+  /** Milliseconds. */
+  readonly duration: number;
+  readonly error?: unknown;
+  /** Present when the failure is ours and the caller was told of this id. */
+  readonly requestId?: string;
+}
+
+/** Failures in a second that get a line of their own. The rest are counted: a database that is gone fails every call. */
+const failuresPerSecond = 10;
+
+/**
+ * Logs calls that failed by our fault, by the id that their callers were told.
+ *
+ * @param everyCall logs the others, too.
+ */
+export function logCalls(log: Log, everyCall: boolean): (call: LoggedCall) => void {
+  let second = 0;
+  let failures = 0;
+
+  function isOneTooMany(): boolean {
+    const now = Math.floor(performance.now() / 1000);
+    if (now !== second) {
+      if (failures > failuresPerSecond)
+        log.error({ count: failures - failuresPerSecond }, "more calls failed");
+      second = now;
+      failures = 0;
+    }
+    failures++;
+    return failures > failuresPerSecond;
+  }
+
+  return ({ protocol, method, code, duration, error, requestId }) => {
+    const call = { protocol, method, code, duration_ms: Math.round(duration * 1000) / 1000 };
+    if (requestId !== undefined) {
+      if (everyCall || !isOneTooMany())
+        log.error({ ...call, request_id: requestId, err: error }, "call failed");
+    } else if (everyCall) {
+      log.info(call, "call");
+    }
+  };
+}
