@@ -101,7 +101,7 @@ async function startDatabase(
 
 async function migrateDatabase(config: Config, url: string, log: Log, signal: AbortSignal): Promise<void> {
   // A migration takes as long as it takes.
-  await using database = openDatabaseOf({ ...config, REQUEST_TIMEOUT: 0 }, url, log);
+  await using database = openDatabaseOf(config, url, log, { statementTimeout: 0 });
   const aborted = Promise.withResolvers<never>();
   const abort = () => aborted.reject(signal.reason);
   signal.addEventListener("abort", abort);
@@ -117,12 +117,20 @@ async function migrateDatabase(config: Config, url: string, log: Log, signal: Ab
   }
 }
 
-function openDatabaseOf(config: Config, url: string, log: Log): Database {
+/** How much longer, in milliseconds, a statement may run than a call: it is cancelled when the call ends. */
+const statementGrace = 1_000;
+
+function openDatabaseOf(
+  config: Config,
+  url: string,
+  log: Log,
+  { statementTimeout = config.REQUEST_TIMEOUT + statementGrace } = {},
+): Database {
   return openDatabase({
     url,
     size: config.DATABASE_POOL_SIZE,
     connectTimeout: config.DATABASE_CONNECT_TIMEOUT,
-    statementTimeout: config.REQUEST_TIMEOUT,
+    statementTimeout,
     ttl: config.STATUS_TTL,
     onLost: (err) => log.warn({ err }, "lost an idle connection to the database"),
   });

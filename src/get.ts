@@ -5,14 +5,7 @@ import type { Config } from "./config.ts";
 import { GetStatusResponseSchema, StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
 import { codeName } from "./protocols/observer.ts";
 
-/** For scripts. Kept as they are: somebody's script depends on them. */
-export const exitCodes = `Exit codes:
-  0  the status was printed, whatever it is
-  1  something unforeseen
-  2  the id or the usage is wrong
-  3  there is no status under this id: it is unknown or has expired
-  4  the server or its database did not answer: try again`;
-
+/** Beside 0 and 1. Their meanings stand in `get --help`, and scripts depend on them. */
 const exitCodeOf: Partial<Record<Code, number>> = {
   [Code.InvalidArgument]: 2,
   [Code.NotFound]: 3,

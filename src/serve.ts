@@ -1,13 +1,18 @@
 import { constants } from "node:os";
 import manifest from "../package.json" with { type: "json" };
-import { type App, migrateApp, startApp } from "./app.ts";
+import type { App } from "./app.ts";
 import { type Config, showConfig, suspectVariables } from "./config.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
 
+// Signals come first: the kernel ignores those that the first process of a container does not handle, and a stop
+// would be lost. So ./app.ts, which takes most of the time that a start takes, is loaded after that.
+const loadApp = () => import("./app.ts");
+
 /** Serves until SIGTERM or SIGINT. @returns the exit code. */
 export function serve(config: Config): Promise<number> {
-  return untilSignal(config, async (log, signal) => {
+  return untilSignal(config, 0, async (log, signal) => {
     log.info({ version: manifest.version, node: process.version, settings: showConfig(config) }, "starting");
+    const { startApp } = await loadApp();
     await using app = await startApp(config, log, signal);
     log.info({ port: app.port }, "listening");
     if (app.embedded !== undefined) process.stdout.write(introduction(app, app.embedded));
@@ -16,19 +21,27 @@ export function serve(config: Config): Promise<number> {
   });
 }
 
-/** Migrates the database. @returns the exit code. */
+/** Migrates the database. @returns the exit code: whoever goes on after a 0 finds the database migrated. */
 export function migrate(config: Config): Promise<number> {
-  return untilSignal(config, (log, signal) => migrateApp(config, log, signal));
+  return untilSignal(config, 1, async (log, signal) => {
+    const { migrateApp } = await loadApp();
+    await migrateApp(config, log, signal);
+  });
 }
 
-/** @param work is told by the signal to stop; then it may take its time, or reject with the signal's reason. */
+/**
+ * @param gaveUp the exit code when a signal came before the work was done.
+ * @param work is told by the signal to stop; then it may take its time, or reject with the signal's reason.
+ */
 async function untilSignal(
   config: Config,
+  gaveUp: number,
   work: (log: Log, signal: AbortSignal) => Promise<void>,
 ): Promise<number> {
   const signal = stopSignal();
   const log = createLog(config.LOG_LEVEL);
   for (const hint of suspectVariables(process.env)) log.warn(hint);
+  let exitCode = 0;
   try {
     await work(log, signal);
   } catch (err) {
@@ -36,9 +49,10 @@ async function untilSignal(
       log.fatal({ err }, "cannot start");
       return 1;
     }
+    exitCode = gaveUp;
   }
   if (signal.aborted) log.info("stopped");
-  return 0;
+  return exitCode;
 }
 
 /** npm, which gets the terminal's Ctrl-C as we do, passes its copy on. In milliseconds. */

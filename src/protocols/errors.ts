@@ -22,7 +22,7 @@ export const wireErrors = {
 } as const satisfies Record<StatusErrorReason, WireError>;
 
 /** `google.rpc.ErrorInfo.domain`: whose reasons these are (AIP-193). */
-export const errorDomain = StatusService.file.proto.package;
+const errorDomain = StatusService.file.proto.package;
 
 /** The error as gRPC, gRPC-Web and Connect send it, with the details of `google.rpc` that the contract names. */
 export function toConnectError(error: StatusError): ConnectError {

@@ -11,6 +11,8 @@ export interface ListenOptions {
   readonly port: number;
   /** How long, in milliseconds, running calls may take to finish once the listener closes. */
   readonly shutdownTimeout: number;
+  /** How long, in milliseconds, a peer may take until it has said which protocol it speaks. Default 10 s. */
+  readonly handshakeTimeout?: number;
   readonly handler: HttpHandler;
 }
 
@@ -19,14 +21,12 @@ export interface Listener extends AsyncDisposable {
   readonly address: AddressInfo;
 }
 
-/** How long, in milliseconds, a peer may take until it has said which protocol it speaks. */
-const handshakeTimeout = 10_000;
-
 /** How long an HTTP/1.1 connection may be idle: longer than the 60 s of usual load balancers, so that they end it. */
 const keepAliveTimeout = 65_000;
 
 /** One port for HTTP/1.1 and for HTTP/2 without TLS. @throws what Node says when it cannot listen. */
-export async function listen({ host, port, shutdownTimeout, handler }: ListenOptions): Promise<Listener> {
+export async function listen(options: ListenOptions): Promise<Listener> {
+  const { host, port, shutdownTimeout, handshakeTimeout = 10_000, handler } = options;
   const http1 = createHttp1({ keepAliveTimeout, keepAlive: true, noDelay: true });
   const http2 = createHttp2();
   const sockets = new Set<Socket>();
@@ -46,7 +46,7 @@ export async function listen({ host, port, shutdownTimeout, handler }: ListenOpt
       silent.delete(socket);
     });
     silent.add(socket);
-    detectProtocol(socket, (isHttp2) => {
+    detectProtocol(socket, handshakeTimeout, (isHttp2) => {
       silent.delete(socket);
       if (isHttp2) return http2.emit("connection", socket);
       for (const serve of serveHttp1) serve.call(http1, socket);
@@ -95,9 +95,9 @@ export async function listen({ host, port, shutdownTimeout, handler }: ListenOpt
 }
 
 /** Node's allowHTTP1 works only under TLS, so the first bytes decide: an HTTP/2 client always opens with "PRI". */
-function detectProtocol(socket: Socket, detected: (isHttp2: boolean) => unknown): void {
+function detectProtocol(socket: Socket, timeout: number, detected: (isHttp2: boolean) => unknown): void {
   let head = "";
-  const tooLate = setTimeout(() => socket.destroy(), handshakeTimeout);
+  const tooLate = setTimeout(() => socket.destroy(), timeout);
   const stop = () => {
     clearTimeout(tooLate);
     socket.off("data", read);

@@ -27,10 +27,7 @@ export function createStatusService(store: StatusStore): StatusService {
       const reqId = parseReqId(text);
       const status = await store.find(reqId, call);
       if (status === undefined) {
-        throw new StatusError(
-          "STATUS_NOT_FOUND",
-          `no status for request ${reqId}: it is unknown or has expired`,
-        );
+        throw new StatusError("STATUS_NOT_FOUND", `no status for request ${reqId} (unknown or expired)`);
       }
       return status;
     },

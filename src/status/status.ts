@@ -29,7 +29,10 @@ export class StatusError extends Error {
   override readonly name = "StatusError";
   readonly reason: StatusErrorReason;
 
-  /** @param message is sent to the caller: it names no host, no SQL and no secret. Those go into `cause`. */
+  /**
+   * @param message is sent to the caller: it names no host, no SQL and no secret. Those go into `cause`. It does
+   *   without `: , ; / ? & = + $ # @`, which some gRPC clients show percent-encoded.
+   */
   constructor(reason: StatusErrorReason, message: string, options?: ErrorOptions) {
     super(message, options);
     this.reason = reason;
@@ -47,8 +50,8 @@ const longestQuote = 64;
  */
 export function parseReqId(text: string): ReqId {
   if (canonicalUuid.test(text)) return text.toLowerCase() as ReqId;
-  const wanted = "want a UUID: 8-4-4-4-12 hexadecimal digits";
-  if (text === "") throw new StatusError("INVALID_REQ_ID", `req_id is missing: ${wanted}`);
+  const wanted = "(want a UUID of 8-4-4-4-12 hexadecimal digits)";
+  if (text === "") throw new StatusError("INVALID_REQ_ID", `req_id is missing ${wanted}`);
   const quote = JSON.stringify(text.length > longestQuote ? `${text.slice(0, longestQuote)}…` : text);
-  throw new StatusError("INVALID_REQ_ID", `req_id ${quote} is malformed: ${wanted}`);
+  throw new StatusError("INVALID_REQ_ID", `req_id ${quote} is malformed ${wanted}`);
 }

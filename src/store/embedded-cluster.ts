@@ -81,7 +81,8 @@ async function makeHome(
       { account },
     );
     await untilEnded(initdb, signal);
-    if (initdb.status !== 0) throw new Error(`initdb failed in ${folder}: ${initdb.describeEnd()}`);
+    if (initdb.status !== 0)
+      throw new Error(`initdb failed in ${folder}; mend that, or set DATABASE_URL: ${initdb.describeEnd()}`);
     await rename(draft, home);
   } catch (error) {
     await removeDrafts(folder);

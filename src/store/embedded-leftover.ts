@@ -36,11 +36,19 @@ export async function stopLeftover(cluster: string, signal?: AbortSignal): Promi
     for (let signalled = false; Date.now() < deadline; signalled = true) {
       const server = await serverOf(cluster, pid);
       if (!server || server.owner) return;
-      if (!signalled) process.kill(pid, stopSignal);
+      if (!signalled) signalIfThere(pid, stopSignal);
       await pause(pollMs, undefined, signal && { signal });
     }
   }
   throw new Error(`the PostgreSQL server with pid ${pid} on ${cluster} does not end: end it by hand`);
+}
+
+function signalIfThere(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
 }
 
 /** The process with this pid, provided that it is the server of this cluster. */

@@ -1,3 +1,4 @@
+import { accessSync, constants } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 
 const sqliteBusy = 5;
@@ -14,10 +15,14 @@ export function tryLock(file: string): Disposable | undefined {
   try {
     database = new DatabaseSync(file);
     database.exec("PRAGMA journal_mode = MEMORY; BEGIN IMMEDIATE");
+    accessSync(file, constants.W_OK); // SQLite pretends: it begins, without a lock, on a file it can only read
   } catch (cause) {
     database?.close();
     if ((cause as { errcode?: number }).errcode === sqliteBusy) return undefined;
-    throw new Error(`cannot lock ${file}: ${(cause as Error).message}`, { cause });
+    throw new Error(
+      `cannot lock ${file}; make it writable, or set DATABASE_URL. ${(cause as Error).message}`,
+      { cause },
+    );
   }
   const lock = database;
   held.add(lock);

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmod, lstat, mkdir, readlink, rm, symlink } from "node:fs/promises";
+import { chmod, lstat, mkdir, readlink, rm, stat, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import type { Account } from "./embedded-process.ts";
@@ -40,7 +40,7 @@ export async function choosePlace(directory: string): Promise<Place> {
     );
   }
   const account = await standIn();
-  if (!found && (await canEnter(account, directory))) return { folder: directory, account };
+  if (!found && (await canPass(account, directory))) return { folder: directory, account };
   const folder = await shelterFor(directory);
   const sheltered = join(folder, "postgres");
   const made = await lstat(sheltered).catch(() => undefined);
@@ -92,6 +92,17 @@ function ownerOf(path: string, { uid, gid }: Account): Account {
     `${path} belongs to root, and PostgreSQL does not run as root: ` +
       `give it to the user who made it, remove it, or set DATABASE_URL`,
   );
+}
+
+/** Whether an account can reach what is in root's `directory`, which is opened for passing when that suffices. */
+async function canPass(account: Account, directory: string): Promise<boolean> {
+  if (await canEnter(account, directory)) return true;
+  const { uid, mode } = await stat(directory);
+  if (uid !== 0) return false;
+  await chmod(directory, (mode & 0o7777) | 0o011); // after a strict umask or mkdtemp; what lies in it guards itself
+  if (await canEnter(account, directory)) return true;
+  await chmod(directory, mode & 0o7777);
+  return false;
 }
 
 /** Whether an account can enter a folder. Mode bits do not tell: access lists and mounts have a say, too. */

@@ -52,7 +52,14 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   const { signal, settings } = options;
   signal?.throwIfAborted();
   const installed = await findBinaries();
-  await mkdir(options.directory, { recursive: true });
+  await mkdir(options.directory, { recursive: true }).catch((cause) => {
+    throw new Error(
+      `cannot make ${options.directory}; make room for it, or set DATABASE_URL. ${cause.message}`,
+      {
+        cause,
+      },
+    );
+  });
   const directory = await realpath(options.directory);
   const place = await choosePlace(directory);
 
@@ -127,7 +134,9 @@ async function startServer(
     await untilEnded(server, options.signal, ready.promise);
     if (server.status === undefined) return { server, port };
     if (!passing.test(server.describeEnd()) || attempt === startAttempts) {
-      throw new Error(`PostgreSQL does not start on ${dataDirectory}: ${server.describeEnd()}`);
+      throw new Error(
+        `PostgreSQL does not start on ${dataDirectory}; mend that, or set DATABASE_URL: ${server.describeEnd()}`,
+      );
     }
     await pause(startPauseMs);
   }

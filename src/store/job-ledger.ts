@@ -3,10 +3,10 @@ import pg from "pg";
 import type { ReqId } from "../status/status.ts";
 import type { Tables } from "./tables.ts";
 
-export type JobLedgerErrorReason = "JOB_NOT_FOUND" | "IMPOSSIBLE_MOVE";
+type JobLedgerErrorReason = "JOB_NOT_FOUND" | "IMPOSSIBLE_MOVE";
 
 /** What a producer did wrong. */
-export class JobLedgerError extends Error {
+class JobLedgerError extends Error {
   override readonly name = "JobLedgerError";
   readonly reason: JobLedgerErrorReason;
 

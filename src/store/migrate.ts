@@ -1,11 +1,11 @@
 import { type Kysely, sql } from "kysely";
 import { type Migration, type MigrationResult, Migrator } from "kysely/migration";
-import * as memoryJob from "./migrations/0001-memory-job.ts";
+import { up as memoryJob } from "./migrations/0001-memory-job.ts";
 import type { Tables } from "./tables.ts";
 
 /** In the order of their names. A migration that was released is never edited: add the next one. */
 const migrations: Record<string, Migration> = {
-  "0001-memory-job": memoryJob,
+  "0001-memory-job": { up: memoryJob },
 };
 
 /** The database's schema is not the one that this version of the service was written for. */

@@ -96,7 +96,7 @@ export function createStatusStore(
       answer(waiters, await batch.statement.rows);
     } catch (cause) {
       if (batch.unsettled > 0) onFailure(cause);
-      const failure = new StatusError("DATASTORE_UNAVAILABLE", "the status could not be read, try again", {
+      const failure = new StatusError("DATASTORE_UNAVAILABLE", "the status could not be read (try again)", {
         cause,
       });
       for (const waiter of waiters) settle(waiter)?.reject(failure);

@@ -7,7 +7,7 @@ export interface Tables {
 }
 
 /** One asynchronous Add Memory request. */
-export interface MemoryJobTable {
+interface MemoryJobTable {
   req_id: string;
   status: JobState;
   /** Not null if and only if `status` is `failure`. */

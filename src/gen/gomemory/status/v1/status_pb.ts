@@ -11,7 +11,6 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb.ts";
-import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
@@ -20,7 +19,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file gomemory/status/v1/status.proto.
  */
 export const file_gomemory_status_v1_status: GenFile = /*@__PURE__*/
-  fileDesc("Ch9nb21lbW9yeS9zdGF0dXMvdjEvc3RhdHVzLnByb3RvEhJnb21lbW9yeS5zdGF0dXMudjEiJwoQR2V0U3RhdHVzUmVxdWVzdBITCgZyZXFfaWQYASABKAlCA+BBAiLxAQoRR2V0U3RhdHVzUmVzcG9uc2USPAoGc3RhdHVzGAEgASgOMiwuZ29tZW1vcnkuc3RhdHVzLnYxLkdldFN0YXR1c1Jlc3BvbnNlLlN0YXR1cxIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgVlcnJvchgDIAEoCUgAiAEBIlAKBlN0YXR1cxIPCgt1bnNwZWNpZmllZBAAEgsKB3BlbmRpbmcQARIOCgpwcm9jZXNzaW5nEAISCwoHc3VjY2VzcxADEgsKB2ZhaWx1cmUQBEIICgZfZXJyb3IyigEKDVN0YXR1c1NlcnZpY2USeQoJR2V0U3RhdHVzEiQuZ29tZW1vcnkuc3RhdHVzLnYxLkdldFN0YXR1c1JlcXVlc3QaJS5nb21lbW9yeS5zdGF0dXMudjEuR2V0U3RhdHVzUmVzcG9uc2UiH5ACAYLT5JMCFhIUL2dldF9zdGF0dXMve3JlcV9pZH1iBnByb3RvMw", [file_google_api_annotations, file_google_api_field_behavior, file_google_protobuf_timestamp]);
+  fileDesc("Ch9nb21lbW9yeS9zdGF0dXMvdjEvc3RhdHVzLnByb3RvEhJnb21lbW9yeS5zdGF0dXMudjEiIgoQR2V0U3RhdHVzUmVxdWVzdBIOCgZyZXFfaWQYASABKAki8QEKEUdldFN0YXR1c1Jlc3BvbnNlEjwKBnN0YXR1cxgBIAEoDjIsLmdvbWVtb3J5LnN0YXR1cy52MS5HZXRTdGF0dXNSZXNwb25zZS5TdGF0dXMSLgoKY3JlYXRlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoFZXJyb3IYAyABKAlIAIgBASJQCgZTdGF0dXMSDwoLdW5zcGVjaWZpZWQQABILCgdwZW5kaW5nEAESDgoKcHJvY2Vzc2luZxACEgsKB3N1Y2Nlc3MQAxILCgdmYWlsdXJlEARCCAoGX2Vycm9yMooBCg1TdGF0dXNTZXJ2aWNlEnkKCUdldFN0YXR1cxIkLmdvbWVtb3J5LnN0YXR1cy52MS5HZXRTdGF0dXNSZXF1ZXN0GiUuZ29tZW1vcnkuc3RhdHVzLnYxLkdldFN0YXR1c1Jlc3BvbnNlIh+QAgGC0+STAhYSFC9nZXRfc3RhdHVzL3tyZXFfaWR9YgZwcm90bzM", [file_google_api_annotations, file_google_protobuf_timestamp]);
 
 /**
  * GetStatusRequest names the request whose status is wanted.
@@ -29,7 +28,7 @@ export const file_gomemory_status_v1_status: GenFile = /*@__PURE__*/
  */
 export type GetStatusRequest = Message<"gomemory.status.v1.GetStatusRequest"> & {
   /**
-   * The id that adding a memory returned: a UUID in its canonical text form,
+   * Required. The id that adding a memory returned: a UUID in its canonical text form,
    * 8-4-4-4-12 hexadecimal digits, in upper or lower case.
    *
    * @generated from field: string req_id = 1;

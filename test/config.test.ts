@@ -1,0 +1,191 @@
+import { describe, expect, test } from "vitest";
+import {
+  ConfigError,
+  readConfig,
+  type SettingName,
+  settings,
+  showConfig,
+  suspectVariables,
+} from "../src/config.ts";
+
+const production = { NODE_ENV: "production", DATABASE_URL: "postgres://db.example/status" };
+
+/** Every line that readConfig complains with. */
+function mistakesIn(env: Readonly<Record<string, string>>, opensDatabase = true): string[] {
+  try {
+    readConfig(env, opensDatabase);
+    return [];
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return error.message.split("\n");
+  }
+}
+
+describe("readConfig", () => {
+  test("an empty environment gives the defaults, durations in milliseconds", () => {
+    expect(readConfig({}, true)).toEqual({
+      DATABASE_URL: undefined,
+      DATABASE_POOL_SIZE: 10,
+      DATABASE_CONNECT_TIMEOUT: 1_000,
+      MIGRATE: false,
+      HOST: undefined,
+      PORT: 9000,
+      STATUS_TTL: 24 * 60 * 60 * 1_000,
+      REQUEST_TIMEOUT: 2_000,
+      SHUTDOWN_TIMEOUT: 10_000,
+      LOG_LEVEL: "info",
+      LOG_REQUESTS: false,
+      STATUS_URL: "http://localhost:9000",
+      NODE_ENV: undefined,
+    });
+  });
+
+  test("a variable that is set to nothing counts as not set", () => {
+    const empty = Object.fromEntries(Object.keys(settings).map((name) => [name, ""]));
+    expect(readConfig(empty, true)).toEqual(readConfig({}, true));
+  });
+
+  test("variables that are not ours are left alone", () => {
+    expect(readConfig({ PATH: "/bin", DATABSE_URL: "x" }, true)).toEqual(readConfig({}, true));
+  });
+
+  const accepted: { name: SettingName; values: Record<string, unknown> }[] = [
+    {
+      name: "DATABASE_URL",
+      values: {
+        "postgres://db": "postgres://db",
+        "postgresql://u:p@db:5432/status?sslmode=require": "postgresql://u:p@db:5432/status?sslmode=require",
+        "postgres:///status?host=/run/postgresql": "postgres:///status?host=/run/postgresql",
+      },
+    },
+    { name: "DATABASE_POOL_SIZE", values: { "1": 1, "1000": 1000, "007": 7 } },
+    {
+      name: "DATABASE_CONNECT_TIMEOUT",
+      values: { "1ms": 1, "500ms": 500, "2s": 2_000, "10m": 600_000, "24h": 86_400_000, "7d": 604_800_000 },
+    },
+    { name: "STATUS_TTL", values: { "24d": 2_073_600_000, "2147483647ms": 2_147_483_647 } },
+    { name: "MIGRATE", values: { true: true, false: false } },
+    { name: "HOST", values: { "127.0.0.1": "127.0.0.1", "::": "::", localhost: "localhost" } },
+    { name: "PORT", values: { "0": 0, "80": 80, "65535": 65535 } },
+    { name: "LOG_LEVEL", values: { silent: "silent", debug: "debug" } },
+    { name: "STATUS_URL", values: { "https://status.example": "https://status.example" } },
+    { name: "NODE_ENV", values: { test: "test" } },
+  ];
+  for (const { name, values } of accepted) {
+    for (const [given, value] of Object.entries(values)) {
+      test(`${name}=${given}`, () => expect(readConfig({ [name]: given }, true)[name]).toBe(value));
+    }
+  }
+
+  const refused: { name: SettingName; values: string[] }[] = [
+    { name: "DATABASE_POOL_SIZE", values: ["0", "-1", "1001", "10000", "1.5", "1e2", "ten", " 5"] },
+    { name: "REQUEST_TIMEOUT", values: ["0s", "2", "s", "-2s", "1.5s", "2 s", "2S", "2sec", "1w", "25d"] },
+    { name: "STATUS_TTL", values: ["2147483648ms", "99999999999999999999d"] },
+    { name: "MIGRATE", values: ["yes", "1", "TRUE", "no"] },
+    { name: "PORT", values: ["65536", "-1", "http", "80.0", "0x50", "9000/tcp"] },
+    { name: "LOG_LEVEL", values: ["loud", "INFO", "trace"] },
+    { name: "STATUS_URL", values: ["localhost:9000", "status.example", "ftp://status.example", "http://"] },
+  ];
+  for (const { name, values } of refused) {
+    for (const given of values) {
+      test(`${name}=${given} is a mistake`, () => {
+        const { takes } = settings[name];
+        expect(mistakesIn({ [name]: given })).toEqual([`${name} takes ${takes}: it got "${given}"`]);
+      });
+    }
+  }
+
+  test.for([
+    "mysql://root:hunter2@db/status",
+    "root:hunter2@db",
+    "postgres://root:hunter2@db:port/status",
+    "hunter2",
+  ])("DATABASE_URL=%s is a mistake, and is not shown", (given) => {
+    expect(mistakesIn({ DATABASE_URL: given })).toEqual([
+      "DATABASE_URL takes a URL that begins with postgres:// or postgresql://: " +
+        "it got something else, not shown since it may hold a secret",
+    ]);
+  });
+
+  test("every mistake is named, in one go", () => {
+    expect(mistakesIn({ PORT: "http", NODE_ENV: "production", MIGRATE: "yes", LOG_LEVEL: "loud" })).toEqual([
+      'MIGRATE takes true or false: it got "yes"',
+      'PORT takes a port, 0 to 65535: it got "http"',
+      'LOG_LEVEL takes one of fatal, error, warn, info, debug, silent: it got "loud"',
+      "DATABASE_URL takes a URL that begins with postgres:// or postgresql://: " +
+        "it is not set, and NODE_ENV=production demands it",
+    ]);
+  });
+
+  test("production demands a DATABASE_URL of those who open the database", () => {
+    expect(mistakesIn({ ...production, DATABASE_URL: "" })).toHaveLength(1);
+    expect(mistakesIn({ NODE_ENV: "production" })).toHaveLength(1);
+    expect(mistakesIn({ NODE_ENV: "production" }, false)).toEqual([]);
+    expect(mistakesIn(production)).toEqual([]);
+    expect(mistakesIn({ NODE_ENV: "development" })).toEqual([]);
+  });
+});
+
+describe("showConfig", () => {
+  const shown = (env: Record<string, string>) => showConfig(readConfig(env, true));
+
+  test("shows every setting", () => {
+    expect(Object.keys(shown(production))).toEqual(Object.keys(settings));
+    expect(shown(production)).toMatchObject({ PORT: 9000, STATUS_TTL: 86_400_000, NODE_ENV: "production" });
+  });
+
+  test.for([
+    { url: "", shows: "embedded" },
+    { url: "postgres://db", shows: "postgres://db" },
+    { url: "postgres://root:hunter2@db:5433/status", shows: "postgres://root@db:5433/status" },
+    { url: "postgresql://root@db/status", shows: "postgresql://root@db/status" },
+    { url: "postgres://db/status?user=root&password=hunter2", shows: "postgres://db/status" },
+    { url: "postgres://root:hunter%402@db/status#hunter2", shows: "postgres://root@db/status" },
+    { url: "postgres://:hunter2@db/status", shows: "postgres://db/status" },
+  ])("of DATABASE_URL=$url, it shows $shows", ({ url, shows }) => {
+    expect(shown({ DATABASE_URL: url }).DATABASE_URL).toBe(shows);
+  });
+});
+
+describe("suspectVariables", () => {
+  const hints: { name: string; meant?: SettingName }[] = [
+    { name: "DATABSE_URL", meant: "DATABASE_URL" }, // a letter less
+    { name: "DATABASE_URLS", meant: "DATABASE_URL" }, // a letter more
+    { name: "STATUS_TLL", meant: "STATUS_TTL" }, // another letter
+    { name: "LOG_LEVLE", meant: "LOG_LEVEL" }, // two swapped
+    { name: "LOG_REQUEST", meant: "LOG_REQUESTS" },
+    { name: "port", meant: "PORT" }, // nothing but case
+    { name: "Database_Url", meant: "DATABASE_URL" },
+    { name: "HOSTS", meant: "HOST" },
+    { name: "MIGRATES", meant: "MIGRATE" },
+    { name: "DATABASE_PASSWORD" },
+    { name: "STATUS_SERVICE_HOST" },
+    { name: "MIGRATE_ON_START" },
+  ];
+  for (const { name, meant } of hints) {
+    test(`${name} ${meant ? `probably means ${meant}` : "looks like one of ours"}`, () => {
+      const hint = meant ? `did you mean ${meant}?` : "see --help";
+      expect(suspectVariables({ [name]: "hunter2" })).toEqual([`${name} is not a setting: ${hint}`]);
+    });
+  }
+
+  test("what is ours, and what has nothing to do with us, is not suspect", () => {
+    const others = [
+      "PATH",
+      "HOME",
+      "HOSTNAME",
+      "PWD",
+      "LANG",
+      "LOGNAME",
+      "PGPORT",
+      "NODE_OPTIONS",
+      "npm_config_x",
+    ];
+    const names = [...Object.keys(settings), ...others];
+    expect(suspectVariables(Object.fromEntries(names.map((name) => [name, "x"])))).toEqual([]);
+  });
+
+  test("each suspect gets a line", () => {
+    expect(suspectVariables({ DATABSE_URL: "x", PATH: "/bin", STATUS_TLL: "1h" })).toHaveLength(2);
+  });
+});

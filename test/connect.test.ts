@@ -1,0 +1,160 @@
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { connect as connectHttp2, constants } from "node:http2";
+import { connect } from "node:net";
+import { text } from "node:stream/consumers";
+import { gzipSync } from "node:zlib";
+import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
+import { compressionGzip, createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
+import * as grpc from "@grpc/grpc-js";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { StatusService } from "../src/gen/gomemory/status/v1/status_pb.ts";
+import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb.ts";
+import { statusRoutes } from "../src/protocols/connect.ts";
+import type { FinishedCall } from "../src/protocols/observer.ts";
+import { startTestApp, type TestApp } from "./support/app.ts";
+import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { lockTable } from "./support/lock.ts";
+import { protocols } from "./support/protocols.ts";
+import { documentedJson, insertJob } from "./support/rows.ts";
+
+let database: TestDatabase;
+let app: TestApp;
+let reqId: string;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  app = await startTestApp({ DATABASE_URL: database.url });
+  reqId = await insertJob(database.db, { status: "success" });
+});
+
+afterAll(async () => {
+  await app[Symbol.asyncDispose]();
+  await database[Symbol.asyncDispose]();
+});
+
+const getStatusPath = `/${StatusService.typeName}/GetStatus`;
+
+test("curl's way: Connect JSON by POST, with nothing but a content type", async () => {
+  const response = await fetch(app.url + getStatusPath, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ reqId }),
+  });
+  expect(response.status).toBe(200);
+  expect(await response.json()).toEqual(JSON.parse(await documentedJson(database.db, reqId)));
+});
+
+test("an error names its domain, and its message what is wrong and what is right", async () => {
+  const client = createClient(StatusService, createGrpcTransport({ baseUrl: app.url }));
+  const error = await client.getStatus({ reqId: "7" }).catch(ConnectError.from);
+  if (!(error instanceof ConnectError)) throw new Error("expected an error");
+  expect(error.rawMessage).toBe(`req_id "7" is malformed (want a UUID of 8-4-4-4-12 hexadecimal digits)`);
+  expect(error.findDetails(ErrorInfoSchema)).toMatchObject([
+    { reason: "INVALID_REQ_ID", domain: "gomemory.status.v1" },
+  ]);
+});
+
+test("a compressed request", async () => {
+  const transport = createGrpcTransport({
+    baseUrl: app.url,
+    sendCompression: compressionGzip,
+    compressMinBytes: 0,
+  });
+  expect(await createClient(StatusService, transport).getStatus({ reqId })).toMatchObject({ status: 3 });
+});
+
+test("an unknown method is UNIMPLEMENTED over gRPC", async () => {
+  const Client = grpc.makeGenericClientConstructor(
+    {
+      nope: {
+        path: `/${StatusService.typeName}/Nope`,
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: () => Buffer.alloc(0),
+        requestDeserialize: () => ({}),
+        responseSerialize: () => Buffer.alloc(0),
+        responseDeserialize: () => ({}),
+      },
+    },
+    StatusService.typeName,
+  );
+  const client = new Client(new URL(app.url).host, grpc.credentials.createInsecure());
+  const error = await new Promise<grpc.ServiceError | null>((resolve) => client.nope?.({}, resolve));
+  expect(error).toMatchObject({ code: grpc.status.UNIMPLEMENTED, details: "unknown method" });
+  client.close();
+});
+
+test.for([
+  "",
+  "Host: a b\n",
+  "Host: [\n",
+  "Host: \n",
+])("an RPC over HTTP/1 with %j for a host is refused, and no crash", async (host) => {
+  const socket = connect(app.port, "127.0.0.1");
+  await once(socket, "connect");
+  const version = host === "" ? "1.0" : "1.1";
+  const head = `POST ${getStatusPath} HTTP/${version}\n${host}Content-Type: application/json\nConnection: close\n`;
+  socket.write(`${head}Content-Length: 2\n\n{}`.replaceAll("\n", "\r\n"));
+  expect(await text(socket)).toMatch(/^HTTP\/1\.1 400 /);
+  expect((await fetch(`${app.url}/healthz`)).status).toBe(200);
+});
+
+test("a caller that gives up has its statement cancelled", async () => {
+  for (const protocol of protocols.filter(({ name }) => /^REST|^gRPC|JSON, POST/.test(name))) {
+    await using lock = await lockTable(database);
+    const client = protocol.open(app.url);
+    const gone = new AbortController();
+    const asking = client.ask(randomUUID(), { signal: gone.signal }).catch(() => undefined);
+    await lock.blocks(1);
+    gone.abort();
+    await lock.blocks(0);
+    await asking;
+    client.close();
+  }
+});
+
+test("an HTTP/2 caller that resets its stream has its statement cancelled", async () => {
+  await using lock = await lockTable(database);
+  const session = connectHttp2(app.url);
+  const stream = session.request({ ":path": `/get_status/${randomUUID()}` });
+  await lock.blocks(1);
+  stream.close(constants.NGHTTP2_CANCEL);
+  await lock.blocks(0);
+  session.destroy();
+});
+
+test("a failure that nobody foresaw is INTERNAL without its text, and the observer gets all of it", async () => {
+  const calls: FinishedCall[] = [];
+  const secret = new Error("password=hunter2");
+  const statuses = { getStatus: () => Promise.reject(secret) };
+  const transport = createRouterTransport(
+    statusRoutes(statuses, 1_000, { finished: (call) => calls.push(call) }),
+  );
+  const client = createClient(StatusService, transport);
+  const error = ConnectError.from(await client.getStatus({ reqId }).catch((reason: unknown) => reason));
+  expect(error.code).toBe(Code.Internal);
+  expect(JSON.stringify([error.message, error.details, [...error.metadata]])).not.toContain("hunter2");
+  expect(error.metadata.get("x-request-id")).toBe(calls[0]?.requestId);
+  expect(calls).toMatchObject([{ code: "INTERNAL", error: secret }]);
+});
+
+test("Connect GET can be used by anything that can open a URL", async () => {
+  const query = new URLSearchParams({ connect: "v1", encoding: "json", message: JSON.stringify({ reqId }) });
+  const response = await fetch(`${app.url}${getStatusPath}?${query}`);
+  expect(await response.json()).toMatchObject({ status: "success" });
+});
+
+test("a JSON request of a gzip-compressed body over Connect", async () => {
+  const response = await fetch(app.url + getStatusPath, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "Content-Encoding": "gzip" },
+    body: gzipSync(JSON.stringify({ reqId })),
+  });
+  expect(await response.json()).toMatchObject({ status: "success" });
+});
+
+test("a Connect client works without knowing that HTTP/2 is there", async () => {
+  const transport = createConnectTransport({ baseUrl: app.url, httpVersion: "1.1", useHttpGet: true });
+  expect(await createClient(StatusService, transport).getStatus({ reqId })).toMatchObject({ status: 3 });
+});

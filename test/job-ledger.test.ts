@@ -1,0 +1,151 @@
+import { randomUUID } from "node:crypto";
+import { sql } from "kysely";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type JobState, parseReqId } from "../src/status/status.ts";
+import { createJobLedger, type JobLedger } from "../src/store/job-ledger.ts";
+import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { insertJob } from "./support/rows.ts";
+
+let database: TestDatabase;
+let ledger: JobLedger;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  ledger = createJobLedger(database.db);
+});
+
+afterAll(() => database[Symbol.asyncDispose]());
+
+const day = 24 * 3600;
+const newId = () => parseReqId(randomUUID());
+
+async function read(reqId: string) {
+  return await database.db
+    .selectFrom("memory_job")
+    .select(["status", "error", "created_at", sql<number>`extract(epoch from now() - created_at)`.as("age")])
+    .where("req_id", "=", reqId)
+    .executeTakeFirst();
+}
+
+describe("create", () => {
+  test("a new job is pending, from now", async () => {
+    const reqId = newId();
+    expect(await ledger.create(reqId)).toBe(true);
+    const row = await read(reqId);
+    expect(row).toMatchObject({ status: "pending", error: null });
+    expect(Number(row?.age)).toBeLessThan(10);
+    expect(row?.created_at.getMilliseconds()).toBe(0);
+  });
+
+  test.for([
+    "pending",
+    "processing",
+    "success",
+  ] as const)("a live %s job is a duplicate: nothing changes", async (status) => {
+    const reqId = parseReqId(await insertJob(database.db, { status, age: 3600 }));
+    const before = await read(reqId);
+    expect(await ledger.create(reqId)).toBe(false);
+    expect(await read(reqId)).toMatchObject({ status, created_at: before?.created_at });
+  });
+
+  test("a failed job is submitted again: its error is cleared, its 24 hours begin anew", async () => {
+    const reqId = parseReqId(
+      await insertJob(database.db, { status: "failure", error: "it broke", age: 3600 }),
+    );
+    expect(await ledger.create(reqId)).toBe(true);
+    const row = await read(reqId);
+    expect(row).toMatchObject({ status: "pending", error: null });
+    expect(Number(row?.age)).toBeLessThan(10);
+  });
+
+  test.for([
+    "pending",
+    "processing",
+    "success",
+    "failure",
+  ] as const)("an expired %s job is created anew under the same id", async (status) => {
+    const error = status === "failure" ? "it broke" : null;
+    const reqId = parseReqId(await insertJob(database.db, { status, error, age: day + 1 }));
+    expect(await ledger.create(reqId)).toBe(true);
+    const row = await read(reqId);
+    expect(row).toMatchObject({ status: "pending", error: null });
+    expect(Number(row?.age)).toBeLessThan(10);
+  });
+
+  test("of many at once, one creates the job", async () => {
+    const reqId = newId();
+    const created = await Promise.all(Array.from({ length: 10 }, () => ledger.create(reqId)));
+    expect(created.filter(Boolean)).toHaveLength(1);
+  });
+});
+
+const moves = {
+  start: (reqId) => ledger.start(reqId),
+  succeed: (reqId) => ledger.succeed(reqId),
+  fail: (reqId) => ledger.fail(reqId, "it broke"),
+} satisfies Record<string, (reqId: ReturnType<typeof newId>) => Promise<void>>;
+
+const allowed: Record<JobState, Partial<Record<keyof typeof moves, JobState>>> = {
+  pending: { start: "processing", succeed: "success", fail: "failure" },
+  processing: { start: "processing", succeed: "success", fail: "failure" },
+  success: {},
+  failure: {},
+};
+
+describe.for(Object.keys(allowed) as JobState[])("a %s job", (status) => {
+  test.for(Object.keys(moves) as (keyof typeof moves)[])("%s", async (move) => {
+    const error = status === "failure" ? "it broke first" : null;
+    const reqId = parseReqId(await insertJob(database.db, { status, error, age: 60 }));
+    const before = await read(reqId);
+    const target = allowed[status][move];
+    if (target === undefined) {
+      await expect(moves[move](reqId)).rejects.toMatchObject({ reason: "IMPOSSIBLE_MOVE" });
+      expect(await read(reqId)).toMatchObject({ status, error });
+    } else {
+      await moves[move](reqId);
+      const after = await read(reqId);
+      expect(after).toMatchObject({ status: target, error: target === "failure" ? "it broke" : null });
+      expect(after?.created_at).toEqual(before?.created_at);
+    }
+  });
+});
+
+test.for(Object.keys(moves) as (keyof typeof moves)[])("%s of a job that is not there", async (move) => {
+  await expect(moves[move](newId())).rejects.toMatchObject({ reason: "JOB_NOT_FOUND" });
+});
+
+test("an error is kept to the letter, save what PostgreSQL cannot store", async () => {
+  const reqId = parseReqId(await insertJob(database.db));
+  await ledger.fail(reqId, `"quoted"\n\ttabbed 🧠 NUL \0 lone \ud800!`);
+  expect(await read(reqId)).toMatchObject({ error: `"quoted"\n\ttabbed 🧠 NUL \uFFFD lone \uFFFD!` });
+});
+
+describe("the database itself refuses", () => {
+  test.for([
+    { name: "an unknown status", set: "status = 'done'", says: "memory_job_status" },
+    { name: "an error without failure", set: "error = 'it broke'", says: "memory_job_error" },
+    { name: "failure without an error", set: "status = 'failure'", says: "memory_job_error" },
+    { name: "back to pending", set: "status = 'pending'", says: "cannot move from processing to pending" },
+    { name: "another id", set: `req_id = '${randomUUID()}'`, says: "req_id cannot change" },
+  ])("$name", async ({ set, says }) => {
+    const reqId = await insertJob(database.db, { status: "processing" });
+    const update = sql`update memory_job set ${sql.raw(set)} where req_id = ${reqId}`.execute(database.db);
+    await expect(update).rejects.toThrow(says);
+  });
+
+  test("a row from beyond the calendar of RFC 3339", async () => {
+    const insert = sql`
+      insert into memory_job (req_id, status, created_at) values (${randomUUID()}, 'pending', 'infinity')`;
+    await expect(insert.execute(database.db)).rejects.toThrow("memory_job_created_at");
+  });
+
+  test("to make a job younger or older than it is", async () => {
+    const reqId = await insertJob(database.db, { age: 3600 });
+    const before = await read(reqId);
+    await sql`
+      update memory_job set status = 'processing', created_at = now() where req_id = ${reqId}`.execute(
+      database.db,
+    );
+    expect((await read(reqId))?.created_at).toEqual(before?.created_at);
+  });
+});

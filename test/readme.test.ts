@@ -1,0 +1,74 @@
+import { randomUUID } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { settings } from "../src/config.ts";
+import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { insertJob } from "./support/rows.ts";
+
+const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
+
+test("the table of settings is what the service reads", () => {
+  const rows = Object.entries(settings).map(
+    ([name, { default: preset, help }]) =>
+      `| \`${name}\` | ${preset === undefined ? "" : `\`${preset}\``} | ${help} |`,
+  );
+  const table = ["| variable | default | what it is for |", "|---|---|---|", ...rows].join("\n");
+  expect(readme).toContain(`${table}\n\n`);
+});
+
+describe("the statements for producers, as they stand in the README", () => {
+  const [submit = "", begin = "", succeed = "", fail = "", ...more] = Array.from(
+    readme.matchAll(/```sql\n(.*?)```/gs),
+    ([, statement]) => statement,
+  );
+  let database: TestDatabase;
+
+  beforeAll(async () => {
+    database = await createDatabase();
+  });
+
+  afterAll(() => database[Symbol.asyncDispose]());
+
+  async function statusOf(reqId: string) {
+    const { rows } = await database.pool.query("select status, error from memory_job where req_id = $1", [
+      reqId,
+    ]);
+    return rows[0];
+  }
+
+  test("are four", () => expect(more).toEqual([]));
+
+  test("a job's life: submitted, begun, failed, submitted again, begun, done", async () => {
+    const reqId = randomUUID();
+    const run = async (statement: string, ...values: string[]) =>
+      (await database.pool.query(statement, [reqId, ...values])).rowCount;
+    expect(await run(submit)).toBe(1);
+    expect(await statusOf(reqId)).toEqual({ status: "pending", error: null });
+    expect(await run(submit)).toBe(0);
+    expect(await run(begin)).toBe(1);
+    expect(await statusOf(reqId)).toEqual({ status: "processing", error: null });
+    expect(await run(submit)).toBe(0);
+    expect(await run(fail, "it broke")).toBe(1);
+    expect(await statusOf(reqId)).toEqual({ status: "failure", error: "it broke" });
+    expect(await run(submit)).toBe(1);
+    expect(await statusOf(reqId)).toEqual({ status: "pending", error: null });
+    await run(begin);
+    expect(await run(succeed)).toBe(1);
+    expect(await statusOf(reqId)).toEqual({ status: "success", error: null });
+    expect(await run(submit)).toBe(0);
+    await expect(run(fail, "too late")).rejects.toMatchObject({
+      code: "23514",
+      constraint: "memory_job_guard",
+    });
+  });
+
+  test("an expired job is submitted anew", async () => {
+    const reqId = await insertJob(database.db, { status: "success", age: 24 * 3600 + 1 });
+    expect((await database.pool.query(submit, [reqId])).rowCount).toBe(1);
+    expect(await statusOf(reqId)).toEqual({ status: "pending", error: null });
+  });
+
+  test("a job that is not there", async () => {
+    expect((await database.pool.query(begin, [randomUUID()])).rowCount).toBe(0);
+  });
+});

@@ -1,0 +1,163 @@
+import { randomUUID } from "node:crypto";
+import pg from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Call } from "../src/status/call.ts";
+import { parseReqId, StatusError } from "../src/status/status.ts";
+import { createPool } from "../src/store/pool.ts";
+import { createStatusStore } from "../src/store/status-store.ts";
+import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { lockTable } from "./support/lock.ts";
+import { insertJob } from "./support/rows.ts";
+
+const ttl = 24 * 3_600_000;
+
+let database: TestDatabase;
+let pool: pg.Pool;
+let statements: number;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  pool = createPool({
+    url: database.url,
+    size: 4,
+    connectTimeout: 1_000,
+    statementTimeout: 10_000,
+    onLost: () => {},
+  });
+  // A statement takes a connection of its own from the pool.
+  pool.on("acquire", () => statements++);
+});
+
+afterAll(async () => {
+  await pool.end();
+  await database[Symbol.asyncDispose]();
+});
+
+function openStore(options: { flushAt?: number; maxInFlight?: number } = {}) {
+  statements = 0;
+  return createStatusStore(database.db, pool, { ttl, ...options });
+}
+
+const patiently = (ms = 10_000) => new Call(performance.now() + ms);
+const newId = () => parseReqId(randomUUID());
+
+test("calls that wait at the same moment share a statement", async () => {
+  const ids = await Promise.all(
+    Array.from({ length: 10 }, () => insertJob(database.db, { status: "success" })),
+  );
+  const store = openStore();
+  const answers = await Promise.all(
+    [...ids, randomUUID()].map((id) => store.find(parseReqId(id), patiently())),
+  );
+  expect(answers.map((answer) => answer?.status)).toEqual([...ids.map(() => "success"), undefined]);
+  expect(statements).toBe(1);
+});
+
+test("every caller gets the answer for its own id, however many ask for however few", async () => {
+  const jobs = await Promise.all(
+    (["pending", "processing", "success", "failure"] as const).map(async (status) => {
+      const error = status === "failure" ? `it broke: ${randomUUID()}` : null;
+      return { status, error, reqId: parseReqId(await insertJob(database.db, { status, error })) };
+    }),
+  );
+  const store = openStore();
+  await Promise.all(
+    Array.from({ length: 1_000 }, async (_, n) => {
+      const job = jobs[n % jobs.length];
+      if (n % 5 === 0) return expect(await store.find(newId(), patiently())).toBeUndefined();
+      const { status, error } = (await store.find(job?.reqId ?? newId(), patiently())) ?? {};
+      expect({ status, error }).toEqual({ status: job?.status, error: job?.error ?? undefined });
+    }),
+  );
+  expect(statements).toBeLessThan(100);
+});
+
+test("a full batch does not wait for the end of the event loop's turn", async () => {
+  const store = openStore({ flushAt: 2, maxInFlight: 10 });
+  const finds = [newId(), newId()].map((id) => store.find(id, patiently()));
+  expect(statements + pool.waitingCount + pool.totalCount).toBeGreaterThan(0);
+  await Promise.all(finds);
+});
+
+test("no more statements are in flight than allowed: what comes meanwhile shares the next", async () => {
+  await using lock = await lockTable(database);
+  const store = openStore({ flushAt: 1, maxInFlight: 2 });
+  const finds = Array.from({ length: 50 }, () => store.find(newId(), patiently()));
+  await lock.blocks(2);
+  await lock[Symbol.asyncDispose]();
+  await Promise.all(finds);
+  expect(statements).toBe(3);
+});
+
+test("a call that is cancelled, or late, leaves the others of its statement alone", async () => {
+  const reqId = parseReqId(await insertJob(database.db));
+  const gone = new Error("the caller has gone");
+  const calls = { cancelled: patiently(), late: patiently(30), patient: patiently() };
+  await using lock = await lockTable(database);
+  const store = openStore();
+  const cancelled = store.find(reqId, calls.cancelled);
+  const late = store.find(reqId, calls.late);
+  const patient = store.find(reqId, calls.patient);
+  await lock.blocks(1);
+  calls.cancelled.cancel(gone);
+  await expect(cancelled).rejects.toBe(gone);
+  await expect(late).rejects.toMatchObject({ reason: "DEADLINE_EXCEEDED" });
+  await lock[Symbol.asyncDispose]();
+  expect(await patient).toMatchObject({ status: "pending" });
+  expect(statements).toBe(1);
+});
+
+test("a call that was cancelled before it came is not asked for", async () => {
+  const call = patiently();
+  call.cancel(new Error("too late"));
+  await expect(openStore().find(newId(), call)).rejects.toThrow("too late");
+  expect(statements).toBe(0);
+});
+
+test("a statement for which nobody waits any more is cancelled in the database, and its place is free", async () => {
+  await using lock = await lockTable(database);
+  const store = openStore({ maxInFlight: 1 });
+  const call = patiently();
+  const find = store.find(newId(), call);
+  await lock.blocks(1);
+  call.cancel(new Error("gone"));
+  await expect(find).rejects.toThrow("gone");
+  await lock.blocks(0);
+  await lock[Symbol.asyncDispose]();
+  expect(await store.find(newId(), patiently())).toBeUndefined();
+});
+
+test("a statement that does not heed its cancellation loses its connection", async () => {
+  await using lock = await lockTable(database);
+  const store = openStore();
+  const call = patiently();
+  const find = store.find(newId(), call);
+  const [backend] = await lock.blocks(1);
+  // Stopped, a backend hears nothing: neither the cancellation nor that its client has left.
+  process.kill(Number(backend), "SIGSTOP");
+  const removed = new Promise((resolve) => pool.once("remove", resolve));
+  call.cancel(new Error("gone"));
+  await expect(find).rejects.toThrow("gone");
+  await removed;
+  process.kill(Number(backend), "SIGCONT");
+});
+
+test("a failed statement is each caller's DATASTORE_UNAVAILABLE, with the cause for the log", async () => {
+  const failures: unknown[] = [];
+  const store = createStatusStore(database.db, pool, { ttl, onFailure: (error) => failures.push(error) });
+  await using lock = await lockTable(database);
+  const finds = [newId(), newId()].map((id) => store.find(id, patiently()));
+  const settled = Promise.allSettled(finds);
+  const [backend] = await lock.blocks(1);
+  await database.pool.query("select pg_terminate_backend($1)", [backend]);
+  for (const result of await settled) {
+    expect(result).toMatchObject({ status: "rejected", reason: { reason: "DATASTORE_UNAVAILABLE" } });
+    const { reason } = result as PromiseRejectedResult;
+    expect(reason).toBeInstanceOf(StatusError);
+    expect((reason as StatusError).message).not.toMatch(/terminat|select|127\.0\.0\.1/);
+    expect((reason as StatusError).cause).toBeInstanceOf(pg.DatabaseError);
+  }
+  expect(failures).toHaveLength(1);
+  await lock[Symbol.asyncDispose]();
+  expect(await store.find(newId(), patiently())).toBeUndefined();
+});

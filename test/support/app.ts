@@ -1,0 +1,24 @@
+import { type App, startApp } from "../../src/app.ts";
+import { readConfig } from "../../src/config.ts";
+import { createLog } from "../../src/telemetry/log.ts";
+
+/** The service in this process. */
+export interface TestApp extends App {
+  readonly url: string;
+  /** What it has logged, a line each. */
+  readonly logs: readonly Record<string, unknown>[];
+}
+
+/** Starts the service as `serve` does, on a free port, with settings as one would put into the environment. */
+export async function startTestApp(env: Readonly<Record<string, string>>): Promise<TestApp> {
+  const logs: Record<string, unknown>[] = [];
+  const log = createLog("debug", { write: (line) => void logs.push(JSON.parse(line)) });
+  const config = readConfig({ HOST: "127.0.0.1", PORT: "0", ...env }, true);
+  const app = await startApp(config, log, new AbortController().signal);
+  return {
+    ...app,
+    url: `http://127.0.0.1:${app.port}`,
+    logs,
+    [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),
+  };
+}

@@ -1,0 +1,38 @@
+import pg from "pg";
+import { expect } from "vitest";
+import type { TestDatabase } from "./database.ts";
+
+/** Holds back every read of the table until it is disposed of. */
+export interface TableLock extends AsyncDisposable {
+  /** Waits until so many statements of others wait for the lock. @returns the pids of their backends. */
+  blocks(count: number): Promise<number[]>;
+}
+
+export async function lockTable({ url, pool }: TestDatabase): Promise<TableLock> {
+  const holder = new pg.Client({ connectionString: url });
+  await holder.connect();
+  await holder.query("begin; lock table memory_job in access exclusive mode");
+  let released: Promise<void> | undefined;
+  return {
+    async blocks(count) {
+      let pids: number[] = [];
+      await expect
+        .poll(
+          async () => {
+            const { rows } = await pool.query<{ pid: number }>(
+              "select pid from pg_locks where not granted and relation = 'memory_job'::regclass",
+            );
+            pids = rows.map((row) => row.pid);
+            return pids.length;
+          },
+          { interval: 5, timeout: 10_000 },
+        )
+        .toBe(count);
+      return pids;
+    },
+    [Symbol.asyncDispose]() {
+      released ??= holder.end();
+      return released;
+    },
+  };
+}

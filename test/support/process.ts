@@ -1,0 +1,107 @@
+import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const cli = fileURLToPath(new URL("../../src/cli.ts", import.meta.url));
+
+type Environment = Readonly<Record<string, string>>;
+
+/** One line of the log. */
+export interface LogLine extends Record<string, unknown> {
+  readonly level: string;
+  readonly msg: string;
+}
+
+/** How a process ended. */
+export interface Exit {
+  /** Null when a signal ended it. */
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A process of the service. Disposing of it kills what is still running. */
+export interface Running extends AsyncDisposable {
+  readonly process: ChildProcess;
+  /** Settles when it has ended and everything that it wrote has been read. */
+  readonly exit: Promise<Exit>;
+  /** What it has logged so far. */
+  readonly logs: readonly LogLine[];
+  /** Waits for a line of the log. @throws Error with all that the process wrote, when it ends without that line. */
+  logged(message: string): Promise<LogLine>;
+  kill(signal: NodeJS.Signals): void;
+}
+
+/** A service that listens. */
+export interface Serving extends Running {
+  readonly port: number;
+  readonly url: string;
+}
+
+/** Runs `src/cli.ts` with no more in its environment than the test says. */
+export function runCli(args: readonly string[], env: Environment = {}): Running {
+  return run([process.execPath, cli, ...args], { env });
+}
+
+/** Runs `serve` on a free port of the loopback interface, and waits until it listens. */
+export async function startServing(env: Environment): Promise<Serving> {
+  const running = runCli(["serve"], { HOST: "127.0.0.1", PORT: "0", ...env });
+  return { ...running, ...(await listening(running)), [Symbol.asyncDispose]: running[Symbol.asyncDispose] };
+}
+
+/** Waits until a service listens. */
+export async function listening(running: Running): Promise<{ port: number; url: string }> {
+  const { port } = await running.logged("listening");
+  return { port: Number(port), url: `http://127.0.0.1:${port}` };
+}
+
+/** Runs a program and reads its standard output as a log. */
+export function run([program, ...args]: readonly string[], options: SpawnOptions): Running {
+  const child = spawn(program ?? "", args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
+  const logs: LogLine[] = [];
+  const waiting = new Map<string, PromiseWithResolvers<LogLine>>();
+  let stdout = "";
+  let stderr = "";
+  let ended: Error | undefined;
+
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text;
+  });
+  createInterface({ input: child.stdout as NodeJS.ReadableStream }).on("line", (line) => {
+    stdout += `${line}\n`;
+    if (!line.startsWith('{"level":')) return;
+    const log: LogLine = JSON.parse(line);
+    logs.push(log);
+    waiting.get(log.msg)?.resolve(log);
+  });
+
+  async function untilExit(): Promise<Exit> {
+    // Not "exit": what it wrote last may still be on its way.
+    const [code, signal] = await once(child, "close");
+    ended = new Error(`the process ended with ${signal ?? code}. It wrote:\n${stdout}${stderr}`);
+    for (const { reject } of waiting.values()) reject(ended);
+    return { code, signal, stdout, stderr };
+  }
+  const exit = untilExit();
+
+  return {
+    process: child,
+    exit,
+    logs,
+    logged(message) {
+      const found = logs.find((log) => log.msg === message);
+      if (found !== undefined) return Promise.resolve(found);
+      if (ended !== undefined) return Promise.reject(ended);
+      const line = waiting.get(message) ?? Promise.withResolvers<LogLine>();
+      waiting.set(message, line);
+      return line.promise;
+    },
+    kill: (signal) => void child.kill(signal),
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGKILL");
+      await exit;
+    },
+  };
+}

@@ -1,0 +1,34 @@
+import { randomUUID } from "node:crypto";
+import type { Kysely } from "kysely";
+import { sql } from "kysely";
+import type { JobState } from "../../src/status/status.ts";
+import type { Tables } from "../../src/store/tables.ts";
+
+/** Puts a row into the table, as old as asked, in whole seconds. @returns its id. */
+export async function insertJob(
+  db: Kysely<Tables>,
+  {
+    status = "pending",
+    error = null,
+    age = 0,
+  }: { status?: JobState; error?: string | null; age?: number } = {},
+): Promise<string> {
+  const reqId = randomUUID();
+  await sql`
+    insert into memory_job (req_id, status, error, created_at)
+    values (${reqId}, ${status}, ${error}, date_trunc('second', now()) - make_interval(secs => ${age}))`.execute(
+    db,
+  );
+  return reqId;
+}
+
+/** The documented answer for a row, from what the database itself says of it. */
+export async function documentedJson(db: Kysely<Tables>, reqId: string): Promise<string> {
+  const { rows } = await sql<{ status: string; error: string | null; created_at: string }>`
+    select status, error, to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as created_at
+    from memory_job where req_id = ${reqId}`.execute(db);
+  const [row] = rows;
+  if (row === undefined) throw new Error(`no row ${reqId}`);
+  const { status, error, created_at: createdAt } = row;
+  return JSON.stringify({ status, createdAt, ...(error !== null && { error }) });
+}
