@@ -3,6 +3,7 @@ import type { Config } from "./config.ts";
 import { StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
 import { file_google_rpc_error_details } from "./gen/google/rpc/error_details_pb.ts";
 import { statusRoutes } from "./protocols/connect.ts";
+import { createGrpcUnaryLane } from "./protocols/grpc-unary.ts";
 import { healthRoutes } from "./protocols/health.ts";
 import { listen } from "./protocols/listener.ts";
 import { createProbes } from "./protocols/probes.ts";
@@ -50,12 +51,15 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   });
   const statuses = createStatusService(database.statuses);
   const observer = { finished: logCalls(log, config.LOG_REQUESTS) };
+  const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane() : undefined;
   const listener = started.use(
     await listen({
       host: config.HOST,
       port: config.PORT,
       shutdownTimeout: config.SHUTDOWN_TIMEOUT,
+      lane,
       handler: createRouter({
+        lane,
         rest: createRest(statuses, config.REQUEST_TIMEOUT, observer),
         probes: createProbes(readiness),
         rpcs: [

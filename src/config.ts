@@ -94,6 +94,11 @@ export const settings = {
     default: "10s",
     help: "The longest that running calls may take to finish after SIGTERM or SIGINT.",
   },
+  GRPC_LANE: {
+    ...oneOf("on", "off"),
+    default: "on",
+    help: "The fast lane for unary gRPC calls. `off` leaves them all to Connect.",
+  },
   LOG_LEVEL: {
     ...oneOf("fatal", "error", "warn", "info", "debug", "silent"),
     default: "info",
@@ -167,6 +172,8 @@ export function showConfig(config: Config): Record<string, unknown> {
 /** The query goes, too: libpq takes passwords there. */
 function withoutSecrets(databaseUrl: string): string {
   const { protocol, username, host, pathname } = new URL(databaseUrl);
+  // A password with a bare slash: what follows the slash counts as the path.
+  if (pathname.includes("@")) return `${protocol}//...`;
   return `${protocol}//${username && `${username}@`}${host}${pathname}`;
 }
 

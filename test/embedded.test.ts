@@ -1,17 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import {
-  chmod,
-  chown,
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  rm,
-  stat,
-  watch,
-  writeFile,
-} from "node:fs/promises";
+import { mkdirSync, watch } from "node:fs";
+import { chmod, chown, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Client } from "pg";
@@ -68,7 +58,9 @@ function initdbBegun(): Promise<void> {
   const watcher = watch(directory);
   cleanup.defer(() => watcher.close());
   return new Promise((resolve) => {
-    watcher.on("change", (_, name) => `${name}`.startsWith("postgres.new-") && resolve());
+    watcher.on("change", (_, name) => {
+      if (`${name}`.startsWith("postgres.new-")) resolve();
+    });
   });
 }
 
@@ -154,7 +146,7 @@ test("a crashed server settles `exited` and can be started again at once", async
   expect(await query(await start(), "select 1 as one")).toEqual([{ one: 1 }]);
 });
 
-test("a server that is stopped, as by SIGSTOP, is ended nevertheless", { timeout: 30_000 }, async () => {
+test("a server that is stopped, as by SIGSTOP, is ended nevertheless", async () => {
   const server = await start();
   process.kill(server.pid, "SIGSTOP");
   await server[Symbol.asyncDispose]();

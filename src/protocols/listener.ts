@@ -1,7 +1,8 @@
 import { once } from "node:events";
 import { createServer as createHttp1, type ServerResponse } from "node:http";
-import { createServer as createHttp2, type Http2Session } from "node:http2";
+import { createServer as createHttp2, type Http2Session, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
+import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
 import type { HttpHandler } from "./http.ts";
 
 export interface ListenOptions {
@@ -14,6 +15,8 @@ export interface ListenOptions {
   /** How long, in milliseconds, a peer may take until it has said which protocol it speaks. Default 10 s. */
   readonly handshakeTimeout?: number;
   readonly handler: HttpHandler;
+  /** Gets each HTTP/2 stream first. Absent: the handler gets them all. */
+  readonly lane?: GrpcUnaryLane | undefined;
 }
 
 /** Disposing of it takes no new connections, lets running calls finish, and then closes every connection. */
@@ -26,7 +29,7 @@ const keepAliveTimeout = 65_000;
 
 /** One port for HTTP/1.1 and for HTTP/2 without TLS. @throws what Node says when it cannot listen. */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { host, port, shutdownTimeout, handshakeTimeout = 10_000, handler } = options;
+  const { host, port, shutdownTimeout, handshakeTimeout = 10_000, handler, lane } = options;
   const http1 = createHttp1({ keepAliveTimeout, keepAlive: true, noDelay: true });
   const http2 = createHttp2();
   const sockets = new Set<Socket>();
@@ -64,7 +67,14 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     handler(request, response);
   });
 
-  http2.on("request", handler);
+  // The reference sees a stream only when the lane does not take it: a server that never listens hands it on.
+  const reference = createHttp2();
+  reference.on("request", handler);
+  const handOver: HandOver = (stream, headers, flags) => reference.emit("stream", stream, headers, flags, []);
+  http2.on("stream", (stream: ServerHttp2Stream, headers, flags) => {
+    if (lane === undefined) handOver(stream, headers, flags);
+    else lane.serve(stream, headers, flags, handOver);
+  });
   http2.on("session", (session) => {
     sessions.add(session);
     session.once("close", () => sessions.delete(session));

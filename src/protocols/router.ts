@@ -1,7 +1,9 @@
 import { Code, type ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
+import type { GrpcUnaryLane } from "./grpc-unary.ts";
 import { type HttpHandler, type HttpRequest, type HttpResponse, pathOf, sendJson } from "./http.ts";
 import type { Rest } from "./rest.ts";
+import { shortenTimeout } from "./timeouts.ts";
 
 export interface Routes {
   readonly rest: Rest;
@@ -9,15 +11,21 @@ export interface Routes {
   readonly probes: ReadonlyMap<string, HttpHandler>;
   /** What Connect's adapter serves: gRPC, gRPC-Web and Connect. */
   readonly rpcs: readonly ((router: ConnectRouter) => void)[];
+  /** Learns of the same RPCs, to answer the usual calls by itself. */
+  readonly lane: GrpcUnaryLane | undefined;
 }
 
+/** Of a request's message, in bytes: what gRPC implementations accept by default. */
+const maxMessageLength = 4 * 1024 * 1024;
+
 /** Sends every request to whom it is for. */
-export function createRouter({ rest, probes, rpcs }: Routes): HttpHandler {
+export function createRouter({ rest, probes, rpcs, lane }: Routes): HttpHandler {
   const connect = connectNodeAdapter({
     routes: (router) => {
-      for (const routes of rpcs) routes(router);
+      for (const routes of rpcs) routes(lane?.collect(router) ?? router);
     },
     fallback: notFound,
+    readMaxBytes: maxMessageLength,
   });
 
   return (request, response) => {
@@ -25,6 +33,7 @@ export function createRouter({ rest, probes, rpcs }: Routes): HttpHandler {
     if (rest.matches(path)) return rest.handle(request, response);
     const probe = probes.get(path);
     if (probe !== undefined) return probe(request, response);
+    shortenTimeout(request);
     try {
       connect(request, response);
     } catch {
@@ -36,8 +45,10 @@ export function createRouter({ rest, probes, rpcs }: Routes): HttpHandler {
 
 function notFound(request: HttpRequest, response: HttpResponse): void {
   const contentType = request.headers["content-type"] ?? "";
-  if (!contentType.startsWith("application/grpc"))
-    return sendJson(request, response, 404, `{"Error":"Not Found"}`);
+  if (!contentType.startsWith("application/grpc")) {
+    sendJson(request, response, 404, `{"Error":"Not Found"}`);
+    return;
+  }
   // gRPC has its own word for it, and sends it with HTTP status 200 (gRPC over HTTP/2, "Responses").
   // Headers that are not written ahead leave together with the end: they are the trailers, too.
   response.statusCode = 200;

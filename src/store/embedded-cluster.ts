@@ -63,10 +63,10 @@ async function makeHome(
   { noSync, signal }: ClusterOptions,
 ): Promise<void> {
   const draft = await mkdtemp(join(folder, draftPrefix));
-  const passwordFile = join(draft, "password");
-  await writeFile(passwordFile, `${randomBytes(24).toString("hex")}\n`, { mode: 0o600 });
-  if (account) for (const path of [draft, passwordFile]) await chown(path, account.uid, account.gid);
   try {
+    const passwordFile = join(draft, "password");
+    await writeFile(passwordFile, `${randomBytes(24).toString("hex")}\n`, { mode: 0o600 });
+    if (account) for (const path of [draft, passwordFile]) await chown(path, account.uid, account.gid);
     const initdb = await startTethered(
       [
         programPath(binaries, "initdb"),
@@ -81,8 +81,9 @@ async function makeHome(
       { account },
     );
     await untilEnded(initdb, signal);
-    if (initdb.status !== 0)
+    if (initdb.status !== 0) {
       throw new Error(`initdb failed in ${folder}; mend that, or set DATABASE_URL: ${initdb.describeEnd()}`);
+    }
     await rename(draft, home);
   } catch (error) {
     await removeDrafts(folder);

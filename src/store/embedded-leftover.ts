@@ -36,8 +36,9 @@ export async function stopLeftover(cluster: string, signal?: AbortSignal): Promi
     for (let signalled = false; Date.now() < deadline; signalled = true) {
       const server = await serverOf(cluster, pid);
       if (!server || server.owner) return;
+      signal?.throwIfAborted();
       if (!signalled) signalIfThere(pid, stopSignal);
-      await pause(pollMs, undefined, signal && { signal });
+      await pause(pollMs); // the end of another process's child is no event
     }
   }
   throw new Error(`the PostgreSQL server with pid ${pid} on ${cluster} does not end: end it by hand`);

@@ -52,15 +52,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   const { signal, settings } = options;
   signal?.throwIfAborted();
   const installed = await findBinaries();
-  await mkdir(options.directory, { recursive: true }).catch((cause) => {
-    throw new Error(
-      `cannot make ${options.directory}; make room for it, or set DATABASE_URL. ${cause.message}`,
-      {
-        cause,
-      },
-    );
-  });
-  const directory = await realpath(options.directory);
+  const directory = await makeDirectory(options.directory);
   const place = await choosePlace(directory);
 
   await using started = new AsyncDisposableStack();
@@ -85,6 +77,16 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     exited: server.ended,
     [Symbol.asyncDispose]: () => (stopped ??= running.disposeAsync()),
   };
+}
+
+async function makeDirectory(directory: string): Promise<string> {
+  try {
+    await mkdir(directory, { recursive: true });
+    return await realpath(directory);
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new Error(`cannot make ${directory}; make room for it, or set DATABASE_URL. ${message}`, { cause });
+  }
 }
 
 async function refuse(directory: string, place: Place): Promise<never> {

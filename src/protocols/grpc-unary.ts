@@ -1,0 +1,228 @@
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import {
+  create,
+  type DescMessage,
+  type DescMethodUnary,
+  fromBinary,
+  isMessage,
+  type Message,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { UnaryContext } from "./unary-context.ts";
+
+/** Passes a stream on to the reference, as if nobody had looked at it. */
+export type HandOver = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void;
+
+/**
+ * The fast lane for gRPC: unary calls with one uncompressed binary message, straight on node:http2's streams.
+ *
+ * Whatever is not exactly that is handed over untouched to Connect's adapter, which is the reference. So the lane
+ * has no protocol errors of its own: it knows a method's answer and a method's error, and nothing else.
+ */
+export interface GrpcUnaryLane {
+  /** Notes the unary methods that are registered through the router returned, which passes them on. */
+  collect(router: ConnectRouter): ConnectRouter;
+  /** Answers a stream, or hands it over: at once, or when its body turns out to be unusual. */
+  serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number, handOver: HandOver): void;
+}
+
+interface Method {
+  readonly method: DescMethodUnary;
+  readonly run: (request: Message, context: HandlerContext) => Promise<Message> | Message;
+}
+
+/** gRPC over HTTP/2, "Length-Prefixed-Message": one byte says whether it is compressed, four how long it is. */
+const prefixLength = 5;
+
+/** So much, in bytes, fits into one frame of any peer (RFC 9113, section 4.2). What is longer comes in pieces. */
+const maxMessageLength = 16_384 - prefixLength;
+
+const laneContentType = /^application\/grpc(\+proto)?$/;
+const laneTimeout = /^\d{1,8}[HMSmun]$/;
+
+/** Connect answers both content types with this one. */
+const okHeaders = [":status", "200", "content-type", "application/grpc+proto"];
+const okTrailers = { "grpc-status": "0" };
+const respondOptions = { waitForTrailers: true, sendDate: false };
+
+export function createGrpcUnaryLane(): GrpcUnaryLane {
+  const methods = new Map<string, Method>();
+
+  return {
+    collect(router) {
+      const collecting: ConnectRouter = Object.create(router);
+      collecting.service = (service, implementation, options) => {
+        for (const method of service.methods) {
+          const run = (implementation as Record<string, unknown>)[method.localName];
+          if (method.methodKind !== "unary" || typeof run !== "function") continue;
+          methods.set(`/${service.typeName}/${method.name}`, {
+            method: method as DescMethodUnary,
+            run: run.bind(implementation),
+          });
+        }
+        router.service(service, implementation, options);
+        return collecting;
+      };
+      return collecting;
+    },
+
+    serve(stream: Served, headers, flags, handOver) {
+      const method = methods.get(headers[":path"] ?? "");
+      if (method === undefined || stream.endAfterHeaders || !isPlain(headers)) {
+        return handOver(stream, headers, flags);
+      }
+      stream[served] = new UnaryCall(stream, headers, flags, method, handOver);
+      stream.on("data", onData);
+      stream.on("end", onEnd);
+      stream.on("wantTrailers", onWantTrailers);
+      stream.on("close", onClose);
+      stream.on("error", onError);
+    },
+  };
+}
+
+function isPlain(headers: IncomingHttpHeaders): boolean {
+  const timeout = headers["grpc-timeout"];
+  const encoding = headers["grpc-encoding"];
+  return (
+    headers[":method"] === "POST" &&
+    laneContentType.test(headers["content-type"] ?? "") &&
+    (timeout === undefined || laneTimeout.test(timeout as string)) &&
+    (encoding === undefined || encoding === "identity")
+  );
+}
+
+const served = Symbol("served");
+
+/** A stream with the call that it carries, so that all streams can share their listeners. */
+type Served = ServerHttp2Stream & { [served]?: UnaryCall };
+
+function onData(this: Served, chunk: Buffer): void {
+  this[served]?.receive(chunk);
+}
+
+function onEnd(this: Served): void {
+  void this[served]?.run();
+}
+
+function onWantTrailers(this: Served): void {
+  this.sendTrailers(this[served]?.trailers ?? okTrailers);
+}
+
+function onClose(this: Served): void {
+  this[served]?.close();
+}
+
+/** A stream that breaks closes, too. */
+function onError(): void {}
+
+/** A stream that was paused flows again once somebody else listens, which nobody does before it is handed over. */
+function resumeForNext(this: ServerHttp2Stream, event: string | symbol): void {
+  if (event !== "data") return;
+  this.off("newListener", resumeForNext);
+  process.nextTick(() => this.resume());
+}
+
+class UnaryCall {
+  trailers: Readonly<Record<string, string>> = okTrailers;
+  readonly #stream: Served;
+  readonly #headers: IncomingHttpHeaders;
+  readonly #flags: number;
+  readonly #method: Method;
+  readonly #handOver: HandOver;
+  readonly #context: UnaryContext;
+  #body: Buffer | undefined;
+  #request: Message | undefined;
+
+  constructor(
+    stream: Served,
+    headers: IncomingHttpHeaders,
+    flags: number,
+    method: Method,
+    handOver: HandOver,
+  ) {
+    this.#stream = stream;
+    this.#headers = headers;
+    this.#flags = flags;
+    this.#method = method;
+    this.#handOver = handOver;
+    this.#context = new UnaryContext(method.method, headers);
+  }
+
+  /** Takes a body that is one message in one piece. With any other, hands the stream over. */
+  receive(chunk: Buffer): void {
+    if (this.#body === undefined) {
+      this.#body = chunk;
+      this.#request = parse(this.#method.method.input, chunk);
+      if (this.#request !== undefined) return;
+    } else {
+      this.#body = Buffer.concat([this.#body, chunk]);
+    }
+    const stream = this.#stream;
+    stream.off("data", onData).off("end", onEnd).off("wantTrailers", onWantTrailers);
+    stream.off("close", onClose).off("error", onError);
+    stream.pause();
+    stream.unshift(this.#body);
+    stream.on("newListener", resumeForNext);
+    this.#handOver(stream, this.#headers, this.#flags);
+  }
+
+  async run(): Promise<void> {
+    const { method, run } = this.#method;
+    try {
+      const answer = await run(this.#request as Message, this.#context);
+      const message = isMessage(answer, method.output) ? answer : create(method.output, answer);
+      this.#respond(serialize(method.output, message));
+    } catch (reason) {
+      this.trailers = errorTrailers(reason);
+      this.#respond(undefined);
+    }
+  }
+
+  /** The caller has gone, or has had its answer. */
+  close(): void {
+    this.#context.abort(new ConnectError("the caller has gone", Code.Canceled));
+  }
+
+  #respond(body: Buffer | undefined): void {
+    const stream = this.#stream;
+    if (stream.destroyed || stream.closed) return;
+    const { header, trailer } = this.#context.sent;
+    stream.respond(header === undefined ? okHeaders : [...okHeaders, ...[...header].flat()], respondOptions);
+    if (trailer !== undefined) this.trailers = { ...Object.fromEntries(trailer), ...this.trailers };
+    stream.end(body);
+  }
+}
+
+/** @returns undefined for anything but one uncompressed message of the kind, whole and alone. */
+function parse(schema: DescMessage, body: Buffer): Message | undefined {
+  const length = body.length - prefixLength;
+  if (length < 0 || length > maxMessageLength || body[0] !== 0 || body.readUInt32BE(1) !== length)
+    return undefined;
+  try {
+    return fromBinary(schema, body.subarray(prefixLength));
+  } catch {
+    return undefined;
+  }
+}
+
+/** @returns the message behind its prefix. */
+function serialize(schema: DescMessage, message: Message): Buffer {
+  const bytes = toBinary(schema, message);
+  const body = Buffer.allocUnsafe(prefixLength + bytes.length);
+  body[0] = 0;
+  body.writeUInt32BE(bytes.length, 1);
+  body.set(bytes, prefixLength);
+  return body;
+}
+
+/** As Connect says it: an error that is none of its own is internal, and keeps its text for itself. */
+function errorTrailers(reason: unknown): Record<string, string> {
+  const error =
+    reason instanceof ConnectError
+      ? reason
+      : new ConnectError("internal error", Code.Internal, undefined, undefined, reason);
+  return Object.fromEntries(setTrailerStatus(new Headers(), error));
+}

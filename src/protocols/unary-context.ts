@@ -1,0 +1,101 @@
+import type { IncomingHttpHeaders } from "node:http2";
+import type { DescMethodUnary, DescService } from "@bufbuild/protobuf";
+import {
+  Code,
+  ConnectError,
+  type ContextValues,
+  createContextValues,
+  type HandlerContext,
+} from "@connectrpc/connect";
+import { parseTimeout } from "@connectrpc/connect/protocol-grpc";
+import { longestTimeout } from "./timeouts.ts";
+
+/** Connect's HandlerContext for one gRPC call. What an implementation does not ask for is not made. */
+export class UnaryContext implements HandlerContext {
+  readonly protocolName = "grpc";
+  readonly requestMethod = "POST";
+  readonly method: DescMethodUnary;
+  /** What the implementation has set of the response, if it has. */
+  readonly sent: { header?: Headers; trailer?: Headers } = {};
+  readonly #headers: IncomingHttpHeaders;
+  /** In milliseconds of performance.now(). */
+  readonly #deadline: number | undefined;
+  #requestHeader: Headers | undefined;
+  #values: ContextValues | undefined;
+  #abort: AbortController | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #reason: unknown;
+
+  constructor(method: DescMethodUnary, headers: IncomingHttpHeaders) {
+    this.method = method;
+    this.#headers = headers;
+    const timeout = headers["grpc-timeout"] as string | undefined;
+    if (timeout !== undefined) {
+      this.#deadline = performance.now() + (parseTimeout(timeout, Number.POSITIVE_INFINITY).timeoutMs ?? 0);
+    }
+  }
+
+  get service(): DescService {
+    return this.method.parent;
+  }
+
+  get url(): string {
+    const { ":scheme": scheme, ":authority": authority, ":path": path } = this.#headers;
+    return `${scheme}://${authority}${path}`;
+  }
+
+  get requestHeader(): Headers {
+    this.#requestHeader ??= toWebHeaders(this.#headers);
+    return this.#requestHeader;
+  }
+
+  get responseHeader(): Headers {
+    this.sent.header ??= new Headers();
+    return this.sent.header;
+  }
+
+  get responseTrailer(): Headers {
+    this.sent.trailer ??= new Headers();
+    return this.sent.trailer;
+  }
+
+  get values(): ContextValues {
+    this.#values ??= createContextValues();
+    return this.#values;
+  }
+
+  timeoutMs = (): number | undefined =>
+    this.#deadline === undefined ? undefined : this.#deadline - performance.now();
+
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      const left = this.timeoutMs();
+      if (this.#reason !== undefined) this.#abort.abort(this.#reason);
+      else if (left !== undefined && left <= 0) this.abort(timedOut());
+      else if (left !== undefined) {
+        this.#timer = setTimeout(() => this.abort(timedOut()), Math.min(left, longestTimeout));
+      }
+    }
+    return this.#abort.signal;
+  }
+
+  abort(reason: unknown): void {
+    this.#reason = reason;
+    clearTimeout(this.#timer);
+    this.#abort?.abort(reason);
+  }
+}
+
+function timedOut(): ConnectError {
+  return new ConnectError("the operation timed out", Code.DeadlineExceeded);
+}
+
+function toWebHeaders(headers: IncomingHttpHeaders): Headers {
+  const web = new Headers();
+  for (const [name, value = []] of Object.entries(headers)) {
+    if (name.startsWith(":")) continue;
+    for (const one of Array.isArray(value) ? value : [value]) web.append(name, one);
+  }
+  return web;
+}
