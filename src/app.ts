@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import manifest from "../package.json" with { type: "json" };
 import type { Config } from "./config.ts";
 import { StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
 import { file_google_rpc_error_details } from "./gen/google/rpc/error_details_pb.ts";
@@ -6,17 +7,20 @@ import { statusRoutes } from "./protocols/connect.ts";
 import { createGrpcUnaryLane } from "./protocols/grpc-unary.ts";
 import { healthRoutes } from "./protocols/health.ts";
 import { listen } from "./protocols/listener.ts";
+import type { Observe } from "./protocols/observer.ts";
 import { createProbes } from "./protocols/probes.ts";
 import { createReadiness } from "./protocols/readiness.ts";
 import { reflectionRoutes } from "./protocols/reflection.ts";
 import { createRest } from "./protocols/rest.ts";
 import { createRouter } from "./protocols/router.ts";
+import { getStatusCodec } from "./protocols/status-codec.ts";
 import { createStatusService } from "./status/service.ts";
 import { type Database, openDatabase } from "./store/database.ts";
 import type { EmbeddedPostgres } from "./store/embedded.ts";
 import { migrate, SchemaError } from "./store/migrate.ts";
 import { provideSamples, type Sample } from "./store/samples.ts";
 import { type Log, logCalls } from "./telemetry/log.ts";
+import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
 
 /** The running service. Disposing of it finishes running calls and closes everything, in reverse order. */
 export interface App extends AsyncDisposable {
@@ -24,6 +28,9 @@ export interface App extends AsyncDisposable {
   /** The database that was started along with the service, when none was given, and what there is to ask about. */
   readonly embedded?: { readonly postgres: EmbeddedPostgres; readonly samples: readonly Sample[] };
 }
+
+/** Of the methods that are called many thousand times a second. */
+const codecs = new Map([[StatusService.method.getStatus, getStatusCodec]]);
 
 /** Where the database lives that is started when none is given. */
 const dataDirectory = join(import.meta.dirname, "..", ".data");
@@ -41,7 +48,9 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   const url = postgres?.url ?? config.DATABASE_URL ?? "";
   if (postgres !== undefined || config.MIGRATE) await migrateDatabase(config, url, log, signal);
 
-  const database = started.use(openDatabaseOf(config, url, log));
+  const metrics = config.METRICS === "on" ? createMetrics(manifest.version) : undefined;
+  const database = started.use(openDatabaseOf(config, url, log, { metrics }));
+  metrics?.watchPool(database.pool);
   await checkDatabase(database, log);
   const samples = postgres === undefined ? [] : await provideSamples(database.db);
   signal.throwIfAborted();
@@ -50,8 +59,8 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
     onChange: (ready, err) => (ready ? log.info("ready") : log.warn(err ? { err } : {}, "not ready")),
   });
   const statuses = createStatusService(database.statuses);
-  const observer = { finished: logCalls(log, config.LOG_REQUESTS) };
-  const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane() : undefined;
+  const observe = observeWith(logCalls(log, config.LOG_REQUESTS), metrics);
+  const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane(codecs) : undefined;
   const listener = started.use(
     await listen({
       host: config.HOST,
@@ -60,10 +69,10 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
       lane,
       handler: createRouter({
         lane,
-        rest: createRest(statuses, config.REQUEST_TIMEOUT, observer),
-        probes: createProbes(readiness),
+        rest: createRest(statuses, config.REQUEST_TIMEOUT, observe),
+        probes: createProbes(readiness, metrics),
         rpcs: [
-          statusRoutes(statuses, config.REQUEST_TIMEOUT, observer),
+          statusRoutes(statuses, config.REQUEST_TIMEOUT, observe),
           healthRoutes(readiness, [StatusService]),
           reflectionRoutes(readiness, [file_google_rpc_error_details]),
         ],
@@ -124,19 +133,39 @@ async function migrateDatabase(config: Config, url: string, log: Log, signal: Ab
 /** How much longer, in milliseconds, a statement may run than a call: it is cancelled when the call ends. */
 const statementGrace = 1_000;
 
-function openDatabaseOf(
-  config: Config,
-  url: string,
-  log: Log,
-  { statementTimeout = config.REQUEST_TIMEOUT + statementGrace } = {},
-): Database {
+/** Logs and counts. What neither wants costs nothing. */
+function observeWith(logCall: ReturnType<typeof logCalls>, metrics: Metrics | undefined): Observe {
+  return (protocol, method) => {
+    const log = logCall(protocol, method);
+    const calls = metrics?.calls(protocol, method);
+    return {
+      started: () => calls?.started(),
+      finished(code, duration, failure) {
+        calls?.finished(code, duration);
+        log(code, duration, failure);
+      },
+    };
+  };
+}
+
+interface DatabaseOptions {
+  readonly statementTimeout?: number;
+  readonly metrics?: Metrics | undefined;
+}
+
+function openDatabaseOf(config: Config, url: string, log: Log, options: DatabaseOptions = {}): Database {
+  const { statementTimeout = config.REQUEST_TIMEOUT + statementGrace, metrics } = options;
   return openDatabase({
     url,
     size: config.DATABASE_POOL_SIZE,
     connectTimeout: config.DATABASE_CONNECT_TIMEOUT,
     statementTimeout,
     ttl: config.STATUS_TTL,
-    onLost: (err) => log.warn({ err }, "lost an idle connection to the database"),
+    onLost: (err) => {
+      metrics?.connectionLost();
+      log.warn({ err }, "lost an idle connection to the database");
+    },
+    ...(metrics !== undefined && { onStatement: metrics.statement, onFailure: metrics.statementFailed }),
   });
 }
 

@@ -99,6 +99,11 @@ export const settings = {
     default: "on",
     help: "The fast lane for unary gRPC calls. `off` leaves them all to Connect.",
   },
+  METRICS: {
+    ...oneOf("on", "off"),
+    default: "on",
+    help: "Whether to count calls, and to serve the counts at /metrics.",
+  },
   LOG_LEVEL: {
     ...oneOf("fatal", "error", "warn", "info", "debug", "silent"),
     default: "info",

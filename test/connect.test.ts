@@ -11,7 +11,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { StatusService } from "../src/gen/gomemory/status/v1/status_pb.ts";
 import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb.ts";
 import { statusRoutes } from "../src/protocols/connect.ts";
-import type { FinishedCall } from "../src/protocols/observer.ts";
+import type { Failure } from "../src/protocols/observer.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
 import { lockTable } from "./support/lock.ts";
@@ -125,18 +125,17 @@ test("an HTTP/2 caller that resets its stream has its statement cancelled", asyn
 });
 
 test("a failure that nobody foresaw is INTERNAL without its text, and the observer gets all of it", async () => {
-  const calls: FinishedCall[] = [];
+  const calls: { code: string; failure: Failure | undefined }[] = [];
+  const finished = (code: string, _duration: number, failure?: Failure) => calls.push({ code, failure });
   const secret = new Error("password=hunter2");
   const statuses = { getStatus: () => Promise.reject(secret) };
-  const transport = createRouterTransport(
-    statusRoutes(statuses, 1_000, { finished: (call) => calls.push(call) }),
-  );
+  const transport = createRouterTransport(statusRoutes(statuses, 1_000, () => ({ started() {}, finished })));
   const client = createClient(StatusService, transport);
   const error = ConnectError.from(await client.getStatus({ reqId }).catch((reason: unknown) => reason));
   expect(error.code).toBe(Code.Internal);
   expect(JSON.stringify([error.message, error.details, [...error.metadata]])).not.toContain("hunter2");
-  expect(error.metadata.get("x-request-id")).toBe(calls[0]?.requestId);
-  expect(calls).toMatchObject([{ code: "INTERNAL", error: secret }]);
+  expect(error.metadata.get("x-request-id")).toBe(calls[0]?.failure?.requestId);
+  expect(calls).toMatchObject([{ code: "INTERNAL", failure: { error: secret } }]);
 });
 
 test("Connect GET can be used by anything that can open a URL", async () => {

@@ -18,6 +18,7 @@ import { statusRoutes } from "../src/protocols/connect.ts";
 import { createGrpcUnaryLane } from "../src/protocols/grpc-unary.ts";
 import { type Listener, listen } from "../src/protocols/listener.ts";
 import { createRouter } from "../src/protocols/router.ts";
+import { getStatusCodec } from "../src/protocols/status-codec.ts";
 import type { Call } from "../src/status/call.ts";
 import { type JobStatus, parseReqId, StatusError } from "../src/status/status.ts";
 
@@ -90,9 +91,11 @@ function healthRoutes(router: ConnectRouter): void {
 }
 
 async function start(withLane: boolean): Promise<Listener> {
-  const lane = withLane ? createGrpcUnaryLane() : undefined;
-  const observer = { finished: () => {} };
-  const rpcs = [statusRoutes({ getStatus }, 60_000, observer), healthRoutes];
+  const lane = withLane
+    ? createGrpcUnaryLane(new Map([[StatusService.method.getStatus, getStatusCodec]]))
+    : undefined;
+  const observe = () => ({ started() {}, finished() {} });
+  const rpcs = [statusRoutes({ getStatus }, 60_000, observe), healthRoutes];
   const rest = { matches: () => false, handle: () => {} };
   const handler = createRouter({ rest, probes: new Map(), rpcs, lane });
   return await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 0, handler, lane });

@@ -1,10 +1,12 @@
-import { fromJsonString, toJsonString } from "@bufbuild/protobuf";
+import { create, fromJsonString, toJsonString } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { GetStatusResponseSchema } from "../src/gen/gomemory/status/v1/status_pb.ts";
 import { toResponse } from "../src/protocols/connect.ts";
 import { toJson } from "../src/protocols/rest.ts";
 import type { JobStatus } from "../src/status/status.ts";
+
+const message = (status: JobStatus) => create(GetStatusResponseSchema, toResponse(status));
 
 const createdAt = fc
   .date({
@@ -33,7 +35,7 @@ const wellFormed = jobStatus.filter((status) => status.error?.isWellFormed() ?? 
 test("REST's JSON is the canonical protobuf JSON, byte for byte", () => {
   fc.assert(
     fc.property(jobStatus, (status) => {
-      expect(toJson(status)).toBe(toJsonString(GetStatusResponseSchema, toResponse(status)));
+      expect(toJson(status)).toBe(toJsonString(GetStatusResponseSchema, message(status)));
     }),
     { numRuns: 10_000 },
   );
@@ -42,7 +44,7 @@ test("REST's JSON is the canonical protobuf JSON, byte for byte", () => {
 test("what REST sends, protobuf reads back as the same message", () => {
   fc.assert(
     fc.property(wellFormed, (status) => {
-      expect(fromJsonString(GetStatusResponseSchema, toJson(status))).toEqual(toResponse(status));
+      expect(fromJsonString(GetStatusResponseSchema, toJson(status))).toEqual(message(status));
     }),
     { numRuns: 1_000 },
   );

@@ -30,13 +30,11 @@ const keepAliveTimeout = 65_000;
 /** One port for HTTP/1.1 and for HTTP/2 without TLS. @throws what Node says when it cannot listen. */
 export async function listen(options: ListenOptions): Promise<Listener> {
   const { host, port, shutdownTimeout, handshakeTimeout = 10_000, handler, lane } = options;
-  const http1 = createHttp1({ keepAliveTimeout, keepAlive: true, noDelay: true });
+  const http1 = createHttp1({ keepAliveTimeout, keepAlive: true, noDelay: true }, handler);
   const http2 = createHttp2();
   const sockets = new Set<Socket>();
   const silent = new Set<Socket>();
   const sessions = new Set<Http2Session>();
-  const replies = new Set<ServerResponse>();
-  let draining = false;
 
   // The HTTP/1.1 server listens, which starts its watch over slow and idle peers, but it gets only the
   // connections that are not HTTP/2.
@@ -55,16 +53,6 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       for (const serve of serveHttp1) serve.call(http1, socket);
       return socket.resume();
     });
-  });
-
-  http1.on("request", (request, response) => {
-    // Node goes on offering keep-alive while it closes: the peer would send its next request into the void.
-    if (draining) response.setHeader("Connection", "close");
-    else {
-      replies.add(response);
-      response.once("close", () => replies.delete(response));
-    }
-    handler(request, response);
   });
 
   // The reference sees a stream only when the lane does not take it: a server that never listens hands it on.
@@ -88,10 +76,11 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   await once(http1, "listening");
 
   async function drain(): Promise<void> {
-    draining = true;
     const closed = once(http1, "close");
     http1.close();
-    for (const response of replies) if (!response.headersSent) response.setHeader("Connection", "close");
+    // Node goes on offering keep-alive while it closes: the peer would send its next request into the void.
+    http1.prependListener("request", (_request, response) => sayClose(response));
+    for (const socket of sockets) sayClose(replyOn(socket));
     for (const session of sessions) session.close();
     for (const socket of silent) socket.destroy();
     const late = setTimeout(() => {
@@ -102,6 +91,15 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   }
 
   return { address: http1.address() as AddressInfo, [Symbol.asyncDispose]: drain };
+}
+
+/** The reply that is under way on an HTTP/1.1 connection: Node keeps it there, under no public name. */
+function replyOn(socket: Socket): ServerResponse | undefined | null {
+  return (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage;
+}
+
+function sayClose(response: ServerResponse | undefined | null): void {
+  if (response && !response.headersSent) response.setHeader("Connection", "close");
 }
 
 /** Node's allowHTTP1 works only under TLS, so the first bytes decide: an HTTP/2 client always opens with "PRI". */

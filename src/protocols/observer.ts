@@ -1,25 +1,28 @@
 import { randomUUID } from "node:crypto";
 import { Code } from "@connectrpc/connect";
 
-/** One call that has ended, over whatever protocol. */
-export interface FinishedCall {
-  readonly protocol: "rest" | "connect" | "grpc" | "grpc-web";
-  /** The full name of the RPC, `package.Service/Method`. */
-  readonly method: string;
-  /** The gRPC status code by its name: `OK`, `NOT_FOUND`. */
-  readonly code: string;
-  /** Milliseconds. */
-  readonly duration: number;
-  /** What made it fail. Absent when it succeeded. */
-  readonly error?: unknown;
+export type ProtocolName = "rest" | "connect" | "grpc" | "grpc-web";
+
+/** What went wrong with a call. */
+export interface Failure {
+  readonly error: unknown;
   /** By which a caller's complaint finds the log line. Present when the caller was told of it. */
-  readonly requestId?: string;
+  readonly requestId: string | undefined;
 }
 
-/** Whoever wants to know of every call. */
-export interface Observer {
-  finished(call: FinishedCall): void;
+/** Told of each call of one method over one protocol. */
+export interface CallObserver {
+  started(): void;
+  /**
+   * @param code the gRPC status code by its name: `OK`, `NOT_FOUND`.
+   * @param duration in milliseconds.
+   * @param failure absent when the call succeeded.
+   */
+  finished(code: string, duration: number, failure?: Failure): void;
 }
+
+/** @param method the full name of the RPC, `package.Service/Method`. */
+export type Observe = (protocol: ProtocolName, method: string) => CallObserver;
 
 const codeNames = new Map<Code, string>(
   Object.entries(Code)

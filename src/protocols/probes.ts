@@ -1,9 +1,15 @@
 import { type HttpHandler, refuseOtherMethods, sendJson } from "./http.ts";
 import type { Readiness } from "./readiness.ts";
 
-/** The routes for those who run the service, by their paths. */
-export function createProbes(readiness: Readiness): ReadonlyMap<string, HttpHandler> {
-  return new Map<string, HttpHandler>([
+/** What `/metrics` answers with. */
+export interface MetricsText {
+  readonly contentType: string;
+  text(): Promise<string>;
+}
+
+/** The routes for those who run the service, by their paths. @param metrics absent: there is no `/metrics`. */
+export function createProbes(readiness: Readiness, metrics?: MetricsText): ReadonlyMap<string, HttpHandler> {
+  const probes = new Map<string, HttpHandler>([
     [
       "/healthz",
       (request, response) => {
@@ -19,4 +25,17 @@ export function createProbes(readiness: Readiness): ReadonlyMap<string, HttpHand
       },
     ],
   ]);
+  if (metrics !== undefined) {
+    probes.set("/metrics", async (request, response) => {
+      if (refuseOtherMethods(request, response)) return;
+      const text = await metrics.text();
+      response.writeHead(200, {
+        "Content-Type": metrics.contentType,
+        "Content-Length": Buffer.byteLength(text),
+      });
+      if (request.method === "HEAD") response.end();
+      else response.end(text);
+    });
+  }
+  return probes;
 }

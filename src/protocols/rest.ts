@@ -5,6 +5,7 @@ import { http } from "../gen/google/api/annotations_pb.ts";
 import { Call } from "../status/call.ts";
 import type { StatusService as Statuses } from "../status/service.ts";
 import { type JobStatus, StatusError } from "../status/status.ts";
+import { getStatusMethod } from "./connect.ts";
 import { isOurFault, wireErrors } from "./errors.ts";
 import {
   type HttpHandler,
@@ -14,9 +15,7 @@ import {
   refuseOtherMethods,
   sendJson,
 } from "./http.ts";
-import { codeName, type Observer, requestIdHeader, requestIdOf } from "./observer.ts";
-
-const method = `${StatusService.typeName}/${StatusService.method.getStatus.name}`;
+import { codeName, type Observe, requestIdHeader, requestIdOf } from "./observer.ts";
 
 /** The bodies of the published contract, to the letter. */
 const errorBodies = {
@@ -36,31 +35,28 @@ export interface Rest {
  * @param requestTimeout the longest that a call may take, in milliseconds.
  * @throws Error when the contract's path is not a fixed text followed by the id.
  */
-export function createRest(statuses: Statuses, requestTimeout: number, observer: Observer): Rest {
+export function createRest(statuses: Statuses, requestTimeout: number, observe: Observe): Rest {
+  const observer = observe("rest", getStatusMethod);
   const prefix = readPrefix();
   const withoutSlash = prefix.slice(0, -1);
 
   async function handle(request: HttpRequest, response: HttpResponse): Promise<void> {
     if (refuseOtherMethods(request, response)) return;
     const started = performance.now();
+    observer.started();
     const call = new Call(started + requestTimeout);
-    response.once("close", () => call.cancel(gone));
+    (response as WithCall)[callOf] = call;
+    response.on("close", cancelCall);
     try {
       const status = await statuses.getStatus(decodeId(pathOf(request).slice(prefix.length)), call);
       sendJson(request, response, 200, toJson(status));
-      observer.finished({ protocol: "rest", method, code: "OK", duration: performance.now() - started });
+      observer.finished("OK", performance.now() - started);
     } catch (error) {
       const failure = describe(error, request);
       if (error !== gone)
         sendJson(request, response, failure.http, errorBodies[failure.http], failure.headers);
-      observer.finished({
-        protocol: "rest",
-        method,
-        code: codeName(failure.code),
-        duration: performance.now() - started,
-        error,
-        ...(failure.requestId !== undefined && { requestId: failure.requestId }),
-      });
+      const { requestId } = failure;
+      observer.finished(codeName(failure.code), performance.now() - started, { error, requestId });
     }
   }
 
@@ -68,6 +64,15 @@ export function createRest(statuses: Statuses, requestTimeout: number, observer:
     matches: (path) => path.startsWith(prefix) || path === withoutSlash,
     handle: (request, response) => void handle(request, response),
   };
+}
+
+const callOf = Symbol("call");
+
+/** A response with the call that it answers, so that all of them can share a listener. */
+type WithCall = HttpResponse & { [callOf]?: Call };
+
+function cancelCall(this: WithCall): void {
+  this[callOf]?.cancel(gone);
 }
 
 /** Why a call is cancelled whose caller closed the connection: there is nobody to answer. */
@@ -111,6 +116,6 @@ function readPrefix(): string {
   const { pattern } = getOption(StatusService.method.getStatus, http);
   const [, prefix] = /^(\/[\w/]+\/)\{req_id\}$/.exec(pattern.case === "get" ? pattern.value : "") ?? [];
   if (prefix === undefined)
-    throw new Error(`${method} needs a google.api.http path that ends with /{req_id}`);
+    throw new Error(`${getStatusMethod} needs a google.api.http path that ends with /{req_id}`);
   return prefix;
 }

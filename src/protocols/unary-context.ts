@@ -8,31 +8,41 @@ import {
   type HandlerContext,
 } from "@connectrpc/connect";
 import { parseTimeout } from "@connectrpc/connect/protocol-grpc";
+import type { Call } from "../status/call.ts";
 import { longestTimeout } from "./timeouts.ts";
 
 /** Connect's HandlerContext for one gRPC call. What an implementation does not ask for is not made. */
-export class UnaryContext implements HandlerContext {
-  readonly protocolName = "grpc";
-  readonly requestMethod = "POST";
+export abstract class UnaryContext implements HandlerContext {
   readonly method: DescMethodUnary;
   /** What the implementation has set of the response, if it has. */
-  readonly sent: { header?: Headers; trailer?: Headers } = {};
-  readonly #headers: IncomingHttpHeaders;
+  sentHeader: Headers | undefined;
+  sentTrailer: Headers | undefined;
+  protected readonly headers: IncomingHttpHeaders;
   /** In milliseconds of performance.now(). */
   readonly #deadline: number | undefined;
+  /** Where an implementation puts what is to be cancelled when the caller goes: cheaper than a signal. */
+  call: Call | undefined;
   #requestHeader: Headers | undefined;
   #values: ContextValues | undefined;
   #abort: AbortController | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #reason: unknown;
+  #reason: ConnectError | undefined;
 
   constructor(method: DescMethodUnary, headers: IncomingHttpHeaders) {
     this.method = method;
-    this.#headers = headers;
+    this.headers = headers;
     const timeout = headers["grpc-timeout"] as string | undefined;
     if (timeout !== undefined) {
       this.#deadline = performance.now() + (parseTimeout(timeout, Number.POSITIVE_INFINITY).timeoutMs ?? 0);
     }
+  }
+
+  get protocolName(): string {
+    return "grpc";
+  }
+
+  get requestMethod(): string {
+    return "POST";
   }
 
   get service(): DescService {
@@ -40,23 +50,23 @@ export class UnaryContext implements HandlerContext {
   }
 
   get url(): string {
-    const { ":scheme": scheme, ":authority": authority, ":path": path } = this.#headers;
+    const { ":scheme": scheme, ":authority": authority, ":path": path } = this.headers;
     return `${scheme}://${authority}${path}`;
   }
 
   get requestHeader(): Headers {
-    this.#requestHeader ??= toWebHeaders(this.#headers);
+    this.#requestHeader ??= toWebHeaders(this.headers);
     return this.#requestHeader;
   }
 
   get responseHeader(): Headers {
-    this.sent.header ??= new Headers();
-    return this.sent.header;
+    this.sentHeader ??= new Headers();
+    return this.sentHeader;
   }
 
   get responseTrailer(): Headers {
-    this.sent.trailer ??= new Headers();
-    return this.sent.trailer;
+    this.sentTrailer ??= new Headers();
+    return this.sentTrailer;
   }
 
   get values(): ContextValues {
@@ -64,8 +74,9 @@ export class UnaryContext implements HandlerContext {
     return this.#values;
   }
 
-  timeoutMs = (): number | undefined =>
-    this.#deadline === undefined ? undefined : this.#deadline - performance.now();
+  timeoutMs(): number | undefined {
+    return this.#deadline === undefined ? undefined : this.#deadline - performance.now();
+  }
 
   get signal(): AbortSignal {
     if (this.#abort === undefined) {
@@ -80,10 +91,12 @@ export class UnaryContext implements HandlerContext {
     return this.#abort.signal;
   }
 
-  abort(reason: unknown): void {
+  /** @param reason absent when the call ended well: that, too, fires the signal. */
+  abort(reason?: ConnectError): void {
     this.#reason = reason;
     clearTimeout(this.#timer);
     this.#abort?.abort(reason);
+    this.call?.cancel(reason);
   }
 }
 

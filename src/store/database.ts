@@ -10,6 +10,8 @@ import type { Tables } from "./tables.ts";
 export interface Database extends AsyncDisposable {
   readonly db: Kysely<Tables>;
   readonly statuses: StatusStore;
+  /** The connections, now. */
+  pool(): { open: number; idle: number; waiting: number; max: number };
   /**
    * Asks the database once whether statuses can be read.
    *
@@ -32,6 +34,12 @@ export function openDatabase(options: PoolOptions & StatusStoreOptions): Databas
   return {
     db,
     statuses: createStatusStore(db, pool, options),
+    pool: () => ({
+      open: pool.totalCount,
+      idle: pool.idleCount,
+      waiting: pool.waitingCount,
+      max: options.size,
+    }),
     async probe() {
       // Once is enough: a newer version may migrate the database while this one still serves.
       if (!schemaChecked) await checkSchema(db);

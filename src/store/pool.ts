@@ -58,7 +58,7 @@ export class Connection extends pg.Client {
  * Whether an error means that the connection is bad, and not just the query: the driver's own errors do, and
  * so do the server's FATAL and PANIC (class 08, and 57P01 to 57P05, in servers that translate the severity).
  */
-function isConnectionLost(error: unknown): boolean {
+export function isConnectionLost(error: unknown): boolean {
   if (!(error instanceof pg.DatabaseError)) return true;
   return error.severity === "FATAL" || error.severity === "PANIC" || /^(08|57P)/.test(error.code ?? "");
 }

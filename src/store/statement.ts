@@ -1,27 +1,22 @@
 import type { CompiledQuery } from "kysely";
 import type pg from "pg";
-import { Connection } from "./pool.ts";
+import { Connection, isConnectionLost } from "./pool.ts";
+import { type Row, TextQuery } from "./text-query.ts";
 
 /** One statement on its way. */
 export interface Statement {
-  /** Each row as the texts that PostgreSQL sent, in the order of the columns. */
-  readonly rows: Promise<Row[]>;
+  readonly rows: Promise<readonly Row[]>;
   /** Asks the database to stop. The rows are of no use to anybody any more. */
   cancel(): void;
 }
 
-export type Row = (string | null)[];
-
 /** How long, in milliseconds, a cancelled statement may still hold its connection before that is given up. */
 const cancelTimeout = 500;
 
-const asText = { getTypeParser: () => (text: string) => text };
-
 /**
- * Runs a query that Kysely compiled, on a connection of its own.
- *
- * The one place that goes beneath Kysely: rows come as plain arrays of text, and a statement that does not
- * heed its cancellation loses its connection, where Kysely would wait for it for ever.
+ * Runs a query that Kysely compiled, on a connection that is nobody else's meanwhile. It goes beneath Kysely for
+ * the sake of {@link TextQuery}, and because a statement that does not heed its cancellation must lose its
+ * connection, where Kysely would wait for it for ever.
  */
 export function startStatement(pool: pg.Pool, query: CompiledQuery): Statement {
   let cancelled = false;
@@ -29,14 +24,16 @@ export function startStatement(pool: pg.Pool, query: CompiledQuery): Statement {
   let cancelling: Promise<void> | undefined;
   let giveUp: NodeJS.Timeout | undefined;
 
-  async function run(): Promise<Row[]> {
+  async function run(): Promise<readonly Row[]> {
     const client = await pool.connect();
     try {
       if (cancelled) return [];
       running = client;
-      const values = query.parameters as unknown[];
-      const result = await client.query<Row>({ text: query.sql, values, rowMode: "array", types: asText });
-      return result.rows;
+      return await client.query(new TextQuery(query)).rows;
+    } catch (error) {
+      // A fatal error comes before the socket closes. Released in between, the client would be handed out once more.
+      if (isConnectionLost(error)) void client.end();
+      throw error;
     } finally {
       running = undefined;
       clearTimeout(giveUp);

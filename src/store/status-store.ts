@@ -3,8 +3,9 @@ import type pg from "pg";
 import type { Call } from "../status/call.ts";
 import type { StatusStore } from "../status/service.ts";
 import { type JobState, type JobStatus, type ReqId, StatusError } from "../status/status.ts";
-import { type Row, type Statement, startStatement } from "./statement.ts";
+import { type Statement, startStatement } from "./statement.ts";
 import type { Tables } from "./tables.ts";
+import type { Row } from "./text-query.ts";
 
 export interface StatusStoreOptions {
   /** How long after its creation a status can be read, in milliseconds, by the database's clock. */
@@ -13,6 +14,8 @@ export interface StatusStoreOptions {
   readonly flushAt?: number;
   /** So many statements run at the same time. What comes meanwhile shares the next one. */
   readonly maxInFlight?: number;
+  /** Told of each statement, and for how many ids it is. */
+  readonly onStatement?: (ids: number) => void;
   /** Told of each statement that failed. */
   readonly onFailure?: (error: unknown) => void;
 }
@@ -25,18 +28,20 @@ const sweepInterval = 10;
 
 /** One call that waits for its row. */
 interface Waiter {
-  readonly reqId: ReqId;
   readonly call: Call;
   readonly resolve: (status: JobStatus | undefined) => void;
   readonly reject: (reason: unknown) => void;
-  batch: Batch | undefined;
+  readonly batch: Batch;
+  /** Whoever asks for the same id in the same batch. */
+  readonly next: Waiter | undefined;
   settled: boolean;
 }
 
 /** Calls that share a statement. */
 interface Batch {
-  readonly waiters: readonly Waiter[];
+  readonly waiters: Map<ReqId, Waiter>;
   unsettled: number;
+  /** Undefined: it waits for its turn. */
   statement: Statement | undefined;
 }
 
@@ -51,26 +56,37 @@ export function createStatusStore(
   pool: pg.Pool,
   options: StatusStoreOptions,
 ): StatusStore {
-  const { flushAt = 16, maxInFlight = 2, onFailure = () => {} } = options;
+  const { flushAt = 16, maxInFlight = 2, onStatement = () => {}, onFailure = () => {} } = options;
   const select = selectStatuses(db, options.ttl);
-  const batches = new Set<Batch>();
-  let waiting: Waiter[] = [];
+  const asking = new Set<Batch>();
+  /** In order. Calls join the last one. */
+  const waiting: Batch[] = [];
   let scheduled = false;
   let sweeper: NodeJS.Timeout | undefined;
 
   function find(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
     if (call.cancelled) return Promise.reject(call.reason);
-    return new Promise((resolve, reject) => {
-      const waiter: Waiter = { reqId, call, resolve, reject, batch: undefined, settled: false };
-      call.onCancel = (reason) => giveUp(waiter, reason);
-      waiting.push(waiter);
-      sweeper ??= setInterval(sweep, sweepInterval).unref();
-      if (waiting.length >= flushAt) flush();
-      else if (!scheduled) {
-        scheduled = true;
-        setImmediate(flushScheduled);
-      }
-    });
+    const batch = openBatch();
+    const { promise, resolve, reject } = Promise.withResolvers<JobStatus | undefined>();
+    const waiter: Waiter = { call, resolve, reject, batch, next: batch.waiters.get(reqId), settled: false };
+    batch.waiters.set(reqId, waiter);
+    batch.unsettled++;
+    call.onCancel = (reason) => giveUp(waiter, reason);
+    sweeper ??= setInterval(sweep, sweepInterval).unref();
+    if (batch.waiters.size >= flushAt) flush();
+    else if (!scheduled) {
+      scheduled = true;
+      setImmediate(flushScheduled);
+    }
+    return promise;
+  }
+
+  function openBatch(): Batch {
+    const last = waiting.at(-1);
+    if (last !== undefined && last.waiters.size < maxBatch) return last;
+    const batch: Batch = { waiters: new Map(), unsettled: 0, statement: undefined };
+    waiting.push(batch);
+    return batch;
   }
 
   function flushScheduled(): void {
@@ -79,89 +95,94 @@ export function createStatusStore(
   }
 
   function flush(): void {
-    while (waiting.length > 0 && batches.size < maxInFlight) {
-      const waiters = waiting.slice(0, maxBatch).filter((waiter) => !waiter.settled);
-      waiting = waiting.slice(maxBatch);
-      if (waiters.length > 0) void ask(waiters);
+    while (asking.size < maxInFlight) {
+      const batch = waiting.shift();
+      if (batch === undefined) return;
+      if (batch.unsettled > 0) void ask(batch);
     }
   }
 
-  async function ask(waiters: readonly Waiter[]): Promise<void> {
-    const batch: Batch = { waiters, unsettled: waiters.length, statement: undefined };
-    for (const waiter of waiters) waiter.batch = batch;
-    batches.add(batch);
+  async function ask(batch: Batch): Promise<void> {
+    asking.add(batch);
+    onStatement(batch.waiters.size);
     try {
-      const ids = new Set(waiters.map((waiter) => waiter.reqId));
-      batch.statement = startStatement(pool, select([...ids]));
-      answer(waiters, await batch.statement.rows);
+      batch.statement = startStatement(pool, select(batch.waiters.keys()));
+      for (const row of await batch.statement.rows) {
+        const reqId = row[0] as ReqId;
+        resolveAll(batch.waiters.get(reqId), toJobStatus(row));
+        batch.waiters.delete(reqId);
+      }
+      for (const waiter of batch.waiters.values()) resolveAll(waiter, undefined);
     } catch (cause) {
       if (batch.unsettled > 0) onFailure(cause);
       const failure = new StatusError("DATASTORE_UNAVAILABLE", "the status could not be read (try again)", {
         cause,
       });
-      for (const waiter of waiters) settle(waiter)?.reject(failure);
+      for (const waiter of waitersOf(batch)) settle(waiter)?.reject(failure);
     } finally {
-      batches.delete(batch);
+      asking.delete(batch);
       flush();
-    }
-  }
-
-  function answer(waiters: readonly Waiter[], rows: readonly Row[]): void {
-    const found = new Map(rows.map((row) => [row[0] as ReqId, row]));
-    for (const waiter of waiters) {
-      const row = found.get(waiter.reqId);
-      settle(waiter)?.resolve(row && toJobStatus(row));
     }
   }
 
   /** Every deadline is kept by one timer, which lives only while there are calls. */
   function sweep(): void {
-    const now = performance.now();
-    if (waiting.length === 0 && batches.size === 0) {
+    if (waiting.length === 0 && asking.size === 0) {
       clearInterval(sweeper);
       sweeper = undefined;
+      return;
     }
-    for (const batch of batches) for (const waiter of batch.waiters) expire(waiter, now);
-    for (const waiter of waiting) expire(waiter, now);
-    waiting = waiting.filter((waiter) => !waiter.settled);
-  }
-
-  function expire(waiter: Waiter, now: number): void {
-    if (waiter.settled || waiter.call.deadline > now) return;
-    giveUp(waiter, new StatusError("DEADLINE_EXCEEDED", "the status could not be read in time"));
+    const now = performance.now();
+    for (const batch of [...asking, ...waiting]) {
+      for (const waiter of waitersOf(batch)) {
+        if (waiter.settled || waiter.call.deadline > now) continue;
+        giveUp(waiter, new StatusError("DEADLINE_EXCEEDED", "the status could not be read in time"));
+      }
+    }
   }
 
   function giveUp(waiter: Waiter, reason: unknown): void {
     settle(waiter)?.reject(reason);
-    // Nobody waits for this statement any more. The next one need not wait for it to end either.
     const { batch } = waiter;
-    if (batch?.unsettled === 0 && batches.delete(batch)) {
+    // Nobody waits for this statement any more. The next one need not wait for it to end either.
+    if (batch.unsettled === 0 && asking.delete(batch)) {
       batch.statement?.cancel();
       flush();
     }
   }
 
-  /** @returns the waiter, the first time; undefined when it has had its answer. */
-  function settle(waiter: Waiter): Waiter | undefined {
-    if (waiter.settled) return undefined;
-    waiter.settled = true;
-    waiter.call.onCancel = undefined;
-    if (waiter.batch !== undefined) waiter.batch.unsettled--;
-    return waiter;
-  }
-
   return { find };
 }
 
+function resolveAll(first: Waiter | undefined, status: JobStatus | undefined): void {
+  for (let waiter = first; waiter !== undefined; waiter = waiter.next) settle(waiter)?.resolve(status);
+}
+
+function* waitersOf(batch: Batch): Iterable<Waiter> {
+  for (const first of batch.waiters.values()) {
+    for (let waiter: Waiter | undefined = first; waiter !== undefined; waiter = waiter.next) yield waiter;
+  }
+}
+
+/** @returns the waiter, the first time; undefined when it has had its answer. */
+function settle(waiter: Waiter): Waiter | undefined {
+  if (waiter.settled) return undefined;
+  waiter.settled = true;
+  waiter.call.onCancel = undefined;
+  waiter.batch.unsettled--;
+  return waiter;
+}
+
 /** Compiled once; each statement puts its own ids in. One index probe an id. No join, no count: the hot path. */
-function selectStatuses(db: Kysely<Tables>, ttl: number): (ids: readonly ReqId[]) => CompiledQuery {
+function selectStatuses(db: Kysely<Tables>, ttl: number): (ids: Iterable<ReqId>) => CompiledQuery {
   const compiled = db
     .selectFrom("memory_job")
     .select(["req_id", "status", "error", sql<number>`date_part('epoch', created_at)`.as("created_at")])
     .where("req_id", "=", sql<string>`any(${"{}"}::uuid[])`)
     .where("created_at", ">", sql<Date>`now() - make_interval(secs => ${ttl / 1000})`)
     .compile();
-  return (ids) => ({ ...compiled, parameters: [`{${ids.join()}}`, ...compiled.parameters.slice(1)] });
+  const seconds = String(compiled.parameters[1]);
+  return (ids) => ({ ...compiled, parameters: [`{${[...ids].join()}}`, seconds] });
 }
 
 function toJobStatus([, status, error, epoch]: Row): JobStatus {

@@ -33,27 +33,22 @@ function describeError(error: unknown): unknown {
   };
 }
 
-/** What a call looks like to those who log it. */
-interface LoggedCall {
-  readonly protocol: string;
-  readonly method: string;
-  readonly code: string;
-  /** Milliseconds. */
-  readonly duration: number;
-  readonly error?: unknown;
-  /** Present when the failure is ours and the caller was told of this id. */
-  readonly requestId?: string;
-}
-
 /** Failures in a second that get a line of their own. The rest are counted: a database that is gone fails every call. */
 const failuresPerSecond = 10;
+
+/** A call that has ended, for those who log it. */
+type LogCall = (
+  code: string,
+  duration: number,
+  failure?: { error: unknown; requestId: string | undefined },
+) => void;
 
 /**
  * Logs calls that failed by our fault, by the id that their callers were told.
  *
  * @param everyCall logs the others, too.
  */
-export function logCalls(log: Log, everyCall: boolean): (call: LoggedCall) => void {
+export function logCalls(log: Log, everyCall: boolean): (protocol: string, method: string) => LogCall {
   let second = 0;
   let failures = 0;
 
@@ -69,13 +64,11 @@ export function logCalls(log: Log, everyCall: boolean): (call: LoggedCall) => vo
     return failures > failuresPerSecond;
   }
 
-  return ({ protocol, method, code, duration, error, requestId }) => {
+  return (protocol, method) => (code, duration, failure) => {
+    const isOurFault = failure?.requestId !== undefined;
+    if (!everyCall && (!isOurFault || isOneTooMany())) return;
     const call = { protocol, method, code, duration_ms: Math.round(duration * 1000) / 1000 };
-    if (requestId !== undefined) {
-      if (everyCall || !isOneTooMany())
-        log.error({ ...call, request_id: requestId, err: error }, "call failed");
-    } else if (everyCall) {
-      log.info(call, "call");
-    }
+    if (isOurFault) log.error({ ...call, request_id: failure.requestId, err: failure.error }, "call failed");
+    else log.info(call, "call");
   };
 }

@@ -1,0 +1,61 @@
+import type { CompiledQuery } from "kysely";
+import type pg from "pg";
+
+/** A row as the texts that PostgreSQL sent, in the order of the columns. */
+export type Row = readonly (string | null)[];
+
+/** What pg's connection can do for a query. */
+interface Wire {
+  readonly stream: { cork(): void; uncork(): void };
+  parse(message: { text: string }): void;
+  bind(message: { values: readonly string[] }): void;
+  execute(message: object): void;
+  sync(): void;
+}
+
+/**
+ * An unnamed statement whose columns are known and whose parameters are texts, as pg lets others write them
+ * ("Submittable"; pg-cursor is one).
+ *
+ * It asks for no description of the columns and converts nothing: for a batch of 16 ids that spares node-postgres
+ * and PostgreSQL about a third of their work (`npm run bench:micro`). Kysely has built and typed the query.
+ */
+export class TextQuery implements pg.Submittable {
+  readonly rows: Promise<readonly Row[]>;
+  readonly #query: CompiledQuery;
+  readonly #received: Row[] = [];
+  readonly #resolve: (rows: readonly Row[]) => void;
+  readonly #reject: (error: unknown) => void;
+
+  constructor(query: CompiledQuery) {
+    this.#query = query;
+    const { promise, resolve, reject } = Promise.withResolvers<readonly Row[]>();
+    this.rows = promise;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  submit(connection: unknown): void {
+    const wire = connection as Wire;
+    wire.stream.cork();
+    wire.parse({ text: this.#query.sql });
+    wire.bind({ values: this.#query.parameters as readonly string[] });
+    wire.execute({});
+    wire.sync();
+    wire.stream.uncork();
+  }
+
+  handleDataRow(message: { fields: Row }): void {
+    this.#received.push(message.fields);
+  }
+
+  handleReadyForQuery(): void {
+    this.#resolve(this.#received);
+  }
+
+  handleError(error: unknown): void {
+    this.#reject(error);
+  }
+
+  handleCommandComplete(): void {}
+}

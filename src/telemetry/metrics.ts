@@ -1,0 +1,129 @@
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { Histogram, type Observations } from "./histogram.ts";
+
+/** What a pool of connections tells about itself. */
+export interface PoolState {
+  readonly open: number;
+  readonly idle: number;
+  /** Whoever waits for a connection. */
+  readonly waiting: number;
+  readonly max: number;
+}
+
+/** One method over one protocol. */
+export interface CallMetrics {
+  started(): void;
+  /** @param duration in milliseconds. */
+  finished(code: string, duration: number): void;
+}
+
+export interface Metrics {
+  readonly contentType: string;
+  /** Everything, as OpenMetrics text. */
+  text(): Promise<string>;
+  calls(protocol: string, method: string): CallMetrics;
+  /** A statement left, for so many ids. */
+  statement(ids: number): void;
+  statementFailed(): void;
+  connectionLost(): void;
+  watchPool(state: () => PoolState): void;
+}
+
+/** 0.1 ms to 2 s, in seconds: 1, 2, 5 and so on. */
+const latencies = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2];
+
+/**
+ * Names follow Prometheus' rules and OpenTelemetry's conventions for RPC servers and database clients. Every label
+ * has a fixed set of values: none that a caller could make up.
+ */
+export function createMetrics(version: string): Metrics {
+  const registry = new Registry();
+  registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never);
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+
+  const build = new Gauge({
+    name: "build_info",
+    help: "The version that runs.",
+    labelNames: ["version", "node"],
+    registers,
+  });
+  build.set({ version, node: process.version }, 1);
+
+  const durations = new Histogram(registry, {
+    name: "rpc_server_call_duration_seconds",
+    help: "How long calls took. Its count is the number of calls.",
+    buckets: latencies,
+  });
+  const inFlight: (() => void)[] = [];
+  const inFlightGauge = new Gauge({
+    name: "rpc_server_calls_in_flight",
+    help: "Calls that are not answered yet.",
+    labelNames: ["rpc_system_name", "rpc_method"],
+    registers,
+    collect() {
+      for (const collect of inFlight) collect();
+    },
+  });
+
+  const statementIds = new Histogram(registry, {
+    name: "status_store_statement_ids",
+    help: "Ids in one statement. Its count is the number of statements.",
+    buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
+  }).series({});
+  const failures = new Counter({
+    name: "status_store_statement_failures",
+    help: "Statements that the database did not answer.",
+    registers,
+  });
+  const lost = new Counter({
+    name: "db_client_connections_lost",
+    help: "Connections to the database that were lost while idle.",
+    registers,
+  });
+
+  function watchPool(state: () => PoolState): void {
+    const watch = (name: string, help: string, key: keyof PoolState) =>
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(state()[key]);
+        },
+      });
+    watch("db_client_connections_open", "Connections to the database.", "open");
+    watch("db_client_connections_idle", "Connections that nobody uses now.", "idle");
+    watch("db_client_connections_max", "Connections at most.", "max");
+    watch("db_client_connections_pending_requests", "Those who wait for a connection.", "waiting");
+  }
+
+  return {
+    contentType: registry.contentType,
+    text: () => registry.metrics(),
+    calls(protocol, method) {
+      const labels = { rpc_system_name: protocol, rpc_method: method };
+      const byCode = new Map<string, Observations>();
+      const observe = (code: string) => {
+        const series = durations.series({ ...labels, rpc_response_status_code: code });
+        byCode.set(code, series);
+        return series;
+      };
+      let active = 0;
+      inFlight.push(() => inFlightGauge.set(labels, active));
+      return {
+        started() {
+          active++;
+        },
+        finished(code, duration) {
+          active--;
+          (byCode.get(code) ?? observe(code)).observe(duration / 1000);
+        },
+      };
+    },
+    statement: (ids) => statementIds.observe(ids),
+    statementFailed: () => failures.inc(),
+    connectionLost: () => lost.inc(),
+    watchPool,
+  };
+}
