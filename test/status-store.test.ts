@@ -24,8 +24,6 @@ beforeAll(async () => {
     statementTimeout: 10_000,
     onLost: () => {},
   });
-  // A statement takes a connection of its own from the pool.
-  pool.on("acquire", () => statements++);
 });
 
 afterAll(async () => {
@@ -35,7 +33,7 @@ afterAll(async () => {
 
 function openStore(options: { flushAt?: number; maxInFlight?: number } = {}) {
   statements = 0;
-  return createStatusStore(database.db, pool, { ttl, ...options });
+  return createStatusStore(database.db, pool, { ttl, ...options, onStatement: () => statements++ });
 }
 
 const patiently = (ms = 10_000) => new Call(performance.now() + ms);
@@ -75,7 +73,7 @@ test("every caller gets the answer for its own id, however many ask for however 
 test("a full batch does not wait for the end of the event loop's turn", async () => {
   const store = openStore({ flushAt: 2, maxInFlight: 10 });
   const finds = [newId(), newId()].map((id) => store.find(id, patiently()));
-  expect(statements + pool.waitingCount + pool.totalCount).toBeGreaterThan(0);
+  expect(statements).toBe(1);
   await Promise.all(finds);
 });
 

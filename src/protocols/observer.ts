@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Code } from "@connectrpc/connect";
 
-export type ProtocolName = "rest" | "connect" | "grpc" | "grpc-web";
+type ProtocolName = "rest" | "connect" | "grpc" | "grpc-web";
 
 /** What went wrong with a call. */
 export interface Failure {

@@ -32,25 +32,40 @@ export function createPool(options: PoolOptions): pg.Pool {
   return pool;
 }
 
-/** A client that tells the pool in time when it has become useless. */
+/** A client that knows when it has become useless. */
 export class Connection extends pg.Client {
+  #lost = false;
+
   constructor(config?: pg.ClientConfig) {
     super(config);
     // The pool listens while the client is idle, and nobody while it is checked out.
-    this.on("error", () => {});
+    this.on("error", () => {
+      this.#lost = true;
+    });
 
-    // A fatal error reaches the query before the socket closes. A client released in between would be
-    // handed out once more; one that has been asked to end is not.
     const query = this.query.bind(this) as (...args: unknown[]) => unknown;
     const watched = (...args: unknown[]): unknown => {
       const result = query(...args);
       if (!(result instanceof Promise)) return result;
       return result.catch((error: unknown) => {
-        if (isConnectionLost(error)) void this.end();
+        if (isConnectionLost(error)) this.lose();
         throw error;
       });
     };
     this.query = watched as typeof this.query;
+  }
+
+  get lost(): boolean {
+    return this.#lost;
+  }
+
+  /**
+   * Gives the connection up. A fatal error comes before the socket closes: released in between, the client would be
+   * handed out once more. One that has been asked to end is not.
+   */
+  lose(): void {
+    this.#lost = true;
+    void this.end();
   }
 }
 

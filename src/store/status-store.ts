@@ -3,7 +3,7 @@ import type pg from "pg";
 import type { Call } from "../status/call.ts";
 import type { StatusStore } from "../status/service.ts";
 import { type JobState, type JobStatus, type ReqId, StatusError } from "../status/status.ts";
-import { type Statement, startStatement } from "./statement.ts";
+import { createReader, type Statement } from "./reader.ts";
 import type { Tables } from "./tables.ts";
 import type { Row } from "./text-query.ts";
 
@@ -14,14 +14,13 @@ export interface StatusStoreOptions {
   readonly flushAt?: number;
   /** So many statements run at the same time. What comes meanwhile shares the next one. */
   readonly maxInFlight?: number;
+  /** Ids in one statement at most. */
+  readonly maxBatch?: number;
   /** Told of each statement, and for how many ids it is. */
   readonly onStatement?: (ids: number) => void;
   /** Told of each statement that failed. */
   readonly onFailure?: (error: unknown) => void;
 }
-
-/** Ids in one statement at most. */
-const maxBatch = 256;
 
 /** How often, in milliseconds, waiting calls are compared with the clock. */
 const sweepInterval = 10;
@@ -56,8 +55,15 @@ export function createStatusStore(
   pool: pg.Pool,
   options: StatusStoreOptions,
 ): StatusStore {
-  const { flushAt = 16, maxInFlight = 2, onStatement = () => {}, onFailure = () => {} } = options;
+  const {
+    flushAt = 16,
+    maxInFlight = 2,
+    maxBatch = 256,
+    onStatement = () => {},
+    onFailure = () => {},
+  } = options;
   const select = selectStatuses(db, options.ttl);
+  const reader = createReader(pool);
   const asking = new Set<Batch>();
   /** In order. Calls join the last one. */
   const waiting: Batch[] = [];
@@ -106,7 +112,7 @@ export function createStatusStore(
     asking.add(batch);
     onStatement(batch.waiters.size);
     try {
-      batch.statement = startStatement(pool, select(batch.waiters.keys()));
+      batch.statement = reader.start(select(batch.waiters.keys()));
       for (const row of await batch.statement.rows) {
         const reqId = row[0] as ReqId;
         resolveAll(batch.waiters.get(reqId), toJobStatus(row));
@@ -130,6 +136,7 @@ export function createStatusStore(
     if (waiting.length === 0 && asking.size === 0) {
       clearInterval(sweeper);
       sweeper = undefined;
+      reader.rest();
       return;
     }
     const now = performance.now();

@@ -2,7 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { Histogram, type Observations } from "./histogram.ts";
 
 /** What a pool of connections tells about itself. */
-export interface PoolState {
+interface PoolState {
   readonly open: number;
   readonly idle: number;
   /** Whoever waits for a connection. */
@@ -11,7 +11,7 @@ export interface PoolState {
 }
 
 /** One method over one protocol. */
-export interface CallMetrics {
+interface CallMetrics {
   started(): void;
   /** @param duration in milliseconds. */
   finished(code: string, duration: number): void;

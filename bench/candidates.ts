@@ -1,0 +1,88 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { outputOf, runToEnd } from "./children.ts";
+
+/** A server that is measured. */
+export interface Candidate {
+  readonly name: string;
+  readonly protocol: "rest" | "grpc";
+  readonly command: readonly string[];
+  /** Settings besides where it listens and which database it reads. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** The one answer of a floor, as it comes: the body, or the message with gRPC's prefix in hexadecimal digits. */
+  readonly constant?: string;
+}
+
+const here = import.meta.dirname;
+const root = join(here, "..");
+const programs = join(root, ".data", "bench", "bin");
+
+const peer = (file: string): readonly string[] => [process.execPath, join(here, "peers", file)];
+
+/** As `npm start` starts it, with its flags, and the Node that runs us. */
+function service(): readonly string[] {
+  const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  return [process.execPath, ...scripts.start.split(" ").slice(1)];
+}
+
+export const serviceName = "this service";
+export const uncountedName = "this service, METRICS=off";
+
+const nodeCandidates: readonly Candidate[] = [
+  { name: serviceName, protocol: "rest", command: service() },
+  { name: uncountedName, protocol: "rest", command: service(), env: { METRICS: "off" } },
+  {
+    name: "bare node:http",
+    protocol: "rest",
+    command: peer("bare-http.ts"),
+    constant: Buffer.from(`{"status":"success","createdAt":"2026-03-03T21:44:15Z"}`).toString("hex"),
+  },
+  { name: "node:http + pg", protocol: "rest", command: peer("http-pg.ts") },
+  { name: "node:http + postgres.js", protocol: "rest", command: peer("http-postgresjs.js") },
+  { name: "Fastify + pg", protocol: "rest", command: peer("fastify-pg.js") },
+  { name: serviceName, protocol: "grpc", command: service() },
+  { name: uncountedName, protocol: "grpc", command: service(), env: { METRICS: "off" } },
+  {
+    name: "bare node:http2",
+    protocol: "grpc",
+    command: peer("bare-http2.ts"),
+    constant: "000000000a0803120608afac9dcd06",
+  },
+  { name: "grpc-js + pg", protocol: "grpc", command: peer("grpcjs-pg.ts") },
+  { name: "connect-node + Kysely", protocol: "grpc", command: peer("connect-kysely.ts") },
+];
+
+const goCandidates: readonly Candidate[] = [
+  { name: "Go net/http + pgx", protocol: "rest", command: [join(programs, "nethttp")] },
+  { name: "grpc-go + pgx", protocol: "grpc", command: [join(programs, "grpcgo")] },
+];
+
+export interface Candidates {
+  readonly all: readonly Candidate[];
+  /** What could not be measured here, and why. */
+  readonly skipped: readonly string[];
+}
+
+/** Installs the packages of the peers, builds those in Go where there is a Go toolchain, and says who is measured. */
+export async function prepareCandidates(): Promise<Candidates> {
+  if (!existsSync(join(here, "node_modules"))) {
+    await runToEnd(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], { cwd: here });
+  }
+  const missing = await buildGo();
+  return missing === undefined
+    ? { all: [...nodeCandidates, ...goCandidates], skipped: [] }
+    : { all: nodeCandidates, skipped: goCandidates.map(({ name }) => `${name}: ${missing}`) };
+}
+
+/** @returns why there are no programs in Go, or undefined. */
+async function buildGo(): Promise<string | undefined> {
+  if (outputOf("go", "version") === undefined) return "no Go toolchain found";
+  try {
+    await runToEnd(["go", "build", "-o", `${programs}/`, "./nethttp", "./grpcgo"], {
+      cwd: join(here, "peers", "go"),
+    });
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}

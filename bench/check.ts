@@ -1,0 +1,101 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { inspect, isDeepStrictEqual } from "node:util";
+import { create, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
+import { Client, credentials, type ServiceError, status } from "@grpc/grpc-js";
+import { GetStatusRequestSchema, GetStatusResponseSchema } from "../src/gen/gomemory/status/v1/status_pb.ts";
+import type { Candidate } from "./candidates.ts";
+import type { Table } from "./database.ts";
+import { answerOf, idOf } from "./rows.ts";
+
+const unknownId = "00000000-0000-4000-8000-000000000000";
+const malformedId = "not-a-uuid";
+const failed = "We are experiencing some techincal issues right now. Please try again after some time!";
+
+const startTimeout = 15_000;
+const pollInterval = 20;
+
+type Ask = (id: string) => Promise<unknown>;
+
+/** Waits until a server answers, then asks it for every outcome of the contract. @throws Error at a wrong answer. */
+export async function checkCandidate(candidate: Candidate, port: number, table: Table): Promise<void> {
+  const { ask, close } = candidate.protocol === "rest" ? rest(port) : grpc(port);
+  try {
+    const outcome = outcomes[candidate.protocol];
+    const first = outcome.found(answerOf(0, table.base));
+    await untilAnswered(ask, candidate.constant === undefined ? first : undefined);
+    if (candidate.constant !== undefined) return;
+    for (let row = 1; row < 4; row++) {
+      await expect(candidate, ask, idOf(row), outcome.found(answerOf(row, table.base)));
+    }
+    await expect(candidate, ask, table.expiredId, outcome.notFound);
+    await expect(candidate, ask, unknownId, outcome.notFound);
+    await expect(candidate, ask, malformedId, outcome.malformed);
+  } finally {
+    close();
+  }
+}
+
+const outcomes = {
+  rest: {
+    found: (body: object): unknown => ({ code: 200, body }),
+    notFound: { code: 500, body: { Error: failed } },
+    malformed: { code: 400, body: { Error: "Bad Request" } },
+  },
+  grpc: {
+    found: (body: object): unknown => body,
+    notFound: { code: status.NOT_FOUND },
+    malformed: { code: status.INVALID_ARGUMENT },
+  },
+};
+
+async function expect(candidate: Candidate, ask: Ask, id: string, wanted: unknown): Promise<void> {
+  const got = await ask(id);
+  if (isDeepStrictEqual(got, wanted)) return;
+  throw new Error(`${candidate.name}, ${id}: got ${JSON.stringify(got)}, want ${JSON.stringify(wanted)}`);
+}
+
+/** @param wanted any answer will do when undefined. */
+async function untilAnswered(ask: Ask, wanted: unknown): Promise<void> {
+  const deadline = performance.now() + startTimeout;
+  for (;;) {
+    const answer = await ask(idOf(0)).catch((error: Error) => error);
+    const refused = answer instanceof Error || isDeepStrictEqual(answer, { code: status.UNAVAILABLE });
+    if (wanted === undefined ? !refused : isDeepStrictEqual(answer, wanted)) return;
+    if (performance.now() > deadline) {
+      throw new Error(`no right answer within ${startTimeout} ms, but ${inspect(answer)}`);
+    }
+    await pause(pollInterval);
+  }
+}
+
+function rest(port: number): { ask: Ask; close(): void } {
+  return {
+    async ask(id) {
+      const response = await fetch(`http://127.0.0.1:${port}/get_status/${id}`);
+      return { code: response.status, body: await response.json() };
+    },
+    close() {},
+  };
+}
+
+function grpc(port: number): { ask: Ask; close(): void } {
+  const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
+    "grpc.initial_reconnect_backoff_ms": 50,
+    "grpc.max_reconnect_backoff_ms": 50,
+  });
+  return {
+    ask: (id) =>
+      new Promise((resolve) => {
+        client.makeUnaryRequest(
+          "/gomemory.status.v1.StatusService/GetStatus",
+          (reqId: string) =>
+            Buffer.from(toBinary(GetStatusRequestSchema, create(GetStatusRequestSchema, { reqId }))),
+          (message) => toJson(GetStatusResponseSchema, fromBinary(GetStatusResponseSchema, message)),
+          id,
+          (error: ServiceError | null, answer: unknown) =>
+            resolve(error === null ? answer : { code: error.code }),
+        );
+      }),
+    close: () => client.close(),
+  };
+}

@@ -1,0 +1,58 @@
+import { existsSync, readFileSync } from "node:fs";
+import { cpus, release, totalmem } from "node:os";
+import { outputOf } from "./children.ts";
+
+/** Who runs where, as taskset writes it. */
+export interface Cpus {
+  readonly server: string;
+  readonly generator: string;
+  readonly database: string;
+}
+
+/**
+ * Gives the server and the generator a core each, and the database what is left; on two cores it shares the generator's.
+ *
+ * @throws Error when this machine cannot keep them apart.
+ */
+export function chooseCpus(): Cpus {
+  if (process.platform !== "linux" || outputOf("taskset", "--version") === undefined) {
+    throw new Error("the benchmark needs Linux and taskset (util-linux): it pins programs and reads /proc");
+  }
+  const allowed = expand(
+    /^Cpus_allowed_list:\s+(.*)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "",
+  );
+  // Hardware threads of one core slow each other down: take the first of each core before any second.
+  const firsts = allowed.filter((cpu) => siblings(cpu).find((each) => allowed.includes(each)) === cpu);
+  const [server, generator, ...rest] = [...firsts, ...allowed.filter((cpu) => !firsts.includes(cpu))];
+  if (server === undefined || generator === undefined) {
+    throw new Error("the benchmark needs two CPUs, one for the server and one for the load generator");
+  }
+  const others = rest.filter((cpu) => !siblings(server).includes(cpu));
+  return {
+    server: `${server}`,
+    generator: `${generator}`,
+    database: others.length > 0 ? others.join() : `${generator}`,
+  };
+}
+
+function siblings(cpu: number): number[] {
+  const file = `/sys/devices/system/cpu/cpu${cpu}/topology/thread_siblings_list`;
+  return existsSync(file) ? expand(readFileSync(file, "utf8").trim()) : [cpu];
+}
+
+/** `0,2-4` → 0, 2, 3, 4 */
+function expand(list: string): number[] {
+  return list.split(",").flatMap((range) => {
+    const [first = 0, last = first] = range.split("-").map(Number);
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  });
+}
+
+export function describeMachine(): Record<string, string> {
+  const [cpu] = cpus();
+  return {
+    cpu: `${cpu?.model.trim()}, ${cpus().length} CPUs`,
+    memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
+    kernel: `Linux ${release()}`,
+  };
+}

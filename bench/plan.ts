@@ -1,0 +1,51 @@
+/** How long and how often is measured. Times in seconds. */
+export interface Plan {
+  readonly quick: boolean;
+  readonly rows: number;
+  readonly rounds: number;
+  readonly saturation: Window;
+  /** Shares of a server's own peak, measured just before, at which its latency is measured. */
+  readonly loads: readonly number[];
+  readonly load: Window;
+  /** One connection, one question at a time. */
+  readonly serial: Window;
+}
+
+interface Window {
+  readonly warmUp: number;
+  readonly seconds: number;
+}
+
+/** Connections, and calls at the same time on each, at saturation and part load. */
+export const concurrency = {
+  rest: { connections: 64, streams: 1 },
+  grpc: { connections: 8, streams: 16 },
+} as const;
+
+/** The load at which the tail of the latency, and the CPU of a call, are compared with the peak. */
+export const comparedLoad = 0.3;
+
+export const defaultRows = 1_000_000;
+
+export function makePlan(options: { quick: boolean; rows: number; rounds: number | undefined }): Plan {
+  const { quick, rows } = options;
+  return quick
+    ? {
+        quick,
+        rows,
+        rounds: options.rounds ?? 1,
+        saturation: { warmUp: 2, seconds: 1.5 },
+        loads: [comparedLoad],
+        load: { warmUp: 0.2, seconds: 0.8 },
+        serial: { warmUp: 0.1, seconds: 0.3 },
+      }
+    : {
+        quick,
+        rows,
+        rounds: options.rounds ?? 5,
+        saturation: { warmUp: 5, seconds: 5 },
+        loads: [0.1, comparedLoad, 0.5],
+        load: { warmUp: 1, seconds: 4 },
+        serial: { warmUp: 1, seconds: 2 },
+      };
+}

@@ -1,0 +1,121 @@
+/** `npm run bench`: starts everything, measures it in interleaved rounds, and writes bench/results/. */
+import { parseArgs } from "node:util";
+import { type Candidate, prepareCandidates, serviceName } from "./candidates.ts";
+import { killChildren, runToEnd } from "./children.ts";
+import { processTree } from "./cpu.ts";
+import { type BenchDatabase, startDatabase, type Table } from "./database.ts";
+import { type Cpus, chooseCpus } from "./machine.ts";
+import { defaultRows, makePlan, type Plan } from "./plan.ts";
+import { type Series, writeReport } from "./report/report.ts";
+import { measure } from "./round.ts";
+
+/** How long, in milliseconds, an interrupted run may take to end in order. */
+const stopTimeout = 5_000;
+
+const usage = `npm run bench -- [--quick] [--rows N] [--rounds N] [--only TEXT]
+
+  --quick      one round with short windows, under two minutes: for a first look, not for a verdict
+  --rows N     rows in the table; more than ${defaultRows} also compares the service with that many (default ${defaultRows})
+  --rounds N   interleaved rounds (default 5, with --quick 1)
+  --only TEXT  only servers whose name contains the text; nothing is written to bench/results/
+`;
+
+const { values: options } = parseArgs({
+  options: {
+    quick: { type: "boolean", default: false },
+    rows: { type: "string", default: `${defaultRows}` },
+    rounds: { type: "string" },
+    only: { type: "string" },
+    help: { type: "boolean", default: false },
+  },
+});
+
+let stopping = false;
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signal, () => {
+    say(`${signal}: stopping`);
+    stopping = true;
+    // The measurement that runs fails, and with it everything is undone; the database also ends with this process.
+    killChildren();
+    setTimeout(() => process.exit(1), stopTimeout).unref();
+  });
+}
+
+try {
+  if (options.help) process.stdout.write(usage);
+  else await bench();
+} catch (error) {
+  if (!stopping) throw error;
+  process.exitCode = 1;
+}
+
+async function bench(): Promise<void> {
+  const plan = makePlan({
+    quick: options.quick,
+    rows: wholeNumber("--rows", options.rows),
+    rounds: options.rounds === undefined ? undefined : wholeNumber("--rounds", options.rounds),
+  });
+  const cpus = chooseCpus();
+  const started = new Date();
+
+  say("preparing the peers and the database");
+  await using database = await startDatabase();
+  const [candidates, table] = await Promise.all([prepareCandidates(), database.provide(plan.rows)]);
+  for (const skipped of candidates.skipped) say(`skipped ${skipped}`);
+  // What is not pinned when it starts stays off the server's core: its parent, and so itself, is pinned here.
+  for (const pid of [process.pid, ...processTree(database.pid)]) {
+    await runToEnd(["taskset", "--all-tasks", "--pid", "--cpu-list", cpus.database, `${pid}`]);
+  }
+  const series = seriesOf(candidates.all, table, await smallTable(plan, database));
+
+  for (let round = 0; round < plan.rounds; round++) await runRound(round, series, database, plan, cpus);
+
+  const report = { started, plan, cpus, postgres: database.version, series, skipped: candidates.skipped };
+  say(await writeReport(report, { save: options.only === undefined }));
+}
+
+/** One of each, beginning with another one in each round, so that no server always runs after the same other. */
+async function runRound(
+  round: number,
+  series: readonly Series[],
+  database: BenchDatabase,
+  plan: Plan,
+  cpus: Cpus,
+): Promise<void> {
+  for (let i = 0; i < series.length; i++) {
+    const { candidate, table, measured } = series[(i + round) % series.length] as Series;
+    const result = await measure(candidate, table, database, plan, cpus);
+    measured.push(result);
+    const { answers, cpu, seconds } = result.saturation;
+    const perSecond = Math.round(answers / seconds);
+    const perCpu = ((cpu.server / answers) * 1e6).toFixed(1);
+    say(
+      `round ${round + 1} of ${plan.rounds}: ${candidate.name} (${candidate.protocol}, ${table.rows} rows) ` +
+        `${perSecond} answers/s, ${perCpu} µs of server CPU each`,
+    );
+  }
+}
+
+/** The service with fewer rows runs next to the one with all, for the comparison of the two. */
+function seriesOf(candidates: readonly Candidate[], table: Table, small: Table | undefined): Series[] {
+  return candidates
+    .filter(({ name }) => name.includes(options.only ?? ""))
+    .flatMap((candidate) => {
+      const tables = small !== undefined && candidate.name === serviceName ? [table, small] : [table];
+      return tables.map((each) => ({ candidate, table: each, measured: [] }));
+    });
+}
+
+/** With more rows than usual, the service is measured with the usual number as well. */
+function smallTable(plan: Plan, database: BenchDatabase): Promise<Table | undefined> {
+  return plan.rows > defaultRows ? database.provide(defaultRows) : Promise.resolve(undefined);
+}
+
+function wholeNumber(name: string, text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new Error(`${name} takes a whole number from 1 on: it got ${text}`);
+  return Number(text);
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
