@@ -62,7 +62,7 @@ const message = create(GetStatusResponseSchema, toResponse(status));
 const requestBytes = Buffer.from(toBinary(GetStatusRequestSchema, create(GetStatusRequestSchema, { reqId })));
 
 await compare("reading a request", 200_000, [
-  { name: "status-codec", run: repeat(() => getStatusCodec.decode(requestBytes)) },
+  { name: "status-codec", run: repeat(() => getStatusCodec.decode(requestBytes, 0)) },
   { name: "protobuf-es", run: repeat(() => fromBinary(GetStatusRequestSchema, requestBytes)) },
 ]);
 await compare("parsing an id", 500_000, [{ name: "parseReqId", run: repeat(() => parseReqId(reqId)) }]);

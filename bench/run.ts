@@ -17,7 +17,7 @@ const usage = `npm run bench -- [--quick] [--rows N] [--rounds N] [--only TEXT]
   --quick      one round with short windows, under two minutes: for a first look, not for a verdict
   --rows N     rows in the table; more than ${defaultRows} also compares the service with that many (default ${defaultRows})
   --rounds N   interleaved rounds (default 5, with --quick 1)
-  --only TEXT  only servers whose name contains the text; nothing is written to bench/results/
+  --only TEXT  only servers whose name contains the text, may be repeated; nothing is written to bench/results/
 `;
 
 const { values: options } = parseArgs({
@@ -25,7 +25,7 @@ const { values: options } = parseArgs({
     quick: { type: "boolean", default: false },
     rows: { type: "string", default: `${defaultRows}` },
     rounds: { type: "string" },
-    only: { type: "string" },
+    only: { type: "string", multiple: true },
     help: { type: "boolean", default: false },
   },
 });
@@ -99,7 +99,7 @@ async function runRound(
 /** The service with fewer rows runs next to the one with all, for the comparison of the two. */
 function seriesOf(candidates: readonly Candidate[], table: Table, small: Table | undefined): Series[] {
   return candidates
-    .filter(({ name }) => name.includes(options.only ?? ""))
+    .filter(({ name }) => options.only?.some((text) => name.includes(text)) ?? true)
     .flatMap((candidate) => {
       const tables = small !== undefined && candidate.name === serviceName ? [table, small] : [table];
       return tables.map((each) => ({ candidate, table: each, measured: [] }));

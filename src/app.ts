@@ -161,6 +161,8 @@ function openDatabaseOf(config: Config, url: string, log: Log, options: Database
     connectTimeout: config.DATABASE_CONNECT_TIMEOUT,
     statementTimeout,
     ttl: config.STATUS_TTL,
+    flushAt: config.BATCH_FLUSH_AT,
+    maxInFlight: config.BATCHES_IN_FLIGHT,
     onLost: (err) => {
       metrics?.connectionLost();
       log.warn({ err }, "lost an idle connection to the database");

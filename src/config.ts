@@ -84,6 +84,16 @@ export const settings = {
     default: "24h",
     help: "How long after its creation a status can be read, by the database's clock.",
   },
+  BATCH_FLUSH_AT: {
+    ...count,
+    default: "16",
+    help: "So many waiting ids are asked for at once, before the event loop's turn ends.",
+  },
+  BATCHES_IN_FLIGHT: {
+    ...count,
+    default: "2",
+    help: "Statements that read statuses at the same time. What comes meanwhile shares the next one.",
+  },
   REQUEST_TIMEOUT: {
     ...duration,
     default: "2s",
@@ -183,7 +193,7 @@ function withoutSecrets(databaseUrl: string): string {
 }
 
 /** Prefixes that are ours, so that an unknown variable under one of them is probably a mistake. */
-const prefixes = ["DATABASE_", "STATUS_", "LOG_", "REQUEST_", "SHUTDOWN_", "MIGRATE_"];
+const prefixes = ["BATCH", "DATABASE_", "STATUS_", "LOG_", "REQUEST_", "SHUTDOWN_", "MIGRATE_"];
 
 /**
  * Points out variables that look as if they were meant for us: under one of our prefixes, or a slip of the

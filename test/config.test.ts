@@ -23,7 +23,9 @@ function mistakesIn(env: Readonly<Record<string, string>>, opensDatabase = true)
 
 describe("readConfig", () => {
   test("an empty environment gives the defaults, durations in milliseconds", () => {
-    expect(readConfig({}, true)).toEqual({
+    const config = readConfig({}, true);
+    expect(Object.keys(config)).toEqual(Object.keys(settings));
+    expect(config).toMatchObject({
       DATABASE_URL: undefined,
       DATABASE_POOL_SIZE: 10,
       DATABASE_CONNECT_TIMEOUT: 1_000,
@@ -141,6 +143,7 @@ describe("showConfig", () => {
     { url: "postgresql://root@db/status", shows: "postgresql://root@db/status" },
     { url: "postgres://db/status?user=root&password=hunter2", shows: "postgres://db/status" },
     { url: "postgres://root:hunter%402@db/status#hunter2", shows: "postgres://root@db/status" },
+    { url: "postgres://root:12/hunter2@db/status", shows: "postgres://..." },
     { url: "postgres://:hunter2@db/status", shows: "postgres://db/status" },
   ])("of DATABASE_URL=$url, it shows $shows", ({ url, shows }) => {
     expect(shown({ DATABASE_URL: url }).DATABASE_URL).toBe(shows);

@@ -7,7 +7,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import pg from "pg";
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   GetStatusResponse_Status as Status,
   StatusService,
@@ -20,6 +20,14 @@ import { createDatabase, type TestDatabase } from "./support/database.ts";
 import { lockTable } from "./support/lock.ts";
 import { type Exit, type Running, runCli, type Serving, startServing } from "./support/process.ts";
 import { documentedJson, insertJob } from "./support/rows.ts";
+
+/** Migrated. Every test leaves it without connections of a service. */
+let database: TestDatabase;
+
+beforeAll(async () => {
+  database = await createDatabase();
+});
+afterAll(() => database[Symbol.asyncDispose]());
 
 /** Calls that the test holds back must not end by themselves. */
 const patient = { REQUEST_TIMEOUT: "1h", SHUTDOWN_TIMEOUT: "1m" };
@@ -58,7 +66,6 @@ describe("a signal while the service serves", () => {
     "SIGTERM",
     "SIGINT",
   ] as const)("%s ends it with exit code 0, and nothing is left", async (signal) => {
-    await using database = await createDatabase();
     await using service = await startServing({ DATABASE_URL: database.url });
     expect(await connectionsTo(database)).toBeGreaterThan(0);
     service.kill(signal);
@@ -75,7 +82,6 @@ describe("a signal while the service serves", () => {
   });
 
   test("calls finish, over REST and over gRPC", async () => {
-    await using database = await createDatabase();
     const reqId = await insertJob(database.db, { status: "failure", error: "timeout" });
     await using service = await startServing({ DATABASE_URL: database.url, ...patient });
     await using lock = await lockTable(database);
@@ -100,7 +106,6 @@ describe("a signal while the service serves", () => {
 
 describe("once the service stops", () => {
   test("idle connections are closed and new ones are refused, while a call still runs", async () => {
-    await using database = await createDatabase();
     const reqId = await insertJob(database.db);
     await using service = await startServing({ DATABASE_URL: database.url, ...patient });
     const silent = connect(service.port, "127.0.0.1");
@@ -123,7 +128,6 @@ describe("once the service stops", () => {
   });
 
   test("HTTP/2 connections get GOAWAY, finish their streams and are closed", async () => {
-    await using database = await createDatabase();
     const reqId = await insertJob(database.db);
     await using service = await startServing({ DATABASE_URL: database.url, ...patient });
     await using lock = await lockTable(database);
@@ -131,6 +135,7 @@ describe("once the service stops", () => {
     await once(idle, "remoteSettings");
     const stream = busy.request({ ":path": `/get_status/${reqId}` });
     const response = once(stream, "response");
+    const body = text(stream);
     await lock.blocks(1);
 
     const goaways = [busy, idle].map((session) => once(session, "goaway"));
@@ -140,13 +145,12 @@ describe("once the service stops", () => {
     await closed[1];
     await lock[Symbol.asyncDispose]();
     expect((await response)[0]).toMatchObject({ ":status": 200 });
-    expect(await text(stream)).toBe(await documentedJson(database.db, reqId));
+    expect(await body).toBe(await documentedJson(database.db, reqId));
     await closed[0];
     expectOrderlyEnd(await service.exit);
   });
 
   test("those who watch its health are told, and their watch ends", async () => {
-    await using database = await createDatabase();
     await using service = await startServing({ DATABASE_URL: database.url, ...patient });
     const health = createClient(Health, createGrpcTransport({ baseUrl: service.url }));
     const told: ServingStatus[] = [];
@@ -158,7 +162,6 @@ describe("once the service stops", () => {
   });
 
   test("SHUTDOWN_TIMEOUT is as long as calls may take, and peers that say nothing more", async () => {
-    await using database = await createDatabase();
     const reqId = await insertJob(database.db);
     await using service = await startServing({
       DATABASE_URL: database.url,
@@ -193,7 +196,6 @@ describe("a second signal", () => {
   /** A service that is stopping, and has one call left that does not end. */
   async function stopping(by: NodeJS.Signals) {
     await using started = new AsyncDisposableStack();
-    const database = started.use(await createDatabase());
     const reqId = await insertJob(database.db);
     const service = started.use(await startServing({ DATABASE_URL: database.url, ...patient }));
     const lock = started.use(await lockTable(database));
@@ -269,7 +271,6 @@ describe("a signal while the service starts", () => {
   });
 
   test.for(["SIGTERM", "SIGINT"] as const)("%s ends it after its first word", async (signal) => {
-    await using database = await createDatabase();
     await using service = runCli(["serve"], { DATABASE_URL: database.url, PORT: "0" });
     await service.logged("starting");
     expectOrderlyEnd(await stop(service, signal));
@@ -277,14 +278,13 @@ describe("a signal while the service starts", () => {
   });
 
   test("ends it while the database takes the connection and says nothing", async () => {
-    await using database = await startSilentServer();
-    await using service = runCli(["serve"], { DATABASE_URL: database.url, PORT: "0" });
-    await database.connection;
+    await using silent = await startSilentServer();
+    await using service = runCli(["serve"], { DATABASE_URL: silent.url, PORT: "0" });
+    await silent.connection;
     expectOrderlyEnd(await stop(service));
   });
 
   test("ends it while its first look at the table waits for a lock", async () => {
-    await using database = await createDatabase();
     await using lock = await lockTable(database);
     await using service = runCli(["serve"], { DATABASE_URL: database.url, PORT: "0", REQUEST_TIMEOUT: "1s" });
     await lock.blocks(1);
@@ -297,14 +297,13 @@ describe("a signal while the service starts", () => {
     // Whoever goes on after the end of the command must not take the database for migrated.
     { command: "migrate", env: {}, signal: "SIGINT", code: 1 },
   ] as const)("ends `$command` with exit code $code while its migration waits for another", async (row) => {
-    await using database = await createDatabase({ migrated: false });
-    const other = new pg.Client({ connectionString: database.url });
+    await using empty = await createDatabase({ migrated: false });
+    const other = new pg.Client({ connectionString: empty.url });
     await other.connect();
     await using _ = { [Symbol.asyncDispose]: () => other.end() };
     await other.query("begin; create table memory_job ()");
-    await using service = runCli([row.command], { DATABASE_URL: database.url, ...row.env });
-    const waiting = async () =>
-      (await database.pool.query("select from pg_locks where not granted")).rowCount;
+    await using service = runCli([row.command], { DATABASE_URL: empty.url, ...row.env });
+    const waiting = async () => (await empty.pool.query("select from pg_locks where not granted")).rowCount;
     await expect.poll(waiting, { interval: 10, timeout: 10_000 }).toBe(1);
 
     const exit = await stop(service, row.signal);
@@ -312,8 +311,8 @@ describe("a signal while the service starts", () => {
     expect(exit.stdout).toContain('"msg":"stopped"');
     // Nobody heard that the statement need not wait any more; but what it does then, it cannot commit.
     await other.query("rollback");
-    await expectNoConnections(database);
-    const { rows } = await database.pool.query("select to_regclass('memory_job') as found");
+    await expectNoConnections(empty);
+    const { rows } = await empty.pool.query("select to_regclass('memory_job') as found");
     expect(rows).toEqual([{ found: null }]);
   });
 });

@@ -11,6 +11,7 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
+import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { UnaryContext } from "./unary-context.ts";
@@ -33,8 +34,8 @@ export interface GrpcUnaryLane {
 
 /** Reads and writes a method's messages faster than protobuf does, and exactly as it does. */
 export interface UnaryCodec<I extends DescMessage = DescMessage, O extends DescMessage = DescMessage> {
-  /** @returns undefined for whatever is unusual: then protobuf reads it. */
-  decode(bytes: Buffer): MessageShape<I> | undefined;
+  /** @param offset where the message begins. @returns undefined for whatever is unusual: then protobuf reads it. */
+  decode(bytes: Buffer, offset: number): MessageShape<I> | undefined;
   /** @param offset how many bytes to leave free in front. @returns undefined for whatever is unusual. */
   encode(message: MessageInitShape<O>, offset: number): Buffer | undefined;
 }
@@ -42,6 +43,8 @@ export interface UnaryCodec<I extends DescMessage = DescMessage, O extends DescM
 interface Method {
   readonly method: DescMethodUnary;
   readonly codec: UnaryCodec | undefined;
+  /** It may run before the end of the request has come, since running it for nothing does no harm. */
+  readonly isSafe: boolean;
   readonly run: (request: Message, context: HandlerContext) => Promise<Message> | Message;
 }
 
@@ -51,7 +54,6 @@ const prefixLength = 5;
 /** So much, in bytes, fits into one frame of any peer (RFC 9113, section 4.2). What is longer comes in pieces. */
 const maxMessageLength = 16_384 - prefixLength;
 
-const laneContentType = /^application\/grpc(\+proto)?$/;
 const laneTimeout = /^\d{1,8}[HMSmun]$/;
 
 /** Connect answers both content types with this one. */
@@ -73,6 +75,7 @@ export function createGrpcUnaryLane(codecs: ReadonlyMap<DescMethod, UnaryCodec> 
           methods.set(`/${service.typeName}/${method.name}`, {
             method: method as DescMethodUnary,
             codec: codecs.get(method),
+            isSafe: method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS,
             run: run.bind(implementation),
           });
         }
@@ -89,7 +92,6 @@ export function createGrpcUnaryLane(codecs: ReadonlyMap<DescMethod, UnaryCodec> 
       }
       stream[served] = new UnaryCall(stream, headers, flags, method, handOver);
       stream.on("data", onData);
-      stream.on("end", onEnd);
       stream.on("wantTrailers", onWantTrailers);
       stream.on("close", onClose);
       stream.on("error", onError);
@@ -100,9 +102,10 @@ export function createGrpcUnaryLane(codecs: ReadonlyMap<DescMethod, UnaryCodec> 
 function isPlain(headers: IncomingHttpHeaders): boolean {
   const timeout = headers["grpc-timeout"];
   const encoding = headers["grpc-encoding"];
+  const type = headers["content-type"];
   return (
     headers[":method"] === "POST" &&
-    laneContentType.test(headers["content-type"] ?? "") &&
+    (type === "application/grpc" || type === "application/grpc+proto") &&
     (timeout === undefined || laneTimeout.test(timeout as string)) &&
     (encoding === undefined || encoding === "identity")
   );
@@ -147,6 +150,7 @@ class UnaryCall extends UnaryContext {
   readonly #handOver: HandOver;
   #body: Buffer | undefined;
   #request: Message | undefined;
+  #handedOver = false;
 
   constructor(
     stream: Served,
@@ -167,9 +171,15 @@ class UnaryCall extends UnaryContext {
     if (this.#body === undefined) {
       this.#body = chunk;
       this.#request = parse(this.#registered, chunk);
-      if (this.#request !== undefined) return;
+      if (this.#request !== undefined) {
+        if (this.#registered.isSafe) void this.run();
+        else this.#stream.once("end", onEnd);
+        return;
+      }
     } else {
       this.#body = Buffer.concat([this.#body, chunk]);
+      this.#handedOver = true;
+      this.abort(new ConnectError("the request goes on", Code.Canceled));
     }
     const stream = this.#stream;
     stream.off("data", onData).off("end", onEnd).off("wantTrailers", onWantTrailers);
@@ -196,7 +206,12 @@ class UnaryCall extends UnaryContext {
 
   #respond(body: Buffer | undefined): void {
     const stream = this.#stream;
-    if (stream.destroyed || stream.closed) return;
+    if (stream.destroyed || stream.closed || this.#handedOver) return;
+    if (!stream.readableEnded) {
+      // More may follow, which makes it another request.
+      stream.once("end", () => this.#respond(body));
+      return;
+    }
     const { sentHeader: header, sentTrailer: trailer } = this;
     stream.respond(header === undefined ? okHeaders : [...okHeaders, ...[...header].flat()], respondOptions);
     if (trailer !== undefined) this.trailers = { ...Object.fromEntries(trailer), ...this.trailers };
@@ -210,8 +225,7 @@ function parse({ method, codec }: Method, body: Buffer): Message | undefined {
   if (length < 0 || length > maxMessageLength || body[0] !== 0 || body.readUInt32BE(1) !== length)
     return undefined;
   try {
-    const bytes = body.subarray(prefixLength);
-    return codec?.decode(bytes) ?? fromBinary(method.input, bytes);
+    return codec?.decode(body, prefixLength) ?? fromBinary(method.input, body.subarray(prefixLength));
   } catch {
     return undefined;
   }

@@ -10,9 +10,11 @@ const canonicalUuid = /^[0-9a-f-]{36}$/i;
  * (`npm run bench:micro`). Proven equal to protobuf-es by `test/status-codec.test.ts`.
  */
 export const getStatusCodec: UnaryCodec<typeof GetStatusRequestSchema, typeof GetStatusResponseSchema> = {
-  decode(bytes) {
-    if (bytes.length !== idLength + 2 || bytes[0] !== 0x0a || bytes[1] !== idLength) return undefined;
-    const reqId = bytes.toString("latin1", 2);
+  decode(bytes, offset) {
+    const start = offset + 2;
+    if (bytes.length !== start + idLength || bytes[offset] !== 0x0a || bytes[offset + 1] !== idLength)
+      return undefined;
+    const reqId = bytes.toString("latin1", start);
     return canonicalUuid.test(reqId)
       ? { $typeName: "gomemory.status.v1.GetStatusRequest", reqId }
       : undefined;

@@ -8,7 +8,7 @@ const cli = fileURLToPath(new URL("../../src/cli.ts", import.meta.url));
 type Environment = Readonly<Record<string, string>>;
 
 /** One line of the log. */
-export interface LogLine extends Record<string, unknown> {
+interface LogLine extends Record<string, unknown> {
   readonly level: string;
   readonly msg: string;
 }
