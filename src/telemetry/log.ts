@@ -49,19 +49,17 @@ type LogCall = (
  * @param everyCall logs the others, too.
  */
 export function logCalls(log: Log, everyCall: boolean): (protocol: string, method: string) => LogCall {
-  let second = 0;
   let failures = 0;
 
   function isOneTooMany(): boolean {
-    const now = Math.floor(performance.now() / 1000);
-    if (now !== second) {
-      if (failures > failuresPerSecond)
-        log.error({ count: failures - failuresPerSecond }, "more calls failed");
-      second = now;
-      failures = 0;
-    }
+    if (failures === 0) setTimeout(endSecond, 1_000).unref();
     failures++;
     return failures > failuresPerSecond;
+  }
+
+  function endSecond(): void {
+    if (failures > failuresPerSecond) log.error({ count: failures - failuresPerSecond }, "more calls failed");
+    failures = 0;
   }
 
   return (protocol, method) => (code, duration, failure) => {

@@ -1,0 +1,57 @@
+import { expect, test, vi } from "vitest";
+import { createLog, logCalls } from "../src/telemetry/log.ts";
+
+function logged(): { lines: Record<string, unknown>[]; log: ReturnType<typeof createLog> } {
+  const lines: Record<string, unknown>[] = [];
+  return { lines, log: createLog("info", { write: (line) => void lines.push(JSON.parse(line)) }) };
+}
+
+const failure = { error: new Error("it broke"), requestId: "r1" };
+
+test("a call that fails by our fault is logged with its id; one that fails by its caller's is not", () => {
+  const { lines, log } = logged();
+  const call = logCalls(log, false)("rest", "S/M");
+  call("NOT_FOUND", 1, { error: new Error("no such status"), requestId: undefined });
+  call("OK", 1);
+  call("UNAVAILABLE", 1.23456, failure);
+  expect(lines).toMatchObject([
+    {
+      msg: "call failed",
+      protocol: "rest",
+      method: "S/M",
+      code: "UNAVAILABLE",
+      duration_ms: 1.235,
+      request_id: "r1",
+    },
+  ]);
+});
+
+test("of many failures in a second the first ten are logged, the others counted, and none forgotten", () => {
+  vi.useFakeTimers();
+  try {
+    const { lines, log } = logged();
+    const call = logCalls(log, false)("grpc", "S/M");
+    for (let i = 0; i < 25; i++) call("UNAVAILABLE", 1, failure);
+    expect(lines).toHaveLength(10);
+    vi.advanceTimersByTime(1_000);
+    expect(lines.slice(10)).toMatchObject([{ msg: "more calls failed", count: 15 }]);
+    call("UNAVAILABLE", 1, failure);
+    expect(lines).toHaveLength(12);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test("an error is logged with its causes, but without what PostgreSQL tells of statements and rows", () => {
+  const { lines, log } = logged();
+  const cause = Object.assign(new Error("duplicate key"), {
+    code: "23505",
+    detail: "Key (secret)=(hunter2)",
+    where: "SQL",
+  });
+  log.error({ err: new Error("it broke", { cause }) }, "oops");
+  expect(lines[0]).toMatchObject({
+    err: { message: "it broke", cause: { message: "duplicate key", code: "23505" } },
+  });
+  expect(JSON.stringify(lines)).not.toMatch(/hunter2|"where"/);
+});
