@@ -72,7 +72,7 @@ export function toResponse({
 
 function callOf(context: HandlerContext, started: number, requestTimeout: number): Call {
   const call = new Call(started + Math.min(context.timeoutMs() ?? requestTimeout, requestTimeout));
-  // A signal costs more than all the rest of a call. The lane does without.
+  // Of the lane's calls, only this one would need a signal, and a signal costs more than the message.
   if (context instanceof UnaryContext) {
     context.call = call;
     return call;

@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import {
   create,
   type DescMessage,
@@ -121,7 +121,7 @@ function onData(this: Served, chunk: Buffer): void {
 }
 
 function onEnd(this: Served): void {
-  void this[served]?.run();
+  this[served]?.run();
 }
 
 function onWantTrailers(this: Served): void {
@@ -172,7 +172,7 @@ class UnaryCall extends UnaryContext {
       this.#body = chunk;
       this.#request = parse(this.#registered, chunk);
       if (this.#request !== undefined) {
-        if (this.#registered.isSafe) void this.run();
+        if (this.#registered.isSafe) this.run();
         else this.#stream.once("end", onEnd);
         return;
       }
@@ -190,13 +190,25 @@ class UnaryCall extends UnaryContext {
     this.#handOver(stream, this.headers, this.#flags);
   }
 
-  async run(): Promise<void> {
+  run(): void {
+    // What cannot even be said as an error, such as a header that HTTP/2 does not allow, ends the stream.
+    this.#answer().catch(() => this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR));
+  }
+
+  async #answer(): Promise<void> {
+    let body: Buffer | undefined;
     try {
-      this.#respond(serialize(this.#registered, await this.#registered.run(this.#request as Message, this)));
+      body = serialize(this.#registered, await this.#registered.run(this.#request as Message, this));
     } catch (reason) {
       this.trailers = errorTrailers(reason);
-      this.#respond(undefined);
     }
+    if (!this.#stream.readableEnded) await this.#end();
+    this.#respond(body);
+  }
+
+  /** More may follow the message, which would make it another request. */
+  #end(): Promise<void> {
+    return new Promise((resolve) => this.#stream.once("end", resolve));
   }
 
   /** The caller has had its answer, or has gone. */
@@ -207,11 +219,6 @@ class UnaryCall extends UnaryContext {
   #respond(body: Buffer | undefined): void {
     const stream = this.#stream;
     if (stream.destroyed || stream.closed || this.#handedOver) return;
-    if (!stream.readableEnded) {
-      // More may follow, which makes it another request.
-      stream.once("end", () => this.#respond(body));
-      return;
-    }
     const { sentHeader: header, sentTrailer: trailer } = this;
     stream.respond(header === undefined ? okHeaders : [...okHeaders, ...[...header].flat()], respondOptions);
     if (trailer !== undefined) this.trailers = { ...Object.fromEntries(trailer), ...this.trailers };

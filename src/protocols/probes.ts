@@ -28,7 +28,8 @@ export function createProbes(readiness: Readiness, metrics?: MetricsText): Reado
   if (metrics !== undefined) {
     probes.set("/metrics", async (request, response) => {
       if (refuseOtherMethods(request, response)) return;
-      const text = await metrics.text();
+      const text = await metrics.text().catch(() => undefined);
+      if (text === undefined) return sendJson(request, response, 500, `{"Error":"Internal Server Error"}`);
       response.writeHead(200, {
         "Content-Type": metrics.contentType,
         "Content-Length": Buffer.byteLength(text),
