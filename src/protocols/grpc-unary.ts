@@ -1,19 +1,9 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
-import {
-  create,
-  type DescMessage,
-  type DescMethod,
-  type DescMethodUnary,
-  fromBinary,
-  isMessage,
-  type Message,
-  type MessageInitShape,
-  type MessageShape,
-  toBinary,
-} from "@bufbuild/protobuf";
+import type { DescMethod, DescMethodUnary, Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { readMessage, type UnaryCodec, writeMessage } from "./grpc-message.ts";
 import { UnaryContext } from "./unary-context.ts";
 
 /** Passes a stream on to the reference, as if nobody had looked at it. */
@@ -32,14 +22,6 @@ export interface GrpcUnaryLane {
   serve(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number, handOver: HandOver): void;
 }
 
-/** Reads and writes a method's messages faster than protobuf does, and exactly as it does. */
-export interface UnaryCodec<I extends DescMessage = DescMessage, O extends DescMessage = DescMessage> {
-  /** @param offset where the message begins. @returns undefined for whatever is unusual: then protobuf reads it. */
-  decode(bytes: Buffer, offset: number): MessageShape<I> | undefined;
-  /** @param offset how many bytes to leave free in front. @returns undefined for whatever is unusual. */
-  encode(message: MessageInitShape<O>, offset: number): Buffer | undefined;
-}
-
 interface Method {
   readonly method: DescMethodUnary;
   readonly codec: UnaryCodec | undefined;
@@ -47,12 +29,6 @@ interface Method {
   readonly isSafe: boolean;
   readonly run: (request: Message, context: HandlerContext) => Promise<Message> | Message;
 }
-
-/** gRPC over HTTP/2, "Length-Prefixed-Message": one byte says whether it is compressed, four how long it is. */
-const prefixLength = 5;
-
-/** So much, in bytes, fits into one frame of any peer (RFC 9113, section 4.2). What is longer comes in pieces. */
-const maxMessageLength = 16_384 - prefixLength;
 
 const laneTimeout = /^\d{1,8}[HMSmun]$/;
 
@@ -170,7 +146,7 @@ class UnaryCall extends UnaryContext {
   receive(chunk: Buffer): void {
     if (this.#body === undefined) {
       this.#body = chunk;
-      this.#request = parse(this.#registered, chunk);
+      this.#request = readMessage(this.method, this.#registered.codec, chunk);
       if (this.#request !== undefined) {
         if (this.#registered.isSafe) this.run();
         else this.#stream.once("end", onEnd);
@@ -198,7 +174,8 @@ class UnaryCall extends UnaryContext {
   async #answer(): Promise<void> {
     let body: Buffer | undefined;
     try {
-      body = serialize(this.#registered, await this.#registered.run(this.#request as Message, this));
+      const { codec, run } = this.#registered;
+      body = writeMessage(this.method, codec, await run(this.#request as Message, this));
     } catch (reason) {
       this.trailers = errorTrailers(reason);
     }
@@ -224,30 +201,6 @@ class UnaryCall extends UnaryContext {
     if (trailer !== undefined) this.trailers = { ...Object.fromEntries(trailer), ...this.trailers };
     stream.end(body);
   }
-}
-
-/** @returns undefined for anything but one uncompressed message of the kind, whole and alone. */
-function parse({ method, codec }: Method, body: Buffer): Message | undefined {
-  const length = body.length - prefixLength;
-  if (length < 0 || length > maxMessageLength || body[0] !== 0 || body.readUInt32BE(1) !== length)
-    return undefined;
-  try {
-    return codec?.decode(body, prefixLength) ?? fromBinary(method.input, body.subarray(prefixLength));
-  } catch {
-    return undefined;
-  }
-}
-
-/** @returns the message behind its prefix. */
-function serialize({ method, codec }: Method, answer: Message): Buffer {
-  let body = codec?.encode(answer, prefixLength);
-  if (body === undefined) {
-    const message = isMessage(answer, method.output) ? answer : create(method.output, answer);
-    body = Buffer.concat([Buffer.alloc(prefixLength), toBinary(method.output, message)]);
-  }
-  body[0] = 0;
-  body.writeUInt32BE(body.length - prefixLength, 1);
-  return body;
 }
 
 /** As Connect says it: an error that is none of its own is internal, and keeps its text for itself. */

@@ -1,5 +1,5 @@
 import type { GetStatusRequestSchema, GetStatusResponseSchema } from "../gen/gomemory/status/v1/status_pb.ts";
-import type { UnaryCodec } from "./grpc-unary.ts";
+import type { UnaryCodec } from "./grpc-message.ts";
 
 /** A request is tag 1 (0x0a), the length 36, and an id. Only an id leaves no doubt about its encoding. */
 const idLength = 36;
