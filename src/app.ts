@@ -51,12 +51,16 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   const metrics = config.METRICS === "on" ? createMetrics(manifest.version) : undefined;
   const database = started.use(openDatabaseOf(config, url, log, { metrics }));
   metrics?.watchPool(database.pool);
-  await checkDatabase(database, log);
+  await checkDatabase(database, config, log, signal);
   const samples = postgres === undefined ? [] : await provideSamples(database.db);
   signal.throwIfAborted();
 
   const readiness = createReadiness(database.probe, {
-    onChange: (ready, err) => (ready ? log.info("ready") : log.warn(err ? { err } : {}, "not ready")),
+    onChange(ready, err) {
+      if (ready) log.info("ready");
+      // Without a cause it is we who are going.
+      else if (err !== undefined) log.warn({ err }, "not ready");
+    },
   });
   const statuses = createStatusService(database.statuses);
   const observe = observeWith(logCalls(log, config.LOG_REQUESTS), metrics);
@@ -115,23 +119,12 @@ async function startDatabase(
 async function migrateDatabase(config: Config, url: string, log: Log, signal: AbortSignal): Promise<void> {
   // A migration takes as long as it takes.
   await using database = openDatabaseOf(config, url, log, { statementTimeout: 0 });
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener("abort", abort);
-  try {
-    signal.throwIfAborted();
-    const migrations = await Promise.race([migrate(database.db), aborted.promise]);
-    log.info(
-      { migrations },
-      migrations.length > 0 ? "migrated the database" : "the database needs no migration",
-    );
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
+  const migrations = await orAborted(migrate(database.db), signal);
+  log.info(
+    { migrations },
+    migrations.length > 0 ? "migrated the database" : "the database needs no migration",
+  );
 }
-
-/** How much longer, in milliseconds, a statement may run than a call: it is cancelled when the call ends. */
-const statementGrace = 1_000;
 
 /** Logs and counts. What neither wants costs nothing. */
 function observeWith(logCall: ReturnType<typeof logCalls>, metrics: Metrics | undefined): Observe {
@@ -147,6 +140,9 @@ function observeWith(logCall: ReturnType<typeof logCalls>, metrics: Metrics | un
     };
   };
 }
+
+/** How much longer, in milliseconds, a statement may run than a call: it is cancelled when the call ends. */
+const statementGrace = 1_000;
 
 interface DatabaseOptions {
   readonly statementTimeout?: number;
@@ -171,11 +167,34 @@ function openDatabaseOf(config: Config, url: string, log: Log, options: Database
   });
 }
 
-async function checkDatabase(database: Database, log: Log): Promise<void> {
+async function checkDatabase(
+  database: Database,
+  config: Config,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  const patience = AbortSignal.any([
+    signal,
+    AbortSignal.timeout(config.DATABASE_CONNECT_TIMEOUT + config.REQUEST_TIMEOUT),
+  ]);
   try {
-    await database.probe();
+    await orAborted(database.probe(), patience);
   } catch (err) {
+    signal.throwIfAborted();
     if (err instanceof SchemaError) throw err;
     log.error({ err }, "the database does not answer: starting all the same, not ready until it does");
+  }
+}
+
+/** @throws the signal's reason, if it fires first. */
+async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", abort);
+  try {
+    signal.throwIfAborted();
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
   }
 }

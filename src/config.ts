@@ -180,16 +180,20 @@ export function readConfig(env: Environment, opensDatabase: boolean): Config {
 
 /** The settings as they may be logged: of a secret, what is none. */
 export function showConfig(config: Config): Record<string, unknown> {
-  const { DATABASE_URL, ...shown } = config;
-  return { DATABASE_URL: DATABASE_URL === undefined ? "embedded" : withoutSecrets(DATABASE_URL), ...shown };
+  const { DATABASE_URL, STATUS_URL } = config;
+  return {
+    ...config,
+    DATABASE_URL: DATABASE_URL === undefined ? "embedded" : withoutSecrets(DATABASE_URL),
+    STATUS_URL: withoutSecrets(STATUS_URL),
+  };
 }
 
-/** The query goes, too: libpq takes passwords there. */
-function withoutSecrets(databaseUrl: string): string {
-  const { protocol, username, host, pathname } = new URL(databaseUrl);
+/** A URL without its password, and without its query: libpq takes passwords there. */
+export function withoutSecrets(url: string): string {
+  const { protocol, username, host, pathname } = new URL(url);
   // A password with a bare slash: what follows the slash counts as the path.
   if (pathname.includes("@")) return `${protocol}//...`;
-  return `${protocol}//${username && `${username}@`}${host}${pathname}`;
+  return `${protocol}//${username && `${username}@`}${host}${pathname === "/" ? "" : pathname}`;
 }
 
 /** Prefixes that are ours, so that an unknown variable under one of them is probably a mistake. */

@@ -1,7 +1,7 @@
 import { toJsonString } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
-import type { Config } from "./config.ts";
+import { type Config, withoutSecrets } from "./config.ts";
 import { GetStatusResponseSchema, StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
 import { codeName } from "./protocols/observer.ts";
 
@@ -24,7 +24,7 @@ export async function getStatus(config: Config, reqId: string): Promise<number> 
     return 0;
   } catch (reason) {
     const { code, rawMessage } = ConnectError.from(reason);
-    process.stderr.write(`${codeName(code)}: ${rawMessage} (asked ${config.STATUS_URL})\n`);
+    process.stderr.write(`${codeName(code)}: ${rawMessage} (asked ${withoutSecrets(config.STATUS_URL)})\n`);
     return exitCodeOf[code] ?? 1;
   }
 }

@@ -75,7 +75,6 @@ describe("a signal while the service serves", () => {
       "ready",
       "listening",
       "stopping",
-      "not ready",
       "stopped",
     ]);
     await expectNoConnections(database);
@@ -314,5 +313,14 @@ describe("a signal while the service starts", () => {
     await expectNoConnections(empty);
     const { rows } = await empty.pool.query("select to_regclass('memory_job') as found");
     expect(rows).toEqual([{ found: null }]);
+  });
+
+  test("ends it while the database holds its first question back", async () => {
+    await using lock = await lockTable(database);
+    await using service = runCli(["serve"], { DATABASE_URL: database.url, PORT: "0", ...patient });
+    await lock.blocks(1);
+    expectOrderlyEnd(await stop(service, "SIGTERM"));
+    await lock[Symbol.asyncDispose]();
+    await expectNoConnections(database);
   });
 });
