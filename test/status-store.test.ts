@@ -112,6 +112,13 @@ test("a call that was cancelled before it came is not asked for", async () => {
   expect(statements).toBe(0);
 });
 
+test("a call whose deadline has passed is not asked for", async () => {
+  await expect(openStore().find(newId(), patiently(0))).rejects.toMatchObject({
+    reason: "DEADLINE_EXCEEDED",
+  });
+  expect(statements).toBe(0);
+});
+
 test("a statement for which nobody waits any more is cancelled in the database, and its place is free", async () => {
   await using lock = await lockTable(database);
   const store = openStore({ maxInFlight: 1 });

@@ -72,6 +72,7 @@ export function createStatusStore(
 
   function find(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
     if (call.cancelled) return Promise.reject(call.reason);
+    if (call.deadline <= performance.now()) return Promise.reject(tooLate());
     const batch = openBatch();
     const { promise, resolve, reject } = Promise.withResolvers<JobStatus | undefined>();
     const waiter: Waiter = { call, resolve, reject, batch, next: batch.waiters.get(reqId), settled: false };
@@ -143,7 +144,7 @@ export function createStatusStore(
     for (const batch of [...asking, ...waiting]) {
       for (const waiter of waitersOf(batch)) {
         if (waiter.settled || waiter.call.deadline > now) continue;
-        giveUp(waiter, new StatusError("DEADLINE_EXCEEDED", "the status could not be read in time"));
+        giveUp(waiter, tooLate());
       }
     }
   }
@@ -159,6 +160,10 @@ export function createStatusStore(
   }
 
   return { find };
+}
+
+function tooLate(): StatusError {
+  return new StatusError("DEADLINE_EXCEEDED", "the status could not be read in time");
 }
 
 function resolveAll(first: Waiter | undefined, status: JobStatus | undefined): void {
