@@ -17,8 +17,8 @@ interface Wire {
  * An unnamed statement whose columns are known and whose parameters are texts, as pg lets others write them
  * ("Submittable"; pg-cursor is one).
  *
- * It asks for no description of the columns and converts nothing: for a batch of 16 ids that spares node-postgres
- * and PostgreSQL about a third of their work (`npm run bench:micro`). Kysely has built and typed the query.
+ * It asks for no description of the columns and converts nothing: for a batch of 16 ids that spares our process
+ * more than a quarter of the work (`npm run bench:micro`). Kysely has built and typed the query.
  */
 export class TextQuery implements pg.Submittable {
   readonly rows: Promise<readonly Row[]>;
