@@ -1,5 +1,4 @@
-import { once } from "node:events";
-import { type AddressInfo, createServer } from "node:net";
+import { freePort } from "../src/store/embedded.ts";
 import type { Candidate } from "./candidates.ts";
 import { checkCandidate } from "./check.ts";
 import { startChild } from "./children.ts";
@@ -69,13 +68,4 @@ export async function measure(
     const serial = await generator.run({ ...phase, ...plan.serial, connections: 1, streams: 1 });
     return { saturation, statementsPerAnswer, residentBytes: memory, loads, serial };
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, "close");
-  return port;
 }

@@ -7,7 +7,7 @@ import {
 } from "../gen/gomemory/status/v1/status_pb.ts";
 import { Call } from "../status/call.ts";
 import type { StatusService as Statuses } from "../status/service.ts";
-import { type JobStatus, StatusError } from "../status/status.ts";
+import { deadlineExceeded, type JobStatus, StatusError } from "../status/status.ts";
 import { isOurFault, toConnectError } from "./errors.ts";
 import { type CallObserver, codeName, type Observe, requestIdHeader, requestIdOf } from "./observer.ts";
 import { UnaryContext } from "./unary-context.ts";
@@ -91,7 +91,5 @@ function toWire(reason: unknown): ConnectError {
     return new ConnectError("internal error", Code.Internal, undefined, undefined, reason);
   }
   // Connect watches the caller's deadline too. Whoever sees it pass first, the caller gets the same error.
-  return reason.code === Code.DeadlineExceeded
-    ? toConnectError(new StatusError("DEADLINE_EXCEEDED", "the status could not be read in time"))
-    : reason;
+  return reason.code === Code.DeadlineExceeded ? toConnectError(deadlineExceeded()) : reason;
 }

@@ -17,12 +17,10 @@ import {
 } from "./http.ts";
 import { codeName, type Observe, requestIdHeader, requestIdOf } from "./observer.ts";
 
+const technicalIssues = `{"Error":"We are experiencing some techincal issues right now. Please try again after some time!"}`;
+
 /** The bodies of the published contract, to the letter. */
-const errorBodies = {
-  400: `{"Error":"Bad Request"}`,
-  500: `{"Error":"We are experiencing some techincal issues right now. Please try again after some time!"}`,
-  503: `{"Error":"We are experiencing some techincal issues right now. Please try again after some time!"}`,
-};
+const errorBodies = { 400: `{"Error":"Bad Request"}`, 500: technicalIssues, 503: technicalIssues };
 
 /** GET /get_status/{req_id}, as the contract's `google.api.http` option spells it. */
 export interface Rest {

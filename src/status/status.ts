@@ -39,6 +39,11 @@ export class StatusError extends Error {
   }
 }
 
+/** The one way to say that the answer came too late, whoever notices it. */
+export function deadlineExceeded(): StatusError {
+  return new StatusError("DEADLINE_EXCEEDED", "the status could not be read in time");
+}
+
 const canonicalUuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const longestQuote = 64;
 

@@ -144,7 +144,8 @@ async function startServer(
   }
 }
 
-async function freePort(): Promise<number> {
+/** A port of 127.0.0.1 that nobody uses just now. */
+export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, "127.0.0.1");
   await once(probe, "listening");
   const { port } = probe.address() as AddressInfo;

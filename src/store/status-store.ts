@@ -2,7 +2,13 @@ import { type CompiledQuery, type Kysely, sql } from "kysely";
 import type pg from "pg";
 import type { Call } from "../status/call.ts";
 import type { StatusStore } from "../status/service.ts";
-import { type JobState, type JobStatus, type ReqId, StatusError } from "../status/status.ts";
+import {
+  deadlineExceeded,
+  type JobState,
+  type JobStatus,
+  type ReqId,
+  StatusError,
+} from "../status/status.ts";
 import { createReader, type Statement } from "./reader.ts";
 import type { Tables } from "./tables.ts";
 import type { Row } from "./text-query.ts";
@@ -72,7 +78,7 @@ export function createStatusStore(
 
   function find(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
     if (call.cancelled) return Promise.reject(call.reason);
-    if (call.deadline <= performance.now()) return Promise.reject(tooLate());
+    if (call.deadline <= performance.now()) return Promise.reject(deadlineExceeded());
     const batch = openBatch();
     const { promise, resolve, reject } = Promise.withResolvers<JobStatus | undefined>();
     const waiter: Waiter = { call, resolve, reject, batch, next: batch.waiters.get(reqId), settled: false };
@@ -144,7 +150,7 @@ export function createStatusStore(
     for (const batch of [...asking, ...waiting]) {
       for (const waiter of waitersOf(batch)) {
         if (waiter.settled || waiter.call.deadline > now) continue;
-        giveUp(waiter, tooLate());
+        giveUp(waiter, deadlineExceeded());
       }
     }
   }
@@ -160,10 +166,6 @@ export function createStatusStore(
   }
 
   return { find };
-}
-
-function tooLate(): StatusError {
-  return new StatusError("DEADLINE_EXCEEDED", "the status could not be read in time");
 }
 
 function resolveAll(first: Waiter | undefined, status: JobStatus | undefined): void {
