@@ -19,10 +19,11 @@ const programs = join(root, ".data", "bench", "bin");
 
 const peer = (file: string): readonly string[] => [process.execPath, join(here, "peers", file)];
 
-/** As `npm start` starts it, with its flags, and the Node that runs us. */
+/** As `npm start` starts it, with its variables and flags, and the Node that runs us. */
 function service(): readonly string[] {
   const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  return [process.execPath, ...scripts.start.split(" ").slice(1)];
+  const [variables, flags] = scripts.start.split(" node ");
+  return ["env", variables, process.execPath, ...flags.split(" ")];
 }
 
 export const serviceName = "this service";

@@ -43,9 +43,9 @@ export function makePlan(options: { quick: boolean; rows: number; rounds: number
         quick,
         rows,
         rounds: options.rounds ?? 5,
-        saturation: { warmUp: 5, seconds: 5 },
+        saturation: { warmUp: 5, seconds: 3 },
         loads: [0.1, comparedLoad, 0.5],
-        load: { warmUp: 1, seconds: 4 },
-        serial: { warmUp: 1, seconds: 2 },
+        load: { warmUp: 0.5, seconds: 2 },
+        serial: { warmUp: 0.5, seconds: 1 },
       };
 }
