@@ -97,7 +97,6 @@ try {
     url: postgres.url,
     size: 4,
     connectTimeout: 1_000,
-    statementTimeout: 0,
     onLost: () => {},
   };
   const pool = createPool(options);

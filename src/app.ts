@@ -32,6 +32,9 @@ export interface App extends AsyncDisposable {
 /** Of the methods that are called many thousand times a second. */
 const codecs = new Map([[StatusService.method.getStatus, getStatusCodec]]);
 
+/** How often, in milliseconds, the database is asked for the sake of those who ask whether we are ready. */
+const probeInterval = 500;
+
 /** Where the database lives that is started when none is given. */
 const dataDirectory = join(import.meta.dirname, "..", ".data");
 
@@ -49,13 +52,14 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   if (postgres !== undefined || config.MIGRATE) await migrateDatabase(config, url, log, signal);
 
   const metrics = config.METRICS === "on" ? createMetrics(manifest.version) : undefined;
-  const database = started.use(openDatabaseOf(config, url, log, { metrics }));
+  const database = started.use(openDatabaseOf(config, url, log, metrics));
   metrics?.watchPool(database.pool);
   await checkDatabase(database, config, log, signal);
   const samples = postgres === undefined ? [] : await provideSamples(database.db);
   signal.throwIfAborted();
 
   const readiness = createReadiness(database.probe, {
+    interval: probeInterval,
     onChange(ready, err) {
       if (ready) log.info("ready");
       // Without a cause it is we who are going.
@@ -117,8 +121,7 @@ async function startDatabase(
 }
 
 async function migrateDatabase(config: Config, url: string, log: Log, signal: AbortSignal): Promise<void> {
-  // A migration takes as long as it takes.
-  await using database = openDatabaseOf(config, url, log, { statementTimeout: 0 });
+  await using database = openDatabaseOf(config, url, log);
   const migrations = await orAborted(migrate(database.db), signal);
   log.info(
     { migrations },
@@ -141,21 +144,11 @@ function observeWith(logCall: ReturnType<typeof logCalls>, metrics: Metrics | un
   };
 }
 
-/** How much longer, in milliseconds, a statement may run than a call: it is cancelled when the call ends. */
-const statementGrace = 1_000;
-
-interface DatabaseOptions {
-  readonly statementTimeout?: number;
-  readonly metrics?: Metrics | undefined;
-}
-
-function openDatabaseOf(config: Config, url: string, log: Log, options: DatabaseOptions = {}): Database {
-  const { statementTimeout = config.REQUEST_TIMEOUT + statementGrace, metrics } = options;
+function openDatabaseOf(config: Config, url: string, log: Log, metrics?: Metrics): Database {
   return openDatabase({
     url,
     size: config.DATABASE_POOL_SIZE,
     connectTimeout: config.DATABASE_CONNECT_TIMEOUT,
-    statementTimeout,
     ttl: config.STATUS_TTL,
     flushAt: config.BATCH_FLUSH_AT,
     maxInFlight: config.BATCHES_IN_FLIGHT,
@@ -163,7 +156,16 @@ function openDatabaseOf(config: Config, url: string, log: Log, options: Database
       metrics?.connectionLost();
       log.warn({ err }, "lost an idle connection to the database");
     },
-    ...(metrics !== undefined && { onStatement: metrics.statement, onFailure: metrics.statementFailed }),
+    onBreaker(err) {
+      metrics?.breakerOpen(err !== undefined);
+      if (err === undefined) log.info("the database is back");
+      else log.error({ err }, "the database is gone: calls are refused until it is back");
+    },
+    ...(metrics !== undefined && {
+      onStatement: metrics.statement,
+      onFailure: metrics.statementFailed,
+      onRetry: metrics.statementRetried,
+    }),
   });
 }
 
@@ -178,7 +180,7 @@ async function checkDatabase(
     AbortSignal.timeout(config.DATABASE_CONNECT_TIMEOUT + config.REQUEST_TIMEOUT),
   ]);
   try {
-    await orAborted(database.probe(), patience);
+    await orAborted(database.probe(patience), patience);
   } catch (err) {
     signal.throwIfAborted();
     if (err instanceof SchemaError) throw err;

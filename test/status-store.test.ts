@@ -21,7 +21,6 @@ beforeAll(async () => {
     url: database.url,
     size: 4,
     connectTimeout: 1_000,
-    statementTimeout: 10_000,
     onLost: () => {},
   });
 });
@@ -154,15 +153,45 @@ test("a failed statement is each caller's DATASTORE_UNAVAILABLE, with the cause 
   const finds = [newId(), newId()].map((id) => store.find(id, patiently()));
   const settled = Promise.allSettled(finds);
   const [backend] = await lock.blocks(1);
-  await database.pool.query("select pg_terminate_backend($1)", [backend]);
+  await database.pool.query("select pg_cancel_backend($1)", [backend]);
   for (const result of await settled) {
     expect(result).toMatchObject({ status: "rejected", reason: { reason: "DATASTORE_UNAVAILABLE" } });
     const { reason } = result as PromiseRejectedResult;
     expect(reason).toBeInstanceOf(StatusError);
-    expect((reason as StatusError).message).not.toMatch(/terminat|select|127\.0\.0\.1/);
+    expect((reason as StatusError).message).not.toMatch(/cancel|select|127\.0\.0\.1/);
     expect((reason as StatusError).cause).toBeInstanceOf(pg.DatabaseError);
   }
   expect(failures).toHaveLength(1);
   await lock[Symbol.asyncDispose]();
   expect(await store.find(newId(), patiently())).toBeUndefined();
+});
+
+test("a statement whose connection is lost is run once more on another, and not a third time", async () => {
+  const told = { failures: 0, retries: 0 };
+  const store = createStatusStore(database.db, pool, {
+    ttl,
+    onFailure: () => told.failures++,
+    onRetry: () => told.retries++,
+  });
+  const reqId = parseReqId(await insertJob(database.db));
+  await using lock = await lockTable(database);
+  // Returns when the backend has ended, so that the next one that waits is another.
+  const terminate = async () => {
+    const [backend] = await lock.blocks(1);
+    await database.pool.query("select pg_terminate_backend($1, 5000)", [backend]);
+  };
+
+  const unlucky = expect(store.find(reqId, patiently())).rejects.toMatchObject({
+    reason: "DATASTORE_UNAVAILABLE",
+  });
+  await terminate();
+  await terminate();
+  await unlucky;
+  expect(told).toEqual({ failures: 1, retries: 1 });
+
+  const lucky = Promise.all([reqId, newId()].map((id) => store.find(id, patiently())));
+  await terminate();
+  await lock[Symbol.asyncDispose]();
+  expect(await lucky).toMatchObject([{ status: "pending" }, undefined]);
+  expect(told).toEqual({ failures: 1, retries: 2 });
 });

@@ -1,8 +1,10 @@
 import { Kysely, PostgresDialect, sql } from "kysely";
 import type { PoolClient } from "pg";
 import type { StatusStore } from "../status/service.ts";
+import { createBreaker } from "./breaker.ts";
 import { checkSchema } from "./migrate.ts";
-import { createPool, type PoolOptions } from "./pool.ts";
+import { createPool, isConnectionLost, type PoolOptions } from "./pool.ts";
+import { createReader } from "./reader.ts";
 import { createStatusStore, type StatusStoreOptions } from "./status-store.ts";
 import type { Tables } from "./tables.ts";
 
@@ -13,40 +15,70 @@ export interface Database extends AsyncDisposable {
   /** The connections, now. */
   pool(): { open: number; idle: number; waiting: number; max: number };
   /**
-   * Asks the database once whether statuses can be read.
+   * Asks the database once whether statuses can be read, whatever the breaker thinks of it.
    *
-   * @throws SchemaError the first time, when the schema is not ours; otherwise whatever the driver says.
+   * @throws SchemaError until the schema was ours once, when it is not; the signal's reason; otherwise whatever the
+   *   driver says.
    */
-  probe(): Promise<void>;
+  probe(signal: AbortSignal): Promise<void>;
+}
+
+interface DatabaseOptions extends PoolOptions, StatusStoreOptions {
+  /** Told when the database is known to be gone, and why; told when it is back, with nothing. */
+  readonly onBreaker: (cause: unknown) => void;
 }
 
 /** How long, in milliseconds, statements may take to end once the database is closed. */
 const closeTimeout = 500;
 
-export function openDatabase(options: PoolOptions & StatusStoreOptions): Database {
+export function openDatabase(options: DatabaseOptions): Database {
   const pool = createPool(options);
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
   const clients = new Set<PoolClient>();
   pool.on("connect", (client) => clients.add(client));
   pool.on("remove", (client) => clients.delete(client));
+  const prober = createReader(pool);
+  const breaker = createBreaker({ probe: look, onChange: options.onBreaker });
+  const question = sql`select from memory_job limit 0`.compile(db);
   let schemaChecked = false;
+
+  async function look(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const statement = prober.start(question);
+    signal.addEventListener("abort", statement.cancel);
+    try {
+      await statement.rows;
+    } finally {
+      signal.removeEventListener("abort", statement.cancel);
+      prober.rest();
+    }
+    signal.throwIfAborted();
+  }
 
   return {
     db,
-    statuses: createStatusStore(db, pool, options),
+    statuses: createStatusStore(db, pool, options, breaker),
     pool: () => ({
       open: pool.totalCount,
       idle: pool.idleCount,
       waiting: pool.waitingCount,
       max: options.size,
     }),
-    async probe() {
-      // Once is enough: a newer version may migrate the database while this one still serves.
-      if (!schemaChecked) await checkSchema(db);
-      schemaChecked = true;
-      await sql`select from memory_job limit 0`.execute(db);
+    async probe(signal) {
+      const looking = look(signal);
+      // Once is enough: a newer version may migrate the database while this one still serves. Not before there was an
+      // answer, of whatever kind: nothing ends the wait for this one.
+      if (!schemaChecked) {
+        await looking.catch((error) => {
+          if (isConnectionLost(error)) throw error;
+        });
+        await checkSchema(db);
+        schemaChecked = true;
+      }
+      await looking;
     },
     async [Symbol.asyncDispose]() {
+      breaker[Symbol.dispose]();
       // Whoever still has a statement running does not wait for it any more.
       const impatient = setTimeout(() => {
         for (const client of clients) void client.end();

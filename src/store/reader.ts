@@ -1,6 +1,7 @@
 import type { CompiledQuery } from "kysely";
 import type pg from "pg";
-import { Connection, isConnectionLost } from "./pool.ts";
+import { cancelStatement } from "./cancel.ts";
+import { isConnectionLost, type PooledConnection, releaseConnection, takeConnection } from "./pool.ts";
 import { type Row, TextQuery } from "./text-query.ts";
 
 /** One statement on its way. */
@@ -12,7 +13,11 @@ export interface Statement {
 
 /** Runs statements, each on a connection that is nobody else's meanwhile. */
 export interface Reader {
-  /** @param query as Kysely compiled it, its parameters texts. */
+  /**
+   * Runs it once more, on another connection, when the one that it was sent over turns out to be bad.
+   *
+   * @param query as Kysely compiled it, its parameters texts. It only reads.
+   */
   start(query: CompiledQuery): Statement;
   /** There is nothing to do for now: others may have the connections. */
   rest(): void;
@@ -26,42 +31,48 @@ const cancelTimeout = 500;
  * connections from one statement to the next, where taking one from the pool costs as much as a third of a
  * statement; and a statement that does not heed its cancellation loses its connection, where Kysely would wait for
  * it for ever. `npm run bench:micro` shows what that gains.
+ *
+ * @param onRetry told of each statement that is run once more.
  */
-export function createReader(pool: pg.Pool): Reader {
-  const kept: (pg.PoolClient & Connection)[] = [];
+export function createReader(pool: pg.Pool, onRetry: () => void = () => {}): Reader {
+  const kept: PooledConnection[] = [];
   let resting = false;
 
-  async function take(): Promise<pg.PoolClient & Connection> {
+  async function take(): Promise<PooledConnection> {
     for (let client = kept.pop(); client !== undefined; client = kept.pop()) {
       if (!client.lost) return client;
-      client.release();
+      releaseConnection(client);
     }
-    return (await pool.connect()) as pg.PoolClient & Connection;
+    return await takeConnection(pool);
   }
 
   function start(query: CompiledQuery): Statement {
     let cancelled = false;
-    let running: (pg.PoolClient & Connection) | undefined;
+    let running: PooledConnection | undefined;
     let cancelling: Promise<void> | undefined;
     let giveUp: NodeJS.Timeout | undefined;
     resting = false;
 
     async function run(): Promise<readonly Row[]> {
-      const client = await take();
-      try {
-        if (cancelled) return [];
-        running = client;
-        return await client.query(new TextQuery(query)).rows;
-      } catch (error) {
-        if (isConnectionLost(error)) client.lose();
-        throw error;
-      } finally {
-        running = undefined;
-        clearTimeout(giveUp);
-        // A connection that is in use again must not be hit by the cancellation of what it did before.
-        if (cancelling !== undefined) await cancelling;
-        if (client.lost || resting) client.release();
-        else kept.push(client);
+      for (let retried = false; ; retried = true) {
+        const client = await take();
+        try {
+          if (cancelled) return [];
+          running = client;
+          return await client.query(new TextQuery(query)).rows;
+        } catch (error) {
+          const lost = isConnectionLost(error);
+          if (lost) client.lose();
+          if (!lost || retried || cancelled) throw error;
+          onRetry();
+        } finally {
+          running = undefined;
+          clearTimeout(giveUp);
+          // A connection that is in use again must not be hit by the cancellation of what it did before.
+          if (cancelling !== undefined && !client.lost) await cancelling;
+          if (client.lost || resting) releaseConnection(client);
+          else kept.push(client);
+        }
       }
     }
 
@@ -72,7 +83,7 @@ export function createReader(pool: pg.Pool): Reader {
         const client = running;
         if (client === undefined || cancelling !== undefined) return;
         giveUp = setTimeout(() => client.lose(), cancelTimeout);
-        cancelling = cancelBackend(pool, client);
+        cancelling = cancelStatement(client, pool.options, cancelTimeout);
       },
     };
   }
@@ -81,20 +92,7 @@ export function createReader(pool: pg.Pool): Reader {
     start,
     rest() {
       resting = true;
-      for (const client of kept.splice(0)) client.release();
+      for (const client of kept.splice(0)) releaseConnection(client);
     },
   };
-}
-
-async function cancelBackend(pool: pg.Pool, client: Connection): Promise<void> {
-  const { processID } = client as Connection & { processID: number };
-  const control = new Connection(pool.options);
-  try {
-    await control.connect();
-    await control.query("select pg_cancel_backend($1)", [processID]);
-  } catch {
-    // A database that cannot be asked: the connection is given up in time.
-  } finally {
-    void control.end();
-  }
 }

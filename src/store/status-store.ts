@@ -9,6 +9,7 @@ import {
   type ReqId,
   StatusError,
 } from "../status/status.ts";
+import type { Breaker } from "./breaker.ts";
 import { createReader, type Statement } from "./reader.ts";
 import type { Tables } from "./tables.ts";
 import type { Row } from "./text-query.ts";
@@ -26,7 +27,12 @@ export interface StatusStoreOptions {
   readonly onStatement?: (ids: number) => void;
   /** Told of each statement that failed. */
   readonly onFailure?: (error: unknown) => void;
+  /** Told of each statement that is run once more, since its connection was bad. */
+  readonly onRetry?: () => void;
 }
+
+/** For those who always want to ask. */
+const neverOpen: Breaker = { refusal: undefined, answered() {}, failed() {}, abandoned() {} };
 
 /** How often, in milliseconds, waiting calls are compared with the clock. */
 const sweepInterval = 10;
@@ -48,6 +54,8 @@ interface Batch {
   unsettled: number;
   /** Undefined: it waits for its turn. */
   statement: Statement | undefined;
+  /** When its turn came, by `performance.now()`. */
+  startedAt: number;
 }
 
 /**
@@ -60,6 +68,7 @@ export function createStatusStore(
   db: Kysely<Tables>,
   pool: pg.Pool,
   options: StatusStoreOptions,
+  breaker: Breaker = neverOpen,
 ): StatusStore {
   const {
     flushAt = 16,
@@ -69,7 +78,7 @@ export function createStatusStore(
     onFailure = () => {},
   } = options;
   const select = selectStatuses(db, options.ttl);
-  const reader = createReader(pool);
+  const reader = createReader(pool, options.onRetry);
   const asking = new Set<Batch>();
   /** In order. Calls join the last one. */
   const waiting: Batch[] = [];
@@ -79,6 +88,7 @@ export function createStatusStore(
   function find(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
     if (call.cancelled) return Promise.reject(call.reason);
     if (call.deadline <= performance.now()) return Promise.reject(deadlineExceeded());
+    if (breaker.refusal !== undefined) return Promise.reject(breaker.refusal);
     const batch = openBatch();
     const { promise, resolve, reject } = Promise.withResolvers<JobStatus | undefined>();
     const waiter: Waiter = { call, resolve, reject, batch, next: batch.waiters.get(reqId), settled: false };
@@ -97,7 +107,7 @@ export function createStatusStore(
   function openBatch(): Batch {
     const last = waiting.at(-1);
     if (last !== undefined && last.waiters.size < maxBatch) return last;
-    const batch: Batch = { waiters: new Map(), unsettled: 0, statement: undefined };
+    const batch: Batch = { waiters: new Map(), unsettled: 0, statement: undefined, startedAt: 0 };
     waiting.push(batch);
     return batch;
   }
@@ -111,30 +121,37 @@ export function createStatusStore(
     while (asking.size < maxInFlight) {
       const batch = waiting.shift();
       if (batch === undefined) return;
-      if (batch.unsettled > 0) void ask(batch);
+      if (breaker.refusal !== undefined) rejectAll(batch, breaker.refusal);
+      else if (batch.unsettled > 0) void ask(batch);
     }
   }
 
   async function ask(batch: Batch): Promise<void> {
     asking.add(batch);
+    batch.startedAt = performance.now();
     onStatement(batch.waiters.size);
     try {
       batch.statement = reader.start(select(batch.waiters.keys()));
-      for (const row of await batch.statement.rows) {
+      const rows = await batch.statement.rows;
+      if (!asking.has(batch)) return;
+      breaker.answered();
+      for (const row of rows) {
         const reqId = row[0] as ReqId;
-        resolveAll(batch.waiters.get(reqId), toJobStatus(row));
+        const waiter = batch.waiters.get(reqId);
+        // Better no answer than "not found" for the id that this row was meant for.
+        if (waiter === undefined) throw new Error("the database answered with a row that was not asked for");
+        resolveAll(waiter, toJobStatus(row));
         batch.waiters.delete(reqId);
       }
       for (const waiter of batch.waiters.values()) resolveAll(waiter, undefined);
     } catch (cause) {
-      if (batch.unsettled > 0) onFailure(cause);
-      const failure = new StatusError("DATASTORE_UNAVAILABLE", "the status could not be read (try again)", {
-        cause,
-      });
-      for (const waiter of waitersOf(batch)) settle(waiter)?.reject(failure);
+      if (!asking.has(batch)) return;
+      onFailure(cause);
+      breaker.failed(cause, batch.startedAt);
+      const message = "the status could not be read (try again)";
+      rejectAll(batch, new StatusError("DATASTORE_UNAVAILABLE", message, { cause }));
     } finally {
-      asking.delete(batch);
-      flush();
+      if (asking.delete(batch)) flush();
     }
   }
 
@@ -161,11 +178,16 @@ export function createStatusStore(
     // Nobody waits for this statement any more. The next one need not wait for it to end either.
     if (batch.unsettled === 0 && asking.delete(batch)) {
       batch.statement?.cancel();
+      breaker.abandoned(batch.startedAt);
       flush();
     }
   }
 
   return { find };
+}
+
+function rejectAll(batch: Batch, failure: StatusError): void {
+  for (const waiter of waitersOf(batch)) settle(waiter)?.reject(failure);
 }
 
 function resolveAll(first: Waiter | undefined, status: JobStatus | undefined): void {

@@ -25,6 +25,10 @@ export interface Metrics {
   /** A statement left, for so many ids. */
   statement(ids: number): void;
   statementFailed(): void;
+  /** A statement is run once more, since its connection was bad. */
+  statementRetried(): void;
+  /** Whether calls are refused since the database is known to be gone. */
+  breakerOpen(open: boolean): void;
   connectionLost(): void;
   watchPool(state: () => PoolState): void;
 }
@@ -76,6 +80,16 @@ export function createMetrics(version: string): Metrics {
     help: "Statements that the database did not answer.",
     registers,
   });
+  const retries = new Counter({
+    name: "status_store_statement_retries",
+    help: "Statements that were run once more, on another connection.",
+    registers,
+  });
+  const breaker = new Gauge({
+    name: "status_store_breaker_open",
+    help: "1 while calls are refused, since the database is known to be gone. Otherwise 0.",
+    registers,
+  });
   const lost = new Counter({
     name: "db_client_connections_lost",
     help: "Connections to the database that were lost while idle.",
@@ -123,6 +137,8 @@ export function createMetrics(version: string): Metrics {
     },
     statement: (ids) => statementIds.observe(ids),
     statementFailed: () => failures.inc(),
+    statementRetried: () => retries.inc(),
+    breakerOpen: (open) => breaker.set(open ? 1 : 0),
     connectionLost: () => lost.inc(),
     watchPool,
   };

@@ -1,0 +1,36 @@
+import pg from "pg";
+
+/** What only PostgreSQL and the owner of a connection know: no other session can be hit by mistake. */
+interface BackendKey {
+  readonly processID: number;
+  readonly secretKey: number;
+}
+
+/** What pg's connection does while it is being opened. */
+interface StartingConnection {
+  startup(): void;
+  cancel(processID: number, secretKey: number): void;
+}
+
+/**
+ * Asks the database to end the statement that runs on a connection. Done as the protocol says ("Canceling Requests in
+ * Progress"), over a connection of its own, whose first message is the CancelRequest: poolers and load balancers
+ * pass that on to the right backend, where a pid alone may be a stranger's.
+ *
+ * @param options as the connection was opened with: address and TLS.
+ * @param timeout in milliseconds.
+ * @returns when the database has taken notice, or has not in time. Never rejects: whether it heeds is not said anyway.
+ */
+export async function cancelStatement(
+  client: pg.Client,
+  options: pg.ClientConfig,
+  timeout: number,
+): Promise<void> {
+  const { processID, secretKey } = client as pg.Client & BackendKey;
+  const control = new pg.Client({ ...options, connectionTimeoutMillis: timeout });
+  const starting = control.connection as unknown as StartingConnection;
+  starting.startup = () => starting.cancel(processID, secretKey);
+  control.on("error", () => {});
+  // The database answers by closing the connection, which pg takes for a failure to connect.
+  await control.connect().catch(() => {});
+}
