@@ -1,8 +1,10 @@
-import { defineConfig } from "vitest/config";
+import { configDefaults, defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    // They install clients first: see vitest.interop.config.ts.
+    exclude: [...configDefaults.exclude, "test/interop/**"],
     globalSetup: ["test/support/postgres.ts"],
     testTimeout: 30_000,
     hookTimeout: 60_000,

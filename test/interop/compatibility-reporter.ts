@@ -1,0 +1,55 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Reporter, TestCase, TestModule, TestRunEndReason, Vitest } from "vitest/node";
+
+const table = join(import.meta.dirname, "..", "..", "docs", "compatibility.md");
+
+const introduction = `# Compatibility
+
+Made by \`npm run test:interop\`, which runs each client as it is published against the service and its PostgreSQL.
+
+| client | case | result |
+|---|---|---|
+`;
+
+/**
+ * Writes docs/compatibility.md: client (the outermost \`describe\`), case, result. A run of some of the tests, and one
+ * that could not read all of them, leaves it as it is.
+ */
+export default class CompatibilityReporter implements Reporter {
+  #vitest: Vitest | undefined;
+
+  onInit(vitest: Vitest): void {
+    this.#vitest = vitest;
+  }
+
+  async onTestRunEnd(
+    modules: readonly TestModule[],
+    _errors: readonly unknown[],
+    reason: TestRunEndReason,
+  ): Promise<void> {
+    const all = await this.#vitest?.globTestSpecifications();
+    const isWhole = all?.length === modules.length && this.#vitest?.config.testNamePattern === undefined;
+    if (!isWhole || reason === "interrupted" || modules.some((module) => module.errors().length > 0)) return;
+    const byPath = modules.toSorted((a, b) => (a.relativeModuleId < b.relativeModuleId ? -1 : 1));
+    const rows = byPath.flatMap((module) => Array.from(module.children.allTests(), row));
+    await writeFile(table, `${introduction}${rows.join("\n")}\n`);
+  }
+}
+
+function row(test: TestCase): string {
+  const [client = "", ...names] = pathOf(test);
+  return `| ${[client, names.join(": "), resultOf(test)].map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+}
+
+function pathOf({ parent, name }: TestCase): string[] {
+  const path = [name];
+  for (let suite = parent; suite.type === "suite"; suite = suite.parent) path.unshift(suite.name);
+  return path;
+}
+
+function resultOf(test: TestCase): string {
+  const { state } = test.result();
+  if (state === "passed") return "passes";
+  return state === "skipped" ? "skipped (INTEROP_SKIP)" : "**fails**";
+}
