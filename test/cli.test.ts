@@ -288,7 +288,7 @@ describe.concurrent("serve", () => {
       [
         500,
         "DATASTORE_UNAVAILABLE",
-        '{"Error":"We are experiencing some techincal issues right now. Please try again after some time!"}',
+        expect.stringMatching(/^\{"Error":"We are experiencing .*","Message":"We are .*","Status":500\}$/),
       ],
     ]);
     expect(service.logs).toContainEqual(

@@ -8,8 +8,9 @@ import { type Answer, type Client, type Protocol, protocols } from "./support/pr
 import { startProxy } from "./support/proxy.ts";
 import { documentedJson, insertJob } from "./support/rows.ts";
 
-const badRequest = `{"Error":"Bad Request"}`;
-const technicalIssues = `{"Error":"We are experiencing some techincal issues right now. Please try again after some time!"}`;
+const badRequest = `{"Error":"Bad Request","Message":"Bad Request","Status":400}`;
+const sorry = "We are experiencing some techincal issues right now. Please try again after some time!";
+const technicalIssues = `{"Error":"${sorry}","Message":"${sorry}","Status":500}`;
 
 /** The contract: what each reason looks like over REST and over the RPC protocols. */
 const failures = {

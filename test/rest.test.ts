@@ -58,7 +58,11 @@ test.for([
     const response = await fetch(app.url + path, { method });
     expect(response.status).toBe(405);
     expect(response.headers.get("allow")).toBe("GET, HEAD");
-    expect(await response.json()).toEqual({ Error: "Method Not Allowed" });
+    expect(await response.json()).toEqual({
+      Error: "Method Not Allowed",
+      Message: "Method Not Allowed",
+      Status: 405,
+    });
   }
 });
 
@@ -72,7 +76,7 @@ test.for([
   const response = await fetch(app.url + path);
   expect(response.status).toBe(404);
   expect(response.headers.get("content-type")).toBe("application/json");
-  expect(await response.json()).toEqual({ Error: "Not Found" });
+  expect(await response.json()).toEqual({ Error: "Not Found", Message: "Not Found", Status: 404 });
 });
 
 describe("a request without a well-formed id is a bad request", () => {
@@ -93,7 +97,7 @@ describe("a request without a well-formed id is a bad request", () => {
     const answer = await sendRaw(`GET ${path} HTTP/1.1\nHost: localhost\nConnection: close\n\n`);
     expect(answer).toMatch(/^HTTP\/1\.1 400 Bad Request\r\n/);
     expect(answer).toMatch(/\r\nError-Reason: INVALID_REQ_ID\r\n/);
-    expect(answer).toMatch(/\r\n\r\n{"Error":"Bad Request"}$/);
+    expect(answer).toMatch(/\r\n\r\n{"Error":"Bad Request","Message":"Bad Request","Status":400}$/);
   });
 });
 

@@ -32,9 +32,17 @@ export function sendJson(
   else response.end(json);
 }
 
+/**
+ * The body of an answer that says what went wrong. `Error` is what the published contract names; `Message` and
+ * `Status` are what the Python SDK reads, which shows its user a bare HTTP error where they are missing.
+ */
+export function errorBody(status: number, message: string): string {
+  return JSON.stringify({ Error: message, Message: message, Status: status });
+}
+
 /** Answers every method but GET and HEAD. @returns whether it did. */
 export function refuseOtherMethods(request: HttpRequest, response: HttpResponse): boolean {
   if (request.method === "GET" || request.method === "HEAD") return false;
-  sendJson(request, response, 405, `{"Error":"Method Not Allowed"}`, { Allow: "GET, HEAD" });
+  sendJson(request, response, 405, errorBody(405, "Method Not Allowed"), { Allow: "GET, HEAD" });
   return true;
 }

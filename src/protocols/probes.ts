@@ -1,4 +1,4 @@
-import { type HttpHandler, refuseOtherMethods, sendJson } from "./http.ts";
+import { errorBody, type HttpHandler, refuseOtherMethods, sendJson } from "./http.ts";
 import type { Readiness } from "./readiness.ts";
 
 /** What `/metrics` answers with. */
@@ -29,7 +29,8 @@ export function createProbes(readiness: Readiness, metrics?: MetricsText): Reado
     probes.set("/metrics", async (request, response) => {
       if (refuseOtherMethods(request, response)) return;
       const text = await metrics.text().catch(() => undefined);
-      if (text === undefined) return sendJson(request, response, 500, `{"Error":"Internal Server Error"}`);
+      if (text === undefined)
+        return sendJson(request, response, 500, errorBody(500, "Internal Server Error"));
       response.writeHead(200, {
         "Content-Type": metrics.contentType,
         "Content-Length": Buffer.byteLength(text),

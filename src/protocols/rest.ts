@@ -8,6 +8,7 @@ import { type JobStatus, StatusError } from "../status/status.ts";
 import { getStatusMethod } from "./connect.ts";
 import { isOurFault, wireErrors } from "./errors.ts";
 import {
+  errorBody,
   type HttpHandler,
   type HttpRequest,
   type HttpResponse,
@@ -17,10 +18,15 @@ import {
 } from "./http.ts";
 import { codeName, type Observe, requestIdHeader, requestIdOf } from "./observer.ts";
 
-const technicalIssues = `{"Error":"We are experiencing some techincal issues right now. Please try again after some time!"}`;
+const technicalIssues =
+  "We are experiencing some techincal issues right now. Please try again after some time!";
 
-/** The bodies of the published contract, to the letter. */
-const errorBodies = { 400: `{"Error":"Bad Request"}`, 500: technicalIssues, 503: technicalIssues };
+/** What the published contract says, to the letter. */
+const errorBodies = {
+  400: errorBody(400, "Bad Request"),
+  500: errorBody(500, technicalIssues),
+  503: errorBody(503, technicalIssues),
+};
 
 /** GET /get_status/{req_id}, as the contract's `google.api.http` option spells it. */
 export interface Rest {

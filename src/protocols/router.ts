@@ -1,7 +1,14 @@
 import { Code, type ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import type { GrpcUnaryLane } from "./grpc-unary.ts";
-import { type HttpHandler, type HttpRequest, type HttpResponse, pathOf, sendJson } from "./http.ts";
+import {
+  errorBody,
+  type HttpHandler,
+  type HttpRequest,
+  type HttpResponse,
+  pathOf,
+  sendJson,
+} from "./http.ts";
 import type { Rest } from "./rest.ts";
 import { shortenTimeout } from "./timeouts.ts";
 
@@ -38,7 +45,7 @@ export function createRouter({ rest, probes, rpcs, lane }: Routes): HttpHandler 
       connect(request, response);
     } catch {
       // The adapter throws at once when a request has no usable host, which it needs for the request's URL.
-      sendJson(request, response, 400, `{"Error":"Bad Request"}`);
+      sendJson(request, response, 400, errorBody(400, "Bad Request"));
     }
   };
 }
@@ -46,7 +53,7 @@ export function createRouter({ rest, probes, rpcs, lane }: Routes): HttpHandler 
 function notFound(request: HttpRequest, response: HttpResponse): void {
   const contentType = request.headers["content-type"] ?? "";
   if (!contentType.startsWith("application/grpc")) {
-    sendJson(request, response, 404, `{"Error":"Not Found"}`);
+    sendJson(request, response, 404, errorBody(404, "Not Found"));
     return;
   }
   // gRPC has its own word for it, and sends it with HTTP status 200 (gRPC over HTTP/2, "Responses").
