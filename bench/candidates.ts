@@ -29,7 +29,7 @@ function service(): readonly string[] {
 export const serviceName = "this service";
 export const uncountedName = "this service, METRICS=off";
 
-const nodeCandidates: readonly Candidate[] = [
+export const nodeCandidates: readonly Candidate[] = [
   { name: serviceName, protocol: "rest", command: service() },
   { name: uncountedName, protocol: "rest", command: service(), env: { METRICS: "off" } },
   {

@@ -72,7 +72,9 @@ function rest(port: number): { ask: Ask; close(): void } {
   return {
     async ask(id) {
       const response = await fetch(`http://127.0.0.1:${port}/get_status/${id}`);
-      return { code: response.status, body: await response.json() };
+      const body = (await response.json()) as { Error?: string };
+      // Of an error, what the published contract names. The service says a little more for its SDK's sake.
+      return { code: response.status, body: response.ok ? body : { Error: body.Error } };
     },
     close() {},
   };
