@@ -18,6 +18,7 @@ import { createStatusService } from "./status/service.ts";
 import { type Database, openDatabase } from "./store/database.ts";
 import type { EmbeddedPostgres } from "./store/embedded.ts";
 import { migrate, SchemaError } from "./store/migrate.ts";
+import { openReplica, type Replica } from "./store/replica.ts";
 import { provideSamples, type Sample } from "./store/samples.ts";
 import { type Log, logCalls } from "./telemetry/log.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
@@ -66,7 +67,9 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
       else if (err !== undefined) log.warn({ err }, "not ready");
     },
   });
-  const statuses = createStatusService(database.statuses);
+  const replica = openReplicaOf(config, database, log, metrics);
+  if (replica !== undefined) started.use(replica);
+  const statuses = createStatusService((replica ?? database).statuses);
   const observe = observeWith(logCalls(log, config.LOG_REQUESTS), metrics);
   const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane(codecs) : undefined;
   const listener = started.use(
@@ -144,29 +147,55 @@ function observeWith(logCall: ReturnType<typeof logCalls>, metrics: Metrics | un
   };
 }
 
-function openDatabaseOf(config: Config, url: string, log: Log, metrics?: Metrics): Database {
-  return openDatabase({
+function databaseOptions(config: Config, url: string, log: Log, metrics?: Metrics) {
+  return {
     url,
     size: config.DATABASE_POOL_SIZE,
     connectTimeout: config.DATABASE_CONNECT_TIMEOUT,
     ttl: config.STATUS_TTL,
     flushAt: config.BATCH_FLUSH_AT,
     maxInFlight: config.BATCHES_IN_FLIGHT,
-    onLost: (err) => {
+    onLost: (err: Error) => {
       metrics?.connectionLost();
       log.warn({ err }, "lost an idle connection to the database");
-    },
-    onBreaker(err) {
-      metrics?.breakerOpen(err !== undefined);
-      if (err === undefined) log.info("the database is back");
-      else log.error({ err }, "the database is gone: calls are refused until it is back");
     },
     ...(metrics !== undefined && {
       onStatement: metrics.statement,
       onFailure: metrics.statementFailed,
       onRetry: metrics.statementRetried,
     }),
+  };
+}
+
+function openDatabaseOf(config: Config, url: string, log: Log, metrics?: Metrics): Database {
+  return openDatabase({
+    ...databaseOptions(config, url, log, metrics),
+    onBreaker(err) {
+      metrics?.breakerOpen(err !== undefined);
+      if (err === undefined) log.info("the database is back");
+      else log.error({ err }, "the database is gone: calls are refused until it is back");
+    },
   });
+}
+
+function openReplicaOf(
+  config: Config,
+  primary: Database,
+  log: Log,
+  metrics: Metrics | undefined,
+): Replica | undefined {
+  if (config.DATABASE_READ_URL === undefined) return undefined;
+  const counts = metrics?.watchReplica(() => replica.serving());
+  const replica = openReplica(primary, {
+    ...databaseOptions(config, config.DATABASE_READ_URL, log, metrics),
+    maxStaleness: config.REPLICA_MAX_STALENESS,
+    onChange(err) {
+      if (err === undefined) log.info("the replica serves");
+      else log.warn({ err }, "the replica does not serve: the primary is asked");
+    },
+    ...(counts !== undefined && { onRead: counts.read, onReask: counts.reask }),
+  });
+  return replica;
 }
 
 async function checkDatabase(

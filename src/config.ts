@@ -66,7 +66,22 @@ export const settings = {
     help: "The database, as libpq writes it. Unset: a PostgreSQL of its own in .data/, but not in production.",
     secret: true,
   },
-  DATABASE_POOL_SIZE: { ...count, default: "10", help: "Connections to the database at most." },
+  DATABASE_READ_URL: {
+    ...url("postgres:", "postgresql:"),
+    default: undefined,
+    help: "A replica of the database, or a port that leads to several, to read from while it is recent enough.",
+    secret: true,
+  },
+  REPLICA_MAX_STALENESS: {
+    ...duration,
+    default: "1s",
+    help: "The oldest that an answer of the replica may be. What is older, or missing, the database is asked for.",
+  },
+  DATABASE_POOL_SIZE: {
+    ...count,
+    default: "10",
+    help: "Connections to the database at most, and as many to the replica.",
+  },
   DATABASE_CONNECT_TIMEOUT: {
     ...duration,
     default: "1s",
@@ -169,9 +184,11 @@ export function readConfig(env: Environment, opensDatabase: boolean): Config {
     }
     return [name, value];
   });
-  if (opensDatabase && env.NODE_ENV === "production" && !env.DATABASE_URL) {
+  const demands =
+    env.NODE_ENV === "production" ? "NODE_ENV=production" : env.DATABASE_READ_URL && "DATABASE_READ_URL";
+  if (opensDatabase && demands && !env.DATABASE_URL) {
     mistakes.push(
-      `DATABASE_URL takes ${settings.DATABASE_URL.takes}: it is not set, and NODE_ENV=production demands it`,
+      `DATABASE_URL takes ${settings.DATABASE_URL.takes}: it is not set, and ${demands} demands it`,
     );
   }
   if (mistakes.length > 0) throw new ConfigError(mistakes);
@@ -180,10 +197,11 @@ export function readConfig(env: Environment, opensDatabase: boolean): Config {
 
 /** The settings as they may be logged: of a secret, what is none. */
 export function showConfig(config: Config): Record<string, unknown> {
-  const { DATABASE_URL, STATUS_URL } = config;
+  const { DATABASE_URL, DATABASE_READ_URL, STATUS_URL } = config;
   return {
     ...config,
     DATABASE_URL: DATABASE_URL === undefined ? "embedded" : withoutSecrets(DATABASE_URL),
+    DATABASE_READ_URL: DATABASE_READ_URL && withoutSecrets(DATABASE_READ_URL),
     STATUS_URL: withoutSecrets(STATUS_URL),
   };
 }
@@ -197,7 +215,7 @@ export function withoutSecrets(url: string): string {
 }
 
 /** Prefixes that are ours, so that an unknown variable under one of them is probably a mistake. */
-const prefixes = ["BATCH", "DATABASE_", "STATUS_", "LOG_", "REQUEST_", "SHUTDOWN_", "MIGRATE_"];
+const prefixes = ["BATCH", "DATABASE_", "REPLICA_", "STATUS_", "LOG_", "REQUEST_", "SHUTDOWN_", "MIGRATE_"];
 
 /**
  * Points out variables that look as if they were meant for us: under one of our prefixes, or a slip of the

@@ -60,6 +60,7 @@ describe("readConfig", () => {
         "postgres:///status?host=/run/postgresql": "postgres:///status?host=/run/postgresql",
       },
     },
+    { name: "REPLICA_MAX_STALENESS", values: { "200ms": 200, "1m": 60_000 } },
     { name: "DATABASE_POOL_SIZE", values: { "1": 1, "1000": 1000, "007": 7 } },
     {
       name: "DATABASE_CONNECT_TIMEOUT",
@@ -126,6 +127,14 @@ describe("readConfig", () => {
     expect(mistakesIn(production)).toEqual([]);
     expect(mistakesIn({ NODE_ENV: "development" })).toEqual([]);
   });
+
+  test("a replica is one of a database that is named", () => {
+    expect(mistakesIn({ DATABASE_READ_URL: "postgres://replica" })).toEqual([
+      "DATABASE_URL takes a URL that begins with postgres:// or postgresql://: " +
+        "it is not set, and DATABASE_READ_URL demands it",
+    ]);
+    expect(mistakesIn({ DATABASE_READ_URL: "postgres://replica" }, false)).toEqual([]);
+  });
 });
 
 describe("showConfig", () => {
@@ -147,6 +156,10 @@ describe("showConfig", () => {
     { url: "postgres://:hunter2@db/status", shows: "postgres://db/status" },
   ])("of DATABASE_URL=$url, it shows $shows", ({ url, shows }) => {
     expect(shown({ DATABASE_URL: url }).DATABASE_URL).toBe(shows);
+    const replica = url && shows;
+    expect(shown({ DATABASE_URL: "postgres://db", DATABASE_READ_URL: url }).DATABASE_READ_URL ?? "").toBe(
+      replica,
+    );
   });
 });
 

@@ -6,24 +6,9 @@ import { Histogram } from "../src/telemetry/histogram.ts";
 import { startTestApp } from "./support/app.ts";
 import { createDatabase } from "./support/database.ts";
 import { lockTable } from "./support/lock.ts";
+import { metricValue } from "./support/metric.ts";
 import { protocols } from "./support/protocols.ts";
 import { insertJob } from "./support/rows.ts";
-
-/** The value of one line, or undefined if there is none. */
-function metricValue(
-  text: string,
-  name: string,
-  labels: Readonly<Record<string, string>> = {},
-): number | undefined {
-  const line = text
-    .split("\n")
-    .find((one) =>
-      one.startsWith(`${name}{`) || one.startsWith(`${name} `)
-        ? Object.entries(labels).every(([label, value]) => one.includes(`${label}="${value}"`))
-        : false,
-    );
-  return line === undefined ? undefined : Number(line.split(" ").at(-1));
-}
 
 test("calls are counted by protocol, method and code, statements by their ids", async () => {
   await using database = await createDatabase();

@@ -1,10 +1,10 @@
-import { Kysely, PostgresDialect, sql } from "kysely";
-import type { PoolClient } from "pg";
+import { type Kysely, sql } from "kysely";
 import type { StatusStore } from "../status/service.ts";
 import { createBreaker } from "./breaker.ts";
+import { openConnections } from "./connections.ts";
 import { checkSchema } from "./migrate.ts";
-import { createPool, isConnectionLost, type PoolOptions } from "./pool.ts";
-import { createReader } from "./reader.ts";
+import { isConnectionLost, type PoolOptions } from "./pool.ts";
+import { createReader, type Reader } from "./reader.ts";
 import { createStatusStore, type StatusStoreOptions } from "./status-store.ts";
 import type { Tables } from "./tables.ts";
 
@@ -12,6 +12,8 @@ import type { Tables } from "./tables.ts";
 export interface Database extends AsyncDisposable {
   readonly db: Kysely<Tables>;
   readonly statuses: StatusStore;
+  /** Another way to its connections, beneath Kysely. */
+  reader(): Reader;
   /** The connections, now. */
   pool(): { open: number; idle: number; waiting: number; max: number };
   /**
@@ -28,15 +30,8 @@ interface DatabaseOptions extends PoolOptions, StatusStoreOptions {
   readonly onBreaker: (cause: unknown) => void;
 }
 
-/** How long, in milliseconds, statements may take to end once the database is closed. */
-const closeTimeout = 500;
-
 export function openDatabase(options: DatabaseOptions): Database {
-  const pool = createPool(options);
-  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
-  const clients = new Set<PoolClient>();
-  pool.on("connect", (client) => clients.add(client));
-  pool.on("remove", (client) => clients.delete(client));
+  const { pool, db, ...connections } = openConnections(options);
   const prober = createReader(pool);
   const breaker = createBreaker({ probe: look, onChange: options.onBreaker });
   const question = sql`select from memory_job limit 0`.compile(db);
@@ -58,6 +53,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   return {
     db,
     statuses: createStatusStore(db, pool, options, breaker),
+    reader: () => createReader(pool),
     pool: () => ({
       open: pool.totalCount,
       idle: pool.idleCount,
@@ -79,12 +75,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     },
     async [Symbol.asyncDispose]() {
       breaker[Symbol.dispose]();
-      // Whoever still has a statement running does not wait for it any more.
-      const impatient = setTimeout(() => {
-        for (const client of clients) void client.end();
-      }, closeTimeout);
-      await pool.end();
-      clearTimeout(impatient);
+      await connections[Symbol.asyncDispose]();
     },
   };
 }

@@ -113,6 +113,11 @@ class Connection extends pg.Client {
     this.close();
   }
 
+  /** It leads where we do not want to be, and that says nothing about the others: it is not used again. */
+  retire(): void {
+    this.#lost = true;
+  }
+
   /**
    * Closes it without a farewell, for which a stopped server would keep us waiting. A fatal error comes before the
    * socket closes: released in between, the client would be handed out once more. One that has been asked to end is not.

@@ -23,6 +23,29 @@ export interface Reader {
   rest(): void;
 }
 
+/** What a replica must show before the rows of a statement may be used. */
+export interface Proof {
+  /** Asked right before each statement, in the same transaction. Has one row. */
+  readonly query: CompiledQuery;
+  /**
+   * @param rows the row of {@link query} first.
+   * @returns the rows of the statement.
+   * @throws StaleReplica when they must not be used. The connection is given up: the next one may lead elsewhere.
+   */
+  check(rows: readonly Row[]): readonly Row[];
+}
+
+/** Why what a replica answers must not be used. */
+export class StaleReplica extends Error {
+  override readonly name = "StaleReplica";
+}
+
+interface ReaderOptions {
+  /** Told of each statement that is run once more. */
+  readonly onRetry?: () => void;
+  readonly proof?: Proof;
+}
+
 /** How long, in milliseconds, a cancelled statement may still hold its connection before that is given up. */
 const cancelTimeout = 500;
 
@@ -31,10 +54,8 @@ const cancelTimeout = 500;
  * connections from one statement to the next, where taking one from the pool costs as much as a third of a
  * statement; and a statement that does not heed its cancellation loses its connection, where Kysely would wait for
  * it for ever. `npm run bench:micro` shows what that gains.
- *
- * @param onRetry told of each statement that is run once more.
  */
-export function createReader(pool: pg.Pool, onRetry: () => void = () => {}): Reader {
+export function createReader(pool: pg.Pool, { onRetry = () => {}, proof }: ReaderOptions = {}): Reader {
   const kept: PooledConnection[] = [];
   let resting = false;
 
@@ -59,8 +80,13 @@ export function createReader(pool: pg.Pool, onRetry: () => void = () => {}): Rea
         try {
           if (cancelled) return [];
           running = client;
-          return await client.query(new TextQuery(query)).rows;
+          if (proof === undefined) return await client.query(new TextQuery(query)).rows;
+          return proof.check(await client.query(new TextQuery(proof.query, query)).rows);
         } catch (error) {
+          if (error instanceof StaleReplica) {
+            client.retire();
+            throw error;
+          }
           const lost = isConnectionLost(error);
           if (lost) client.lose();
           if (!lost || retried || cancelled) throw error;

@@ -10,7 +10,7 @@ import {
   StatusError,
 } from "../status/status.ts";
 import type { Breaker } from "./breaker.ts";
-import { createReader, type Statement } from "./reader.ts";
+import { createReader, type Proof, type Statement } from "./reader.ts";
 import type { Tables } from "./tables.ts";
 import type { Row } from "./text-query.ts";
 
@@ -29,6 +29,8 @@ export interface StatusStoreOptions {
   readonly onFailure?: (error: unknown) => void;
   /** Told of each statement that is run once more, since its connection was bad. */
   readonly onRetry?: () => void;
+  /** What a replica must show with each statement. */
+  readonly proof?: Proof;
 }
 
 /** For those who always want to ask. */
@@ -78,7 +80,7 @@ export function createStatusStore(
     onFailure = () => {},
   } = options;
   const select = selectStatuses(db, options.ttl);
-  const reader = createReader(pool, options.onRetry);
+  const reader = createReader(pool, options);
   const asking = new Set<Batch>();
   /** In order. Calls join the last one. */
   const waiting: Batch[] = [];

@@ -14,7 +14,7 @@ interface Wire {
 }
 
 /**
- * An unnamed statement whose columns are known and whose parameters are texts, as pg lets others write them
+ * An unnamed statement, or two in one transaction, whose columns are known and whose parameters are texts, as pg lets others write them
  * ("Submittable"; pg-cursor is one).
  *
  * It asks for no description of the columns and converts nothing: for a batch of 16 ids that spares our process
@@ -22,13 +22,14 @@ interface Wire {
  */
 export class TextQuery implements pg.Submittable {
   readonly rows: Promise<readonly Row[]>;
-  readonly #query: CompiledQuery;
+  readonly #queries: readonly CompiledQuery[];
   readonly #received: Row[] = [];
   readonly #resolve: (rows: readonly Row[]) => void;
   readonly #reject: (error: unknown) => void;
 
-  constructor(query: CompiledQuery) {
-    this.#query = query;
+  /** @param queries their rows come one after the other. */
+  constructor(...queries: readonly CompiledQuery[]) {
+    this.#queries = queries;
     const { promise, resolve, reject } = Promise.withResolvers<readonly Row[]>();
     this.rows = promise;
     this.#resolve = resolve;
@@ -38,9 +39,11 @@ export class TextQuery implements pg.Submittable {
   submit(connection: unknown): void {
     const wire = connection as Wire;
     wire.stream.cork();
-    wire.parse({ text: this.#query.sql });
-    wire.bind({ values: this.#query.parameters as readonly string[] });
-    wire.execute({});
+    for (const query of this.#queries) {
+      wire.parse({ text: query.sql });
+      wire.bind({ values: query.parameters as readonly string[] });
+      wire.execute({});
+    }
     wire.sync();
     wire.stream.uncork();
   }

@@ -17,6 +17,13 @@ interface CallMetrics {
   finished(code: string, duration: number): void;
 }
 
+/** Who answers, when there is a replica. */
+interface ReplicaMetrics {
+  read(role: string): void;
+  /** The primary is asked for what the replica could not answer. */
+  reask(cause: string): void;
+}
+
 export interface Metrics {
   readonly contentType: string;
   /** Everything, as OpenMetrics text. */
@@ -31,6 +38,7 @@ export interface Metrics {
   breakerOpen(open: boolean): void;
   connectionLost(): void;
   watchPool(state: () => PoolState): void;
+  watchReplica(serving: () => boolean): ReplicaMetrics;
 }
 
 /** 0.1 ms to 2 s, in seconds: 1, 2, 5 and so on. */
@@ -112,6 +120,30 @@ export function createMetrics(version: string): Metrics {
     watch("db_client_connections_pending_requests", "Those who wait for a connection.", "waiting");
   }
 
+  function watchReplica(serving: () => boolean): ReplicaMetrics {
+    const reads = new Counter({
+      name: "status_store_reads",
+      help: "Reads by who was left to answer them.",
+      labelNames: ["role"],
+      registers,
+    });
+    const reasks = new Counter({
+      name: "status_store_reasks",
+      help: "Reads that the replica had no answer for that may be given, by why.",
+      labelNames: ["cause"],
+      registers,
+    });
+    new Gauge({
+      name: "status_store_replica_serving",
+      help: "1 while reads go to the replica.",
+      registers,
+      collect() {
+        this.set(serving() ? 1 : 0);
+      },
+    });
+    return { read: (role) => reads.inc({ role }), reask: (cause) => reasks.inc({ cause }) };
+  }
+
   return {
     contentType: registry.contentType,
     text: () => registry.metrics(),
@@ -141,5 +173,6 @@ export function createMetrics(version: string): Metrics {
     breakerOpen: (open) => breaker.set(open ? 1 : 0),
     connectionLost: () => lost.inc(),
     watchPool,
+    watchReplica,
   };
 }

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 
-/** Stands between the service and its database, where a test can break the connection. */
+/** Stands between the service and its database, or several in turn, where a test can break the connection. */
 export interface Proxy extends AsyncDisposable {
   /** The database's URL through the proxy. */
   readonly url: string;
@@ -11,10 +11,12 @@ export interface Proxy extends AsyncDisposable {
   mend(): Promise<void>;
 }
 
-export async function startProxy(databaseUrl: string): Promise<Proxy> {
-  const upstream = new URL(databaseUrl);
+export async function startProxy(databaseUrl: string, ...others: readonly string[]): Promise<Proxy> {
+  const upstreams = [databaseUrl, ...others].map((url) => new URL(url));
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
+    const [upstream] = upstreams.splice(0, 1) as [URL];
+    upstreams.push(upstream);
     const database = connect(Number(upstream.port), upstream.hostname);
     for (const [socket, other] of [
       [client, database],
