@@ -58,30 +58,24 @@ function url(...schemes: string[]): Kind<string> {
   };
 }
 
+const databaseUrl = { ...url("postgres:", "postgresql:"), default: undefined, secret: true } as const;
+
 /** Every variable of the environment that the service reads, in the order in which `--help` lists them. */
 export const settings = {
   DATABASE_URL: {
-    ...url("postgres:", "postgresql:"),
-    default: undefined,
+    ...databaseUrl,
     help: "The database, as libpq writes it. Unset: a PostgreSQL of its own in .data/, but not in production.",
-    secret: true,
   },
   DATABASE_READ_URL: {
-    ...url("postgres:", "postgresql:"),
-    default: undefined,
+    ...databaseUrl,
     help: "A replica of the database, or a port that leads to several, to read from while it is recent enough.",
-    secret: true,
   },
   REPLICA_MAX_STALENESS: {
     ...duration,
     default: "1s",
     help: "The oldest that an answer of the replica may be. What is older, or missing, the database is asked for.",
   },
-  DATABASE_POOL_SIZE: {
-    ...count,
-    default: "10",
-    help: "Connections to the database at most, and as many to the replica.",
-  },
+  DATABASE_POOL_SIZE: { ...count, default: "10", help: "Connections to the database (or replica) at most." },
   DATABASE_CONNECT_TIMEOUT: {
     ...duration,
     default: "1s",

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -132,21 +132,14 @@ async function copyCluster(primary: EmbeddedPostgres, target: string, slot: stri
   try {
     await client.query("select pg_backup_start('standby', true)");
     await client.query("select pg_create_physical_replication_slot($1, true)", [slot]);
-    await run("cp", ["-Rp", primary.dataDirectory, target]);
+    // The slot keeps the log that the standby needs; the primary's own files of it come and go.
+    const unwanted = /\/(pg_wal|pg_replslot)\/|\/postmaster\.(pid|opts)$/;
+    await cp(primary.dataDirectory, target, { recursive: true, filter: (path) => !unwanted.test(path) });
     const { rows } = await client.query<{ label: string }>(
       "select labelfile as label from pg_backup_stop(false)",
     );
     await writeFile(join(target, "backup_label"), rows[0]?.label ?? "");
     await writeFile(join(target, "standby.signal"), "");
-    // The slot keeps what the standby needs. What was copied may be half of a file.
-    for (const folder of ["pg_wal", "pg_replslot"]) {
-      for (const entry of await readdir(join(target, folder), { withFileTypes: true })) {
-        if (entry.isFile() || folder === "pg_replslot") {
-          await rm(join(target, folder, entry.name), { recursive: true });
-        }
-      }
-    }
-    for (const file of ["postmaster.pid", "postmaster.opts"]) await rm(join(target, file), { force: true });
   } finally {
     await client.end();
   }
