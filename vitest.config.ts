@@ -3,8 +3,8 @@ import { configDefaults, defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
-    // They install clients first: see vitest.interop.config.ts.
-    exclude: [...configDefaults.exclude, "test/interop/**"],
+    // These take longer, or install something first: each has a configuration of its own.
+    exclude: [...configDefaults.exclude, "test/{faults,fuzz,ha,interop}/**"],
     globalSetup: ["test/support/postgres.ts"],
     testTimeout: 30_000,
     hookTimeout: 60_000,

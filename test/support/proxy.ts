@@ -1,36 +1,83 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { setTimeout as pause } from "node:timers/promises";
+
+/** What becomes of the bytes on their way. `reset` and `close` also end what is open. */
+export type Disturbance =
+  | "none"
+  | "stall"
+  | "reset"
+  | "close"
+  | { readonly delay: number }
+  /** Changes what a side sends, in place. */
+  | { readonly corrupt: (chunk: Buffer, from: "service" | "database") => void };
 
 /** Stands between the service and its database, or several in turn, where a test can break the connection. */
 export interface Proxy extends AsyncDisposable {
   /** The database's URL through the proxy. */
   readonly url: string;
+  /** How many connections go through it now. */
+  readonly connections: number;
   /** Closes every connection and refuses new ones. */
   cut(): void;
   /** Takes connections again, on the same port. */
   mend(): Promise<void>;
+  /** From now on, for open connections and for new ones. */
+  disturb(disturbance: Disturbance): void;
+  /** Where new connections go from now on. */
+  redirect(databaseUrl: string): void;
 }
 
 export async function startProxy(databaseUrl: string, ...others: readonly string[]): Promise<Proxy> {
   const upstreams = [databaseUrl, ...others].map((url) => new URL(url));
+  let disturbance: Disturbance = "none";
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
     const [upstream] = upstreams.splice(0, 1) as [URL];
     upstreams.push(upstream);
     const database = connect(Number(upstream.port), upstream.hostname);
-    for (const [socket, other] of [
-      [client, database],
-      [database, client],
-    ] as const) {
-      sockets.add(socket);
-      socket.pipe(other);
-      socket.on("error", () => {});
-      socket.on("close", () => {
-        sockets.delete(socket);
-        other.destroy();
-      });
-    }
+    forward(client, database, "service");
+    forward(database, client, "database");
+    apply(client);
   });
+
+  function forward(from: Socket, to: Socket, side: "service" | "database"): void {
+    sockets.add(from);
+    if (disturbance === "stall") from.pause();
+    // What is delayed is not overtaken by what comes when the delay is over.
+    let delayed = Promise.resolve();
+    let waiting = 0;
+    from.on("data", (chunk: Buffer) => {
+      if (typeof disturbance === "object" && "corrupt" in disturbance) disturbance.corrupt(chunk, side);
+      const delay = typeof disturbance === "object" && "delay" in disturbance ? disturbance.delay : 0;
+      if (delay === 0 && waiting === 0) {
+        to.write(chunk);
+        return;
+      }
+      waiting++;
+      const passed = pause(delay);
+      delayed = delayed
+        .then(() => passed)
+        .then(() => {
+          waiting--;
+          to.write(chunk);
+        });
+    });
+    from.on("end", () => to.end());
+    from.on("error", () => {});
+    from.on("close", () => {
+      sockets.delete(from);
+      to.destroy();
+    });
+  }
+
+  function apply(socket: Socket): void {
+    if (disturbance === "reset") socket.resetAndDestroy();
+    else if (disturbance === "close") socket.destroy();
+    else if (disturbance === "stall") socket.pause();
+    else socket.resume();
+  }
+
   const listenOn = async (port: number) => {
     server.listen(port, "127.0.0.1");
     await once(server, "listening");
@@ -47,8 +94,18 @@ export async function startProxy(databaseUrl: string, ...others: readonly string
 
   return {
     url: url.href,
+    get connections() {
+      return sockets.size / 2;
+    },
     cut,
     mend: () => listenOn(port),
+    disturb(next) {
+      disturbance = next;
+      for (const socket of sockets) apply(socket);
+    },
+    redirect(next) {
+      upstreams.splice(0, upstreams.length, new URL(next));
+    },
     async [Symbol.asyncDispose]() {
       const closed = server.listening ? once(server, "close") : undefined;
       cut();

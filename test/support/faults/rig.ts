@@ -1,0 +1,171 @@
+import { execFile } from "node:child_process";
+import { chmod, chown, copyFile, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { Kysely, PostgresDialect } from "kysely";
+import pg from "pg";
+import { type EmbeddedPostgres, startEmbedded } from "../../../src/store/embedded.ts";
+import { migrate } from "../../../src/store/migrate.ts";
+import type { Tables } from "../../../src/store/tables.ts";
+import { type Serving, startServing } from "../process.ts";
+import { startProxy, type Proxy as TcpProxy } from "../proxy.ts";
+import { documentedJson, insertJob } from "../rows.ts";
+import type { Known } from "./callers.ts";
+
+/** A PostgreSQL that may be broken, the service in a process of its own, and a proxy between them. */
+export interface Rig extends AsyncDisposable {
+  readonly service: Serving;
+  readonly proxy: TcpProxy;
+  readonly known: readonly Known[];
+  /** "18.4", as the server says. */
+  readonly version: string;
+  /** Of the postmaster. */
+  pid(): number;
+  /** As the superuser, past the proxy. */
+  query<Row extends pg.QueryResultRow = pg.QueryResultRow>(statement: string): Promise<Row[]>;
+  /** A session of the superuser, for what must be held. */
+  session(): Promise<pg.Client>;
+  /** The backends that serve the service, the one that was used last first. */
+  backends(): Promise<number[]>;
+  /** The postmaster and all that it has started. */
+  processes(): Promise<number[]>;
+  /** Starts the server anew on the same data; ends it first in good order, unless it is gone already. */
+  restart(): Promise<void>;
+  /** Whether the host's name cannot be looked up. */
+  failDns(fail: boolean): Promise<void>;
+  /** The value of a metric of the service. */
+  metric(name: string): Promise<number>;
+}
+
+const settings = {
+  fsync: "off",
+  synchronous_commit: "off",
+  full_page_writes: "off",
+  autovacuum: "off",
+  shared_buffers: "32MB",
+};
+
+const host = "database.test";
+const password = "of-the-service";
+
+/** How long a call may take, in milliseconds. */
+export const requestTimeout = 1_000;
+
+/** @param tls whether the service speaks TLS with its database. */
+export async function startRig({ tls }: { tls: boolean }): Promise<Rig> {
+  await using started = new AsyncDisposableStack();
+  const directory = await mkdtemp(join(tmpdir(), "gomemory-status-faults-"));
+  started.defer(() => rm(directory, { recursive: true, force: true, maxRetries: 10 }));
+  await chmod(directory, 0o755);
+  const noDns = join(directory, "no-dns");
+  const start = () => startEmbedded({ directory: join(directory, "data"), settings });
+  let postgres: EmbeddedPostgres = await start();
+  started.defer(() => postgres[Symbol.asyncDispose]());
+
+  async function session(): Promise<pg.Client> {
+    const client = new pg.Client({ connectionString: postgres.url });
+    client.on("error", () => {});
+    await client.connect();
+    return client;
+  }
+
+  async function query<Row extends pg.QueryResultRow>(statement: string): Promise<Row[]> {
+    const client = await session();
+    try {
+      return (await client.query<Row>(statement)).rows;
+    } finally {
+      await client.end();
+    }
+  }
+
+  const known = await fill(postgres.url);
+  await query(`create role service login password '${password}'; grant pg_read_all_data to service`);
+  if (tls) await offerTls(postgres.dataDirectory, query);
+  await query("checkpoint");
+
+  const proxy = started.use(await startProxy(postgres.url));
+  const url = new URL(proxy.url);
+  url.hostname = host;
+  url.username = "service";
+  url.password = password;
+  if (tls) url.searchParams.set("sslmode", "no-verify");
+  const preload = new URL("./preload.ts", import.meta.url).href;
+  const service = started.use(
+    await startServing({
+      DATABASE_URL: url.href,
+      REQUEST_TIMEOUT: `${requestTimeout}ms`,
+      NODE_OPTIONS: `--import ${preload}`,
+      FAULTS_HOST: host,
+      FAULTS_NO_DNS: noDns,
+    }),
+  );
+  const [{ version } = { version: "" }] = await query<{ version: string }>(
+    "select current_setting('server_version') as version",
+  );
+
+  const running = started.move();
+  return {
+    service,
+    proxy,
+    known,
+    version,
+    pid: () => postgres.pid,
+    query,
+    session,
+    async backends() {
+      const rows = await query<{ pid: number }>(
+        "select pid from pg_stat_activity where usename = 'service' order by state_change desc nulls last",
+      );
+      return rows.map(({ pid }) => pid);
+    },
+    async processes() {
+      const { stdout } = await promisify(execFile)("ps", ["-axo", "pid=,ppid="]);
+      const children = stdout
+        .split("\n")
+        .map((line) => line.trim().split(/\s+/).map(Number))
+        .filter(([, parent]) => parent === postgres.pid);
+      return [postgres.pid, ...children.map(([pid = 0]) => pid)];
+    },
+    async restart() {
+      await postgres[Symbol.asyncDispose]();
+      postgres = await start();
+      proxy.redirect(postgres.url);
+    },
+    failDns: (fail) => (fail ? writeFile(noDns, "") : rm(noDns)),
+    async metric(name) {
+      const text = await (await fetch(`${service.url}/metrics`)).text();
+      return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]);
+    },
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+async function fill(url: string): Promise<Known[]> {
+  const pool = new pg.Pool({ connectionString: url });
+  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+  await migrate(db);
+  const known: Known[] = [];
+  for (let n = 0; n < 3; n++) {
+    for (const status of ["pending", "processing", "success", "failure"] as const) {
+      const error = status === "failure" ? `it broke, the ${n}. time` : null;
+      const reqId = await insertJob(db, { status, error, age: known.length * 60 });
+      known.push({ reqId, json: await documentedJson(db, reqId) });
+    }
+  }
+  await db.destroy();
+  return known;
+}
+
+/** With a certificate that signs itself, made for these tests. */
+async function offerTls(dataDirectory: string, query: Rig["query"]): Promise<void> {
+  const owner = await stat(dataDirectory);
+  for (const name of ["server.crt", "server.key"]) {
+    const copy = join(dataDirectory, name);
+    await copyFile(new URL(name, import.meta.url), copy);
+    await chown(copy, owner.uid, owner.gid);
+    await chmod(copy, 0o600);
+  }
+  await query("alter system set ssl = on");
+  await query("select pg_reload_conf()");
+}
