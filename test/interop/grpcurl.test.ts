@@ -1,15 +1,30 @@
 import { execFile } from "node:child_process";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { lockTable } from "../support/lock.ts";
+import { insertJob } from "../support/rows.ts";
 import { installGo } from "./tools.ts";
 
 const grpcurl = await installGo("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl", "v1.9.4");
 
+const getStatus = "gomemory.status.v1.StatusService/GetStatus";
+const protoPaths = ["-import-path", "proto", "-import-path", "node_modules/google-gax/build/protos"];
+const withProto = [...protoPaths, "-proto", "gomemory/status/v1/status.proto"];
+
+/** The exit code of grpcurl for a gRPC status: 64 more than its number. */
+const exitCode = {
+  invalidArgument: 64 + 3,
+  deadlineExceeded: 64 + 4,
+  notFound: 64 + 5,
+  unimplemented: 64 + 12,
+};
+
 describe.skipIf(grpcurl.skipped)(grpcurl.title, () => {
   let database: TestDatabase;
   let app: TestApp;
+  /** What was run and what it said, in the order of the tests. */
+  const transcript: string[] = [];
 
   beforeAll(async () => {
     database = await createDatabase();
@@ -21,12 +36,94 @@ describe.skipIf(grpcurl.skipped)(grpcurl.title, () => {
     await database[Symbol.asyncDispose]();
   });
 
-  test("list", async () => {
-    const { stdout } = await promisify(execFile)(grpcurl.path, [
-      "-plaintext",
-      `127.0.0.1:${app.port}`,
-      "list",
-    ]);
-    expect(stdout).toContain("gomemory.status.v1.StatusService\n");
+  /** Runs grpcurl against the service. @returns its exit code. */
+  function run(options: readonly string[], ...words: string[]): Promise<number> {
+    const args = ["-plaintext", ...options, `127.0.0.1:${app.port}`, ...words];
+    return new Promise((resolve) => {
+      const child = execFile(grpcurl.path, args, (_, stdout, stderr) => {
+        const command = ["grpcurl", ...args.map((arg) => (/[^\w./:-]/.test(arg) ? `'${arg}'` : arg))].join(
+          " ",
+        );
+        transcript.push(masked(`$ ${command}\n${stdout}${stderr}exit code ${child.exitCode}\n`));
+        resolve(child.exitCode ?? -1);
+      });
+    });
+  }
+
+  function call(reqId: string, ...options: string[]): Promise<number> {
+    return run([...options, "-d", JSON.stringify({ req_id: reqId })], getStatus);
+  }
+
+  test("list", async () => expect(await run([], "list")).toBe(0));
+
+  test("list of a service's methods", async () => {
+    expect(await run([], "list", "gomemory.status.v1.StatusService")).toBe(0);
+  });
+
+  test.for([
+    "gomemory.status.v1.StatusService",
+    "gomemory.status.v1.GetStatusRequest",
+    "gomemory.status.v1.GetStatusResponse",
+    "gomemory.status.v1.GetStatusResponse.Status",
+  ])("describe %s", async (name) => expect(await run([], "describe", name)).toBe(0));
+
+  test("a call by reflection", async () => {
+    expect(await call(await insertJob(database.db, { status: "success" }))).toBe(0);
+  });
+
+  test("a failed job", async () => {
+    const error = "Vector database timeout during embedding generation";
+    expect(await call(await insertJob(database.db, { status: "failure", error }))).toBe(0);
+  });
+
+  test("a call with -proto", async () => {
+    expect(await call(await insertJob(database.db), ...withProto)).toBe(0);
+  });
+
+  test("health: the server, the service, and one that is not there", async () => {
+    const check = "grpc.health.v1.Health/Check";
+    expect(await run([], check)).toBe(0);
+    expect(await run(["-d", `{"service":"gomemory.status.v1.StatusService"}`], check)).toBe(0);
+    expect(await run(["-d", `{"service":"nobody"}`], check)).toBe(exitCode.notFound);
+  });
+
+  test("bad input: a malformed id, none, a field that does not exist, and what is no JSON", async () => {
+    expect(await call("not-a-uuid")).toBe(exitCode.invalidArgument);
+    expect(await run([], getStatus)).toBe(exitCode.invalidArgument);
+    expect(await run(["-d", `{"id":"x"}`], getStatus)).toBe(1);
+    expect(await run(["-d", "{"], getStatus)).toBe(1);
+  });
+
+  test("a method that does not exist", async () => {
+    expect(await run([], "gomemory.status.v1.StatusService/Nothing")).toBe(1);
+  });
+
+  test("an unknown id", async () => expect(await call(crypto.randomUUID())).toBe(exitCode.notFound));
+
+  test("an expired id", async () => {
+    const reqId = await insertJob(database.db, { status: "success", age: 24 * 3600 + 1 });
+    expect(await call(reqId)).toBe(exitCode.notFound);
+  });
+
+  test("-max-time: the deadline passes while the database is busy", async () => {
+    const reqId = await insertJob(database.db);
+    await using _lock = await lockTable(database);
+    expect(await call(reqId, ...withProto, "-max-time", "0.3")).toBe(exitCode.deadlineExceeded);
+  });
+
+  test("all that it said is what it said before", async () => {
+    await expect(transcript.join("\n")).toMatchFileSnapshot("grpcurl.golden.txt");
   });
 });
+
+/** Without what differs from run to run. */
+function masked(text: string): string {
+  return (
+    text
+      .replaceAll(/127\.0\.0\.1:\d+/g, "localhost:9000")
+      .replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "<reqid>")
+      .replaceAll(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/g, "<time>")
+      // Of grpcurl and the service, the one whose clock is faster tells.
+      .replace(/(Code: DeadlineExceeded\n).*(?=exit code)/s, "$1")
+  );
+}
