@@ -30,11 +30,16 @@ export default class CompatibilityReporter implements Reporter {
   ): Promise<void> {
     const all = await this.#vitest?.globTestSpecifications();
     const isWhole = all?.length === modules.length && this.#vitest?.config.testNamePattern === undefined;
-    if (!isWhole || reason === "interrupted" || modules.some((module) => module.errors().length > 0)) return;
+    if (!isWhole || reason === "interrupted" || modules.some(hasNotRun)) return;
     const byPath = modules.toSorted((a, b) => (a.relativeModuleId < b.relativeModuleId ? -1 : 1));
     const rows = byPath.flatMap((module) => Array.from(module.children.allTests(), row));
     await writeFile(table, `${introduction}${rows.join("\n")}\n`);
   }
+}
+
+/** Whether tests were left out because something that they need failed. Those count as skipped. */
+function hasNotRun(module: TestModule): boolean {
+  return [module, ...module.children.allSuites()].some((suite) => suite.errors().length > 0);
 }
 
 function row(test: TestCase): string {

@@ -91,13 +91,15 @@ export function installDebian(name: string, program: string): Promise<Tool> {
       for (const file of await readdir(directory)) await run("dpkg", ["-x", file, "."], { cwd: directory });
     });
     const files = await readdir(directory);
-    const [, version = ""] = files.map((file) => new RegExp(`^${name}_(.*)_`).exec(file)).find(Boolean) ?? [];
-    const libraries = await run("find", [directory, "-name", "*.so.*", "-printf", "%h\n"]);
-    const folders = [...new Set(libraries.stdout.trim().split("\n"))];
+    // Without the epoch and Debian's own revision.
+    const pattern = new RegExp(`^${name}_(?:\\d+%3a)?([^-_]+)`);
+    const [, version = ""] = files.map((file) => pattern.exec(file)).find(Boolean) ?? [];
+    const { stdout: folders } = await run("find", [directory, "-name", "*.so.*", "-printf", "%h\n"]);
+    const libraries = [...new Set(folders.split("\n").filter(Boolean))];
     return {
-      title: `${name} ${decodeURIComponent(version)}`,
+      title: `${name} ${version}`,
       path: join(directory, program),
-      env: { LD_LIBRARY_PATH: folders.join(delimiter) },
+      env: libraries.length > 0 ? { LD_LIBRARY_PATH: libraries.join(delimiter) } : {},
     };
   });
 }

