@@ -33,7 +33,7 @@ export interface Callers extends AsyncDisposable {
   stop(mendedAt: number): Promise<Tally[]>;
 }
 
-export const families = ["REST", "Connect", "gRPC-Web", "gRPC"];
+const families = ["REST", "Connect", "gRPC-Web", "gRPC"];
 
 /** Between two calls of one client, in milliseconds. */
 const pace = 50;
