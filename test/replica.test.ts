@@ -189,7 +189,6 @@ describe("a replica that is behind", () => {
     }
     expect(answers[0], "the replica answered while it might").toBe("pending");
     await untilServing(app, false);
-    expect(await reasks(app, "stale")).toBeGreaterThan(0);
     expect(JSON.stringify(app.logs)).toContain("has not replayed what the primary had written 600 ms ago");
 
     await standby.resume();
@@ -254,7 +253,7 @@ describe("a replica that is behind", () => {
       end = 0;
     });
     expect(await readsOf(app, "replica")).toBeGreaterThan(0);
-    expect(await reasks(app, "stale")).toBeGreaterThan(0);
+    expect(JSON.stringify(app.logs)).toContain("has not replayed what the primary had written 300 ms ago");
     expect((await readsOf(app, "replica")) + (await readsOf(app, "primary"))).toBe(asked);
   });
 

@@ -28,7 +28,7 @@ export interface Freshness extends Proof {
 }
 
 const epoch = (time: string) => `extract(epoch from ${time})`;
-const identity = `concat_ws(' ', (select system_identifier from pg_control_system()), current_database(),
+const identity = `concat_ws(' ', (pg_control_system()).system_identifier, current_database(),
   'memory_job'::regclass::oid)`;
 
 /**
@@ -63,11 +63,8 @@ const evidenceQuery = CompiledQuery.raw(`
   select
     case when pg_is_in_recovery() then pg_last_wal_replay_lsn() end - '0/0'::pg_lsn,
     coalesce(
-      (select received_tli from pg_stat_get_wal_receiver()),
-      greatest(
-        (select timeline_id from pg_control_checkpoint()),
-        (select min_recovery_end_timeline from pg_control_recovery())
-      )
+      (pg_stat_get_wal_receiver()).received_tli,
+      greatest((pg_control_checkpoint()).timeline_id, (pg_control_recovery()).min_recovery_end_timeline)
     ),
     ${epoch("pg_postmaster_start_time()")}, current_setting('transaction_isolation')`);
 
