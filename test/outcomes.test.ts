@@ -4,13 +4,11 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
 import { lockTable } from "./support/lock.ts";
-import { type Answer, type Client, type Protocol, protocols } from "./support/protocols.ts";
+import { type Answer, type Client, type Protocol, protocols, technicalIssues } from "./support/protocols.ts";
 import { startProxy } from "./support/proxy.ts";
 import { documentedJson, insertJob } from "./support/rows.ts";
 
 const badRequest = `{"Error":"Bad Request","Message":"Bad Request","Status":400}`;
-const sorry = "We are experiencing some techincal issues right now. Please try again after some time!";
-const technicalIssues = `{"Error":"${sorry}","Message":"${sorry}","Status":500}`;
 
 /** The contract: what each reason looks like over REST and over the RPC protocols. */
 const failures = {
@@ -136,6 +134,7 @@ test("database down, and up again: told as such over every protocol, and over wi
     expect(await client.ask(reqId)).toEqual(failure(protocol, "DATASTORE_UNAVAILABLE"));
   }
   await proxy.mend();
+  await expect.poll(() => clients[0]?.client.ask(reqId), { interval: 10, timeout: 1_000 }).toEqual(found);
   for (const { client } of clients) {
     expect(await client.ask(reqId)).toEqual(found);
     client.close();

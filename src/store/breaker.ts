@@ -29,7 +29,7 @@ const stalledStatements = 2;
 
 /** Pauses between probes, in milliseconds, give or take a quarter: many instances should not ask in step. */
 const probePauses = [50, 100, 200];
-const longestProbePause = 300;
+const longestProbePause = 250;
 /** How long, in milliseconds, a probe may take. */
 const probeTimeout = 1_000;
 
@@ -60,7 +60,7 @@ export function createBreaker({ probe, onChange }: BreakerOptions): Breaker & Di
     answeredAt = performance.now();
     abandoned = 0;
     waitedInVain = 0;
-    if (refusal === undefined) return;
+    if (refusal === undefined || disposed) return;
     refusal = undefined;
     clearTimeout(timer);
     onChange(undefined);

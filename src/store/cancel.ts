@@ -1,4 +1,5 @@
-import pg from "pg";
+import type pg from "pg";
+import { Connection } from "./pool.ts";
 
 /** What only PostgreSQL and the owner of a connection know: no other session can be hit by mistake. */
 interface BackendKey {
@@ -27,10 +28,9 @@ export async function cancelStatement(
   timeout: number,
 ): Promise<void> {
   const { processID, secretKey } = client as pg.Client & BackendKey;
-  const control = new pg.Client({ ...options, connectionTimeoutMillis: timeout });
+  const control = new Connection({ ...options, connectionTimeoutMillis: timeout, trust: { since: 0 } });
   const starting = control.connection as unknown as StartingConnection;
   starting.startup = () => starting.cancel(processID, secretKey);
-  control.on("error", () => {});
   // The database answers by closing the connection, which pg takes for a failure to connect.
-  await control.connect().catch(() => {});
+  await new Promise<void>((ended) => control.connect(() => ended()));
 }

@@ -47,14 +47,14 @@ export function createPool(options: PoolOptions): pg.Pool {
   return pool;
 }
 
-/** How long, in milliseconds, a server that takes no connections is asked again: one that restarts is soon back. */
+/** How long, in milliseconds, a server that takes no connections is asked again: after a crash it is soon back. */
 const restartPatience = 250;
 const restartPause = 25;
 
 /**
  * Takes a connection that is not known to be bad.
  *
- * @throws what the driver says, after {@link restartPatience} if nobody listens or the server is starting.
+ * @throws what the driver says, after {@link restartPatience} if the server looks as if it were restarting.
  */
 export async function takeConnection(pool: pg.Pool): Promise<PooledConnection> {
   const giveUpAt = performance.now() + restartPatience;
@@ -64,11 +64,16 @@ export async function takeConnection(pool: pg.Pool): Promise<PooledConnection> {
       if (!client.lost) return client;
       releaseConnection(client);
     } catch (error) {
-      const { code } = error as { code?: unknown };
-      if (performance.now() > giveUpAt || (code !== "ECONNREFUSED" && code !== "57P03")) throw error;
+      if (performance.now() > giveUpAt || !isPassing(error)) throw error;
       await pause(restartPause);
     }
   }
+}
+
+/** Nobody listens, the server hangs up (of that the driver gives no code), is stopping or starting. */
+function isPassing(error: unknown): boolean {
+  const { code = "" } = error as { code?: string };
+  return /^(|ECONNREFUSED|ECONNRESET|57P0[1-3])$/.test(code);
 }
 
 /** Gives a connection back to its pool, which keeps it unless it is bad. */
@@ -78,7 +83,7 @@ export function releaseConnection(client: PooledConnection): void {
 }
 
 /** A client that knows when it has become useless. */
-class Connection extends pg.Client {
+export class Connection extends pg.Client {
   readonly #openedAt = performance.now();
   readonly #trust: Trust;
   #lost = false;
@@ -89,6 +94,15 @@ class Connection extends pg.Client {
     guardParser(this.connection as unknown as Wire);
     // The pool listens while the client is idle, and nobody while it is checked out.
     this.on("error", () => this.#distrust());
+
+    const connect = this.connect.bind(this) as (opened: (error?: Error) => void) => void;
+    const closing = (opened: (error?: Error) => void): void =>
+      connect((error) => {
+        // The pool forgets a client that could not be opened; the database may not know that it failed.
+        if (error) this.close();
+        opened(error);
+      });
+    this.connect = closing as typeof this.connect;
 
     const query = this.query.bind(this) as (...args: unknown[]) => unknown;
     const watched = (...args: unknown[]): unknown => {

@@ -24,6 +24,10 @@ import {
 } from "../../src/gen/google/rpc/error_details_pb.ts";
 import { codeName } from "../../src/protocols/observer.ts";
 
+const sorry = "We are experiencing some techincal issues right now. Please try again after some time!";
+/** The body of every 500. */
+export const technicalIssues = `{"Error":"${sorry}","Message":"${sorry}","Status":500}`;
+
 /** What a caller was told, in one form for all protocols. */
 export type Answer =
   | { readonly json: string }

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { type Answer, type Client, type Protocol, protocols } from "../protocols.ts";
+import { type Answer, type Client, type Protocol, protocols, technicalIssues } from "../protocols.ts";
 
 /** A row that is there, and the answer that is right for it. */
 export interface Known {
@@ -40,8 +40,6 @@ const pace = 50;
 /** Of callers that set one; RPC only. */
 const ownDeadline = 500;
 const tolerance = 50;
-
-const technicalIssues = `{"Error":"We are experiencing some techincal issues right now. Please try again after some time!"}`;
 
 /** The documented failures that a caller may be told while the database is broken. */
 const failures: Record<string, string> = {
