@@ -20,7 +20,7 @@ const programs = join(root, ".data", "bench", "bin");
 const peer = (file: string): readonly string[] => [process.execPath, join(here, "peers", file)];
 
 /** As `npm start` starts it, with its variables and flags, and the Node that runs us. */
-function service(): readonly string[] {
+export function serviceCommand(): readonly string[] {
   const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   const [variables, flags] = scripts.start.split(" node ");
   return ["env", variables, process.execPath, ...flags.split(" ")];
@@ -30,8 +30,8 @@ export const serviceName = "this service";
 export const uncountedName = "this service, METRICS=off";
 
 export const nodeCandidates: readonly Candidate[] = [
-  { name: serviceName, protocol: "rest", command: service() },
-  { name: uncountedName, protocol: "rest", command: service(), env: { METRICS: "off" } },
+  { name: serviceName, protocol: "rest", command: serviceCommand() },
+  { name: uncountedName, protocol: "rest", command: serviceCommand(), env: { METRICS: "off" } },
   {
     name: "bare node:http",
     protocol: "rest",
@@ -41,8 +41,8 @@ export const nodeCandidates: readonly Candidate[] = [
   { name: "node:http + pg", protocol: "rest", command: peer("http-pg.ts") },
   { name: "node:http + postgres.js", protocol: "rest", command: peer("http-postgresjs.js") },
   { name: "Fastify + pg", protocol: "rest", command: peer("fastify-pg.js") },
-  { name: serviceName, protocol: "grpc", command: service() },
-  { name: uncountedName, protocol: "grpc", command: service(), env: { METRICS: "off" } },
+  { name: serviceName, protocol: "grpc", command: serviceCommand() },
+  { name: uncountedName, protocol: "grpc", command: serviceCommand(), env: { METRICS: "off" } },
   {
     name: "bare node:http2",
     protocol: "grpc",

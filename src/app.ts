@@ -14,6 +14,7 @@ import { reflectionRoutes } from "./protocols/reflection.ts";
 import { createRest } from "./protocols/rest.ts";
 import { createRouter } from "./protocols/router.ts";
 import { getStatusCodec } from "./protocols/status-codec.ts";
+import { createAdmission } from "./status/admission.ts";
 import { createStatusService } from "./status/service.ts";
 import { type Database, openDatabase } from "./store/database.ts";
 import type { EmbeddedPostgres } from "./store/embedded.ts";
@@ -69,7 +70,10 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   });
   const replica = openReplicaOf(config, database, log, metrics);
   if (replica !== undefined) started.use(replica);
-  const statuses = createStatusService((replica ?? database).statuses);
+  const statuses = createStatusService(
+    (replica ?? database).statuses,
+    createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxPerTurn: config.MAX_PER_TURN }),
+  );
   const observe = observeWith(logCalls(log, config.LOG_REQUESTS), metrics);
   const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane(codecs) : undefined;
   const listener = started.use(
@@ -77,9 +81,18 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
       host: config.HOST,
       port: config.PORT,
       shutdownTimeout: config.SHUTDOWN_TIMEOUT,
+      limits: {
+        maxConnections: config.MAX_CONNECTIONS,
+        maxConcurrentStreams: config.MAX_CONCURRENT_STREAMS,
+        maxStreamResets: config.MAX_STREAM_RESETS,
+        maxHeaderSize: config.MAX_HEADER_SIZE,
+        peerTimeout: config.PEER_TIMEOUT,
+        idleTimeout: config.IDLE_TIMEOUT,
+      },
       lane,
       handler: createRouter({
         lane,
+        maxMessageSize: config.MAX_MESSAGE_SIZE,
         rest: createRest(statuses, config.REQUEST_TIMEOUT, observe),
         probes: createProbes(readiness, metrics),
         rpcs: [
@@ -155,6 +168,7 @@ function databaseOptions(config: Config, url: string, log: Log, metrics?: Metric
     ttl: config.STATUS_TTL,
     flushAt: config.BATCH_FLUSH_AT,
     maxInFlight: config.BATCHES_IN_FLIGHT,
+    maxQueued: config.MAX_QUEUED,
     onLost: (err: Error) => {
       metrics?.connectionLost();
       log.warn({ err }, "lost an idle connection to the database");

@@ -1,11 +1,6 @@
-type Environment = Readonly<Record<string, string | undefined>>;
+import { count, duration, flag, type Kind, limit, oneOf, port, size, text, url } from "./setting-kinds.ts";
 
-/** What a value must look like, in words for people, and the function that reads it. */
-interface Kind<T> {
-  readonly takes: string;
-  /** @returns undefined when the text is not of this kind. */
-  readonly read: (text: string) => T | undefined;
-}
+type Environment = Readonly<Record<string, string | undefined>>;
 
 interface Setting<T> extends Kind<T> {
   /** As one would write it. Undefined: not set, and that means something. */
@@ -13,49 +8,6 @@ interface Setting<T> extends Kind<T> {
   readonly help: string;
   /** Never shown, neither in errors nor in logs. */
   readonly secret?: true;
-}
-
-const port: Kind<number> = {
-  takes: "a port, 0 to 65535",
-  read: (text) => (/^\d{1,5}$/.test(text) && Number(text) <= 65535 ? Number(text) : undefined),
-};
-
-const count: Kind<number> = {
-  takes: "a whole number, 1 to 1000",
-  read: (text) =>
-    /^\d{1,4}$/.test(text) && Number(text) >= 1 && Number(text) <= 1000 ? Number(text) : undefined,
-};
-
-const flag: Kind<boolean> = {
-  takes: "true or false",
-  read: (text) => (text === "true" ? true : text === "false" ? false : undefined),
-};
-
-const unitsInMs: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
-
-/** The longest delay that a timer of Node's can keep, in milliseconds. */
-const longestDuration = 2 ** 31 - 1;
-
-const duration: Kind<number> = {
-  takes: "a duration with its unit, like 500ms, 2s, 10m, 24h or 7d, from 1ms to 24d",
-  read(text) {
-    const [, amount, unit = ""] = /^(\d+)(ms|s|m|h|d)$/.exec(text) ?? [];
-    const ms = Number(amount) * (unitsInMs[unit] ?? Number.NaN);
-    return ms >= 1 && ms <= longestDuration ? ms : undefined;
-  },
-};
-
-const text: Kind<string> = { takes: "a text", read: (value) => value };
-
-function oneOf<const T extends string>(...words: T[]): Kind<T> {
-  return { takes: `one of ${words.join(", ")}`, read: (value) => words.find((word) => word === value) };
-}
-
-function url(...schemes: string[]): Kind<string> {
-  return {
-    takes: `a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
-    read: (value) => (schemes.includes(URL.parse(value)?.protocol ?? "") ? value : undefined),
-  };
 }
 
 const databaseUrl = { ...url("postgres:", "postgresql:"), default: undefined, secret: true } as const;
@@ -107,6 +59,52 @@ export const settings = {
     ...duration,
     default: "2s",
     help: "The longest that a call may take, whatever deadline its caller set.",
+  },
+  MAX_IN_FLIGHT: {
+    ...limit,
+    default: "1024",
+    help: "Calls that are answered at the same time, over all protocols. More are shed.",
+  },
+  MAX_PER_TURN: {
+    ...limit,
+    default: "128",
+    help: "Calls that are taken up in a turn of the event loop. More are shed, unless it is a burst (under 100ms).",
+  },
+  MAX_QUEUED: {
+    ...limit,
+    default: "512",
+    help: "Ids that may wait until a statement can ask for them. Calls for more are shed.",
+  },
+  MAX_CONNECTIONS: {
+    ...limit,
+    default: "20000",
+    help: "Connections from callers at most. More are closed at once.",
+  },
+  MAX_CONCURRENT_STREAMS: {
+    ...limit,
+    default: "256",
+    help: "Calls at the same time on an HTTP/2 connection. Its client keeps the others back.",
+  },
+  MAX_STREAM_RESETS: {
+    ...limit,
+    default: "1000",
+    help: "Calls that an HTTP/2 connection may cancel in a second before it is closed.",
+  },
+  MAX_HEADER_SIZE: { ...size, default: "16KiB", help: "The headers of a request at most." },
+  MAX_MESSAGE_SIZE: {
+    ...size,
+    default: "4MiB",
+    help: "The message of a request at most, before and after it is decompressed.",
+  },
+  PEER_TIMEOUT: {
+    ...duration,
+    default: "10s",
+    help: "The longest that a peer may take to say what it wants, to send a request, and to take an answer.",
+  },
+  IDLE_TIMEOUT: {
+    ...duration,
+    default: "65s",
+    help: "How long a connection may be idle: longer than load balancers keep theirs, usually 60s.",
   },
   SHUTDOWN_TIMEOUT: {
     ...duration,

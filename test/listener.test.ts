@@ -12,7 +12,7 @@ beforeAll(async () => {
     host: "127.0.0.1",
     port: 0,
     shutdownTimeout: 1_000,
-    handshakeTimeout: 100,
+    limits: { peerTimeout: 100 },
     handler: (request, response) => {
       response.writeHead(200, { "X-Version": request.httpVersion });
       response.end(request.url ?? "");

@@ -12,6 +12,8 @@ export interface Connection {
 export interface ConnectionEvents {
   /** A right answer has arrived. The caller may ask the next question at once; it is flushed after the last answer. */
   onAnswer(connection: Connection, due: number): void;
+  /** The server was too busy to answer. Over gRPC: whatever is an error, since trailers are not decoded. */
+  onShed(connection: Connection, due: number): void;
   /** A wrong answer, or none any more. */
   onFailure(error: Error): void;
 }

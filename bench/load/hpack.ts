@@ -42,13 +42,3 @@ function added(named: number | string, value: string): Buffer {
 function text(value: string): Buffer {
   return Buffer.from([value.length, ...Buffer.from(value)]);
 }
-
-/** A frame of HTTP/2 (RFC 9113, section 4.1). */
-export function frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}

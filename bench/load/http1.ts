@@ -4,6 +4,7 @@ import { type Connection, type ConnectionEvents, openSocket } from "./connection
 
 const endOfHead = Buffer.from("\r\n\r\n");
 const statusOk = Buffer.from("HTTP/1.1 200 ");
+const statusShed = Buffer.from("HTTP/1.1 503 ");
 const newline = 0x0a;
 
 /**
@@ -52,9 +53,13 @@ export async function connectHttp1(
     }
     rest = undefined;
     if (!waiting || response.length > bodyAt + length) throw wrong(response, "nothing more");
-    check(response, bodyAt);
     waiting = false;
-    events.onAnswer(connection, askedDue);
+    if (response.compare(statusShed, 0, statusShed.length, 0, statusShed.length) === 0) {
+      events.onShed(connection, askedDue);
+    } else {
+      check(response, bodyAt);
+      events.onAnswer(connection, askedDue);
+    }
   }
 
   function check(response: Buffer, bodyAt: number): void {

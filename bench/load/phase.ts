@@ -16,6 +16,8 @@ export interface Phase {
   readonly streams: number;
   /** Questions a second. Without it, each answer is followed by the next question. */
   readonly rate?: number;
+  /** How long, in milliseconds, who is shed waits before it asks again. Absent: no call may be shed. */
+  readonly retryAfter?: number;
   /** Seconds before the window, under the same load. */
   readonly warmUp: number;
   /** Length of the window, in seconds. */
@@ -51,6 +53,10 @@ export async function runPhase(phase: Phase): Promise<PhaseResult> {
     inFlight++;
     connection.ask(nextRow(), due);
   }
+  function askAgain(connection: Connection): void {
+    pace.onFree(connection);
+    connection.flush();
+  }
   const pace = phase.rate === undefined ? saturate(ask) : atRate(phase.rate, ask, watch.sent);
 
   async function work(): Promise<Seen> {
@@ -63,6 +69,14 @@ export async function runPhase(phase: Phase): Promise<PhaseResult> {
         inFlight--;
         pace.onFree(connection);
         if (draining && inFlight === 0) drained.resolve();
+      },
+      onShed(connection) {
+        if (phase.retryAfter === undefined) return failure.reject(new Error("the server shed a call"));
+        watch.shed();
+        inFlight--;
+        if (draining && inFlight === 0) drained.resolve();
+        if (phase.retryAfter === 0) pace.onFree(connection);
+        else setTimeout(askAgain, phase.retryAfter, connection);
       },
     });
     for (const connection of connections) opened.defer(() => connection.close());

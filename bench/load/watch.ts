@@ -12,6 +12,7 @@ interface Percentiles {
 /** What was seen in a window. Times in seconds, but latencies and lateness in milliseconds. */
 export interface Seen {
   readonly answers: number;
+  readonly shed: number;
   readonly seconds: number;
   /** `others`: whatever else ran on this machine, and what its host took from it. */
   readonly cpu: Readonly<Record<"server" | "database" | "generator" | "others", number>>;
@@ -24,6 +25,7 @@ export interface Seen {
 /** Counts, from when it begins to when it ends. */
 export interface Watch {
   answered(latency: number): void;
+  shed(): void;
   sent(lateness: number): void;
   begin(): void;
   end(): Seen;
@@ -33,6 +35,7 @@ export function createWatch(serverPid: number, databasePid: number): Watch {
   const latency = createHistogram();
   const lateness = createHistogram();
   let answers = 0;
+  let shed = 0;
   let before = now();
 
   function now() {
@@ -51,9 +54,13 @@ export function createWatch(serverPid: number, databasePid: number): Watch {
       answers++;
       record(latency, milliseconds);
     },
+    shed() {
+      shed++;
+    },
     sent: (milliseconds) => record(lateness, milliseconds),
     begin() {
       answers = 0;
+      shed = 0;
       latency.reset();
       lateness.reset();
       before = now();
@@ -66,6 +73,7 @@ export function createWatch(serverPid: number, databasePid: number): Watch {
       const others = Math.max(0, after.machine - before.machine - server - database - generator);
       return {
         answers,
+        shed,
         seconds: after.at - before.at,
         cpu: { server, database, generator, others },
         latency: percentiles(latency),

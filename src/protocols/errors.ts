@@ -3,7 +3,7 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
-import type { StatusError, StatusErrorReason } from "../status/status.ts";
+import { overloaded, type StatusError, type StatusErrorReason } from "../status/status.ts";
 
 /** How one reason goes over the wire. The contract's table, and the only place where it stands. */
 interface WireError {
@@ -26,6 +26,12 @@ const errorDomain = StatusService.file.proto.package;
 
 /** The error as gRPC, gRPC-Web and Connect send it, with the details of `google.rpc` that the contract names. */
 export function toConnectError(error: StatusError): ConnectError {
+  return error === overloaded ? overloadedOnTheWire : withDetails(error);
+}
+
+const overloadedOnTheWire = withDetails(overloaded);
+
+function withDetails(error: StatusError): ConnectError {
   const { code, retryAfter }: WireError = wireErrors[error.reason];
   const wire = new ConnectError(error.message, code, undefined, undefined, error);
   wire.details.push({

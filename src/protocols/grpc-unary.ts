@@ -68,6 +68,7 @@ export function createGrpcUnaryLane(codecs: ReadonlyMap<DescMethod, UnaryCodec> 
       }
       stream[served] = new UnaryCall(stream, headers, flags, method, handOver);
       stream.on("data", onData);
+      stream.on("end", onEnd);
       stream.on("wantTrailers", onWantTrailers);
       stream.on("close", onClose);
       stream.on("error", onError);
@@ -97,7 +98,7 @@ function onData(this: Served, chunk: Buffer): void {
 }
 
 function onEnd(this: Served): void {
-  this[served]?.run();
+  this[served]?.end();
 }
 
 function onWantTrailers(this: Served): void {
@@ -148,8 +149,7 @@ class UnaryCall extends UnaryContext {
       this.#body = chunk;
       this.#request = readMessage(this.method, this.#registered.codec, chunk);
       if (this.#request !== undefined) {
-        if (this.#registered.isSafe) this.run();
-        else this.#stream.once("end", onEnd);
+        if (this.#registered.isSafe) this.#run();
         return;
       }
     } else {
@@ -157,16 +157,31 @@ class UnaryCall extends UnaryContext {
       this.#handedOver = true;
       this.abort(new ConnectError("the request goes on", Code.Canceled));
     }
+    this.#pass();
+    this.#stream.pause();
+    this.#stream.unshift(this.#body);
+    this.#stream.on("newListener", resumeForNext);
+    this.#handOver(this.#stream, this.headers, this.#flags);
+  }
+
+  /** The request has come whole. Whoever takes over one without a message gets to know its end once more. */
+  end(): void {
+    if (this.#request !== undefined) {
+      if (!this.#registered.isSafe) this.#run();
+      return;
+    }
+    this.#pass();
+    this.#handOver(this.#stream, this.headers, this.#flags);
+    process.nextTick(() => this.#stream.emit("end"));
+  }
+
+  #pass(): void {
     const stream = this.#stream;
     stream.off("data", onData).off("end", onEnd).off("wantTrailers", onWantTrailers);
     stream.off("close", onClose).off("error", onError);
-    stream.pause();
-    stream.unshift(this.#body);
-    stream.on("newListener", resumeForNext);
-    this.#handOver(stream, this.headers, this.#flags);
   }
 
-  run(): void {
+  #run(): void {
     // What cannot even be said as an error, such as a header that HTTP/2 does not allow, ends the stream.
     this.#answer().catch(() => this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR));
   }
@@ -203,8 +218,17 @@ class UnaryCall extends UnaryContext {
   }
 }
 
-/** As Connect says it: an error that is none of its own is internal, and keeps its text for itself. */
+/** Calls that are shed share one error: it is written once. */
+let lastError: { readonly reason: unknown; readonly trailers: Record<string, string> } | undefined;
+
 function errorTrailers(reason: unknown): Record<string, string> {
+  if (lastError === undefined || lastError.reason !== reason)
+    lastError = { reason, trailers: toTrailers(reason) };
+  return lastError.trailers;
+}
+
+/** As Connect says it: an error that is none of its own is internal, and keeps its text for itself. */
+function toTrailers(reason: unknown): Record<string, string> {
   const error =
     reason instanceof ConnectError
       ? reason

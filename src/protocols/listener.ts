@@ -1,9 +1,19 @@
 import { once } from "node:events";
-import { createServer as createHttp1, type ServerResponse } from "node:http";
-import { createServer as createHttp2, type Http2Session, type ServerHttp2Stream } from "node:http2";
+import {
+  createServer as createHttp1,
+  type ServerOptions as Http1Options,
+  type ServerResponse,
+} from "node:http";
+import {
+  createServer as createHttp2,
+  type ServerOptions as Http2Options,
+  type Http2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
 import type { HttpHandler } from "./http.ts";
+import { watchSlowPeers } from "./slow-peers.ts";
 
 export interface ListenOptions {
   /** Undefined: all interfaces, IPv6 and IPv4. */
@@ -12,8 +22,7 @@ export interface ListenOptions {
   readonly port: number;
   /** How long, in milliseconds, running calls may take to finish once the listener closes. */
   readonly shutdownTimeout: number;
-  /** How long, in milliseconds, a peer may take until it has said which protocol it speaks. Default 10 s. */
-  readonly handshakeTimeout?: number;
+  readonly limits?: Limits;
   readonly handler: HttpHandler;
   /** Gets each HTTP/2 stream first. Absent: the handler gets them all. */
   readonly lane?: GrpcUnaryLane | undefined;
@@ -24,14 +33,31 @@ export interface Listener extends AsyncDisposable {
   readonly address: AddressInfo;
 }
 
-/** How long an HTTP/1.1 connection may be idle: longer than the 60 s of usual load balancers, so that they end it. */
-const keepAliveTimeout = 65_000;
+/** What peers may ask of us. What is absent is as Node has it, but for the timeouts. Times in milliseconds. */
+export interface Limits {
+  /** At the same time. Who comes then is dropped at once. */
+  readonly maxConnections?: number;
+  /** At the same time on an HTTP/2 connection. */
+  readonly maxConcurrentStreams?: number;
+  /** In a second on an HTTP/2 connection. */
+  readonly maxStreamResets?: number;
+  /** Of a request, in bytes. */
+  readonly maxHeaderSize?: number;
+  /** How long a peer may take to say which protocol it speaks, to send a request, and to take an answer. */
+  readonly peerTimeout?: number;
+  /** How long a connection may be idle. */
+  readonly idleTimeout?: number;
+}
 
 /** One port for HTTP/1.1 and for HTTP/2 without TLS. @throws what Node says when it cannot listen. */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { host, port, shutdownTimeout, handshakeTimeout = 10_000, handler, lane } = options;
-  const http1 = createHttp1({ keepAliveTimeout, keepAlive: true, noDelay: true }, handler);
-  const http2 = createHttp2();
+  const { host, port, shutdownTimeout, limits = {}, handler, lane } = options;
+  const { peerTimeout = 10_000, idleTimeout = 65_000 } = limits;
+  const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), handler);
+  http1.maxConnections = limits.maxConnections ?? Number.POSITIVE_INFINITY;
+  http1.setTimeout(peerTimeout, dropUnlessBusy);
+  const http2 = createHttp2(http2Options(limits));
+  const slowPeers = watchSlowPeers(peerTimeout);
   const sockets = new Set<Socket>();
   const silent = new Set<Socket>();
   const sessions = new Set<Http2Session>();
@@ -47,19 +73,27 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       silent.delete(socket);
     });
     silent.add(socket);
-    detectProtocol(socket, handshakeTimeout, (isHttp2) => {
+    detectProtocol(socket, peerTimeout, (isHttp2) => {
       silent.delete(socket);
-      if (isHttp2) return http2.emit("connection", socket);
+      if (isHttp2) return serveHttp2(socket);
       for (const serve of serveHttp1) serve.call(http1, socket);
       return socket.resume();
     });
   });
+
+  function serveHttp2(socket: Socket): void {
+    const watch = (session: Http2Session) => slowPeers.watchSession(session, socket);
+    http2.once("session", watch);
+    http2.emit("connection", socket);
+    http2.off("session", watch);
+  }
 
   // The reference sees a stream only when the lane does not take it: a server that never listens hands it on.
   const reference = createHttp2();
   reference.on("request", handler);
   const handOver: HandOver = (stream, headers, flags) => reference.emit("stream", stream, headers, flags, []);
   http2.on("stream", (stream: ServerHttp2Stream, headers, flags) => {
+    slowPeers.watchStream(stream);
     if (lane === undefined) handOver(stream, headers, flags);
     else lane.serve(stream, headers, flags, handOver);
   });
@@ -67,9 +101,14 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
     // A peer that announces HTTP/2 and then says nothing more must not stay for ever.
-    const tooLate = setTimeout(() => session.destroy(), handshakeTimeout);
+    const tooLate = setTimeout(() => session.destroy(), peerTimeout);
     session.once("remoteSettings", () => clearTimeout(tooLate));
     session.once("close", () => clearTimeout(tooLate));
+    // A quiet stream is none of its peer's fault: it goes on, and new ones need a new connection.
+    session.setTimeout(idleTimeout, () => {
+      if (slowPeers.hasStreams(session)) session.close();
+      else session.destroy();
+    });
   });
 
   http1.listen({ port, host });
@@ -88,9 +127,41 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     }, shutdownTimeout);
     await closed;
     clearTimeout(late);
+    slowPeers[Symbol.dispose]();
   }
 
   return { address: http1.address() as AddressInfo, [Symbol.asyncDispose]: drain };
+}
+
+function http1Options({ maxHeaderSize }: Limits, peerTimeout: number, idleTimeout: number): Http1Options {
+  return {
+    keepAlive: true,
+    noDelay: true,
+    keepAliveTimeout: idleTimeout,
+    headersTimeout: peerTimeout,
+    requestTimeout: peerTimeout,
+    // How often Node compares slow requests with the clock.
+    connectionsCheckingInterval: Math.ceil(peerTimeout / 10),
+    ...(maxHeaderSize !== undefined && { maxHeaderSize }),
+  };
+}
+
+function http2Options({ maxConcurrentStreams, maxHeaderSize, maxStreamResets }: Limits): Http2Options {
+  return {
+    settings: {
+      ...(maxConcurrentStreams !== undefined && { maxConcurrentStreams }),
+      ...(maxHeaderSize !== undefined && { maxHeaderListSize: maxHeaderSize }),
+    },
+    ...(maxStreamResets !== undefined && {
+      streamResetBurst: maxStreamResets,
+      streamResetRate: maxStreamResets,
+    }),
+  };
+}
+
+/** An HTTP/1.1 connection on which nothing moves: we may be at work, or the peer may not take its answer. */
+function dropUnlessBusy(socket: Socket): void {
+  if (!replyOn(socket) || socket.writableLength > 0) socket.destroy();
 }
 
 /** The reply that is under way on an HTTP/1.1 connection: Node keeps it there, under no public name. */

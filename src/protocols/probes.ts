@@ -26,14 +26,24 @@ export function createProbes(readiness: Readiness, metrics?: MetricsText): Reado
     ],
   ]);
   if (metrics !== undefined) {
+    /** Whoever asks meanwhile gets the same bytes: writing them takes a millisecond, and a peer may ask often. */
+    let writing: Promise<Buffer> | undefined;
+    const write = async () => {
+      try {
+        return Buffer.from(await metrics.text());
+      } finally {
+        writing = undefined;
+      }
+    };
     probes.set("/metrics", async (request, response) => {
       if (refuseOtherMethods(request, response)) return;
-      const text = await metrics.text().catch(() => undefined);
+      writing ??= write();
+      const text = await writing.catch(() => undefined);
       if (text === undefined)
         return sendJson(request, response, 500, errorBody(500, "Internal Server Error"));
       response.writeHead(200, {
         "Content-Type": metrics.contentType,
-        "Content-Length": Buffer.byteLength(text),
+        "Content-Length": text.length,
       });
       if (request.method === "HEAD") response.end();
       else response.end(text);

@@ -1,5 +1,6 @@
 import { Code, type ConnectRouter } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { compressionBrotli, compressionGzip, connectNodeAdapter } from "@connectrpc/connect-node";
+import { oneAfterTheOther } from "./decompression.ts";
 import type { GrpcUnaryLane } from "./grpc-unary.ts";
 import {
   errorBody,
@@ -20,19 +21,25 @@ export interface Routes {
   readonly rpcs: readonly ((router: ConnectRouter) => void)[];
   /** Learns of the same RPCs, to answer the usual calls by itself. */
   readonly lane: GrpcUnaryLane | undefined;
+  /** Of a request's message at most, in bytes. Absent: what gRPC implementations accept by default, 4 MiB. */
+  readonly maxMessageSize?: number;
 }
 
-/** Of a request's message, in bytes: what gRPC implementations accept by default. */
-const maxMessageLength = 4 * 1024 * 1024;
-
 /** Sends every request to whom it is for. */
-export function createRouter({ rest, probes, rpcs, lane }: Routes): HttpHandler {
+export function createRouter({
+  rest,
+  probes,
+  rpcs,
+  lane,
+  maxMessageSize = 4 * 2 ** 20,
+}: Routes): HttpHandler {
   const connect = connectNodeAdapter({
     routes: (router) => {
       for (const routes of rpcs) routes(lane?.collect(router) ?? router);
     },
     fallback: notFound,
-    readMaxBytes: maxMessageLength,
+    readMaxBytes: maxMessageSize,
+    acceptCompression: [compressionGzip, compressionBrotli].map(oneAfterTheOther),
   });
 
   return (request, response) => {
@@ -40,6 +47,8 @@ export function createRouter({ rest, probes, rpcs, lane }: Routes): HttpHandler 
     if (rest.matches(path)) return rest.handle(request, response);
     const probe = probes.get(path);
     if (probe !== undefined) return probe(request, response);
+    // The adapter may have stopped listening when a request breaks off, and an error nobody hears ends the process.
+    request.on("error", ignore);
     shortenTimeout(request);
     try {
       connect(request, response);
@@ -49,6 +58,8 @@ export function createRouter({ rest, probes, rpcs, lane }: Routes): HttpHandler 
     }
   };
 }
+
+function ignore(): void {}
 
 function notFound(request: HttpRequest, response: HttpResponse): void {
   const contentType = request.headers["content-type"] ?? "";

@@ -44,6 +44,9 @@ export function deadlineExceeded(): StatusError {
   return new StatusError("DEADLINE_EXCEEDED", "the status could not be read in time");
 }
 
+/** What a call is told that is shed. Made once: to shed must cost next to nothing. */
+export const overloaded = new StatusError("OVERLOADED", "too many calls at the same time (try again)");
+
 const canonicalUuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const longestQuote = 64;
 

@@ -6,6 +6,7 @@ import {
   deadlineExceeded,
   type JobState,
   type JobStatus,
+  overloaded,
   type ReqId,
   StatusError,
 } from "../status/status.ts";
@@ -23,6 +24,8 @@ export interface StatusStoreOptions {
   readonly maxInFlight?: number;
   /** Ids in one statement at most. */
   readonly maxBatch?: number;
+  /** Ids that wait for a statement at most. Who comes then is told to come again. */
+  readonly maxQueued?: number;
   /** Told of each statement, and for how many ids it is. */
   readonly onStatement?: (ids: number) => void;
   /** Told of each statement that failed. */
@@ -76,6 +79,7 @@ export function createStatusStore(
     flushAt = 16,
     maxInFlight = 2,
     maxBatch = 256,
+    maxQueued = 512,
     onStatement = () => {},
     onFailure = () => {},
   } = options;
@@ -91,7 +95,11 @@ export function createStatusStore(
     if (call.cancelled) return Promise.reject(call.reason);
     if (call.deadline <= performance.now()) return Promise.reject(deadlineExceeded());
     if (breaker.refusal !== undefined) return Promise.reject(breaker.refusal);
-    const batch = openBatch();
+    const last = waiting.at(-1);
+    if (last !== undefined && (waiting.length - 1) * maxBatch + last.waiters.size >= maxQueued) {
+      return Promise.reject(overloaded);
+    }
+    const batch = last !== undefined && last.waiters.size < maxBatch ? last : openBatch();
     const { promise, resolve, reject } = Promise.withResolvers<JobStatus | undefined>();
     const waiter: Waiter = { call, resolve, reject, batch, next: batch.waiters.get(reqId), settled: false };
     batch.waiters.set(reqId, waiter);
@@ -107,8 +115,6 @@ export function createStatusStore(
   }
 
   function openBatch(): Batch {
-    const last = waiting.at(-1);
-    if (last !== undefined && last.waiters.size < maxBatch) return last;
     const batch: Batch = { waiters: new Map(), unsettled: 0, statement: undefined, startedAt: 0 };
     waiting.push(batch);
     return batch;
@@ -123,8 +129,14 @@ export function createStatusStore(
     while (asking.size < maxInFlight) {
       const batch = waiting.shift();
       if (batch === undefined) return;
-      if (breaker.refusal !== undefined) rejectAll(batch, breaker.refusal);
-      else if (batch.unsettled > 0) void ask(batch);
+      if (breaker.refusal !== undefined) {
+        rejectAll(batch, breaker.refusal);
+        continue;
+      }
+      giveUpLate(batch);
+      // What nobody waits for any more is not asked.
+      for (const [reqId, first] of batch.waiters) if (!isWanted(first)) batch.waiters.delete(reqId);
+      if (batch.unsettled > 0) void ask(batch);
     }
   }
 
@@ -165,12 +177,13 @@ export function createStatusStore(
       reader.rest();
       return;
     }
+    for (const batch of [...asking, ...waiting]) giveUpLate(batch);
+  }
+
+  function giveUpLate(batch: Batch): void {
     const now = performance.now();
-    for (const batch of [...asking, ...waiting]) {
-      for (const waiter of waitersOf(batch)) {
-        if (waiter.settled || waiter.call.deadline > now) continue;
-        giveUp(waiter, deadlineExceeded());
-      }
+    for (const waiter of waitersOf(batch)) {
+      if (!waiter.settled && waiter.call.deadline <= now) giveUp(waiter, deadlineExceeded());
     }
   }
 
@@ -194,6 +207,13 @@ function rejectAll(batch: Batch, failure: StatusError): void {
 
 function resolveAll(first: Waiter | undefined, status: JobStatus | undefined): void {
   for (let waiter = first; waiter !== undefined; waiter = waiter.next) settle(waiter)?.resolve(status);
+}
+
+function isWanted(first: Waiter): boolean {
+  for (let waiter: Waiter | undefined = first; waiter !== undefined; waiter = waiter.next) {
+    if (!waiter.settled) return true;
+  }
+  return false;
 }
 
 function* waitersOf(batch: Batch): Iterable<Waiter> {

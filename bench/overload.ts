@@ -1,0 +1,145 @@
+/** `npm run bench:overload`: four times the load that saturates the service, and hostile peers beside honest callers. */
+import { join } from "node:path";
+import { freePort } from "../src/store/embedded.ts";
+import { serviceCommand } from "./candidates.ts";
+import { type Child, runToEnd, startChild } from "./children.ts";
+import { processTree, residentBytes } from "./cpu.ts";
+import { startDatabase } from "./database.ts";
+import { type Generator, startGenerator } from "./generator.ts";
+import type { Phase, PhaseResult } from "./load/phase.ts";
+import { chooseCpus } from "./machine.ts";
+import { concurrency } from "./plan.ts";
+
+const rounds = 3;
+const rows = 100_000;
+/** As the contract tells callers, in milliseconds. */
+const retryAfter = 1_000;
+/** Of the peak: the load of honest callers beside whom others are hostile. */
+const partLoad = 0.3;
+
+interface Row {
+  readonly protocol: string;
+  readonly load: string;
+  readonly result: PhaseResult;
+  readonly residentBytes: number;
+}
+
+const cpus = chooseCpus();
+await using database = await startDatabase();
+const table = await database.provide(rows);
+for (const pid of [process.pid, ...processTree(database.pid)]) {
+  await runToEnd(["taskset", "--all-tasks", "--pid", "--cpu-list", cpus.database, `${pid}`]);
+}
+const seen: Row[] = [];
+for (let round = 0; round < rounds; round++) {
+  for (const protocol of ["rest", "grpc"] as const) await measure(protocol);
+}
+process.stdout.write(report());
+
+async function measure(protocol: "rest" | "grpc"): Promise<void> {
+  const port = await freePort();
+  const env = { NODE_ENV: "production", HOST: "127.0.0.1", PORT: `${port}`, DATABASE_URL: table.url };
+  await using server: Child = startChild("the service", cpus.server, serviceCommand(), {
+    env: { ...process.env, ...env },
+  });
+  await using generator: Generator = startGenerator(cpus.generator);
+  await ready(port);
+  const { connections, streams } = concurrency[protocol];
+  const run = async (load: string, window: Partial<Phase>) => {
+    const result = await generator.run({
+      ...{
+        protocol,
+        port,
+        connections,
+        streams,
+        rows,
+        seed: port,
+        warmUp: 2,
+        seconds: 5,
+        answers: table.base,
+      },
+      ...{ serverPid: server.pid, databasePid: database.pid, retryAfter },
+      ...window,
+    });
+    const row = { protocol, load, result, residentBytes: residentBytes(server.pid) };
+    seen.push(row);
+    process.stderr.write(`${line(row)}\n`);
+    return result;
+  };
+
+  const peak = await run("saturated", { warmUp: 5 });
+  const fourfold = protocol === "rest" ? { connections: 4 * connections } : { streams: 4 * streams };
+  await run("× 4, shed callers wait 1 s", fourfold);
+  await run("× 4, shed callers ask at once", { ...fourfold, retryAfter: 0 });
+  const rate = (partLoad * peak.answers) / peak.seconds;
+  await run("30 %, honest callers alone", { rate });
+  await using _hostile: Child = startChild(
+    "the hostile peers",
+    cpus.generator,
+    [process.execPath, join(import.meta.dirname, "hostile.ts"), `${port}`],
+    {},
+  );
+  await run("30 %, hostile peers beside", { rate });
+}
+
+async function ready(port: number): Promise<void> {
+  for (;;) {
+    const response = await fetch(`http://127.0.0.1:${port}/readyz`).catch(() => undefined);
+    if (response?.status === 200) return;
+  }
+}
+
+function line({
+  protocol,
+  load,
+  result: { answers, shed, seconds, latency, cpu },
+  residentBytes,
+}: Row): string {
+  const share = (100 * shed) / (answers + shed);
+  return [
+    `${protocol}, ${load}: ${Math.round(answers / seconds)} answers/s`,
+    `p50 ${latency.p50.toFixed(1)} ms, p99 ${latency.p99.toFixed(1)} ms`,
+    `${share.toFixed(1)} % shed`,
+    `${Math.round(residentBytes / 2 ** 20)} MiB`,
+    `server ${Math.round((100 * cpu.server) / seconds)} %, others ${Math.round((100 * cpu.others) / seconds)} % of a CPU`,
+  ].join("; ");
+}
+
+/** Ratios within a round, to the load that each is compared with; their medians. */
+function report(): string {
+  const lines = ["| protocol | load | answers/s | p99 ms | p99 ratio | throughput ratio | shed | MiB |"];
+  lines.push("|---|---|---:|---:|---:|---:|---:|---:|");
+  for (const protocol of ["rest", "grpc"]) {
+    const of = (load: string) => seen.filter((row) => row.protocol === protocol && row.load === load);
+    for (const load of new Set(seen.map((row) => row.load))) {
+      const usual = of(load.startsWith("30 %") ? "30 %, honest callers alone" : "saturated");
+      const ratios = (value: (row: Row) => number) =>
+        median(of(load).map((row, round) => value(row) / value(usual[round] as Row)));
+      const values = (value: (row: Row) => number) => median(of(load).map(value));
+      const cells = [
+        protocol,
+        load,
+        Math.round(values(perSecond)),
+        values(p99).toFixed(1),
+        ratios(p99).toFixed(2),
+        ratios(perSecond).toFixed(2),
+        `${(100 * values(({ result }) => result.shed / (result.shed + result.answers))).toFixed(1)} %`,
+        Math.round(values((row) => row.residentBytes) / 2 ** 20),
+      ];
+      lines.push(`| ${cells.join(" | ")} |`);
+    }
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function p99({ result }: Row): number {
+  return result.latency.p99;
+}
+
+function perSecond({ result }: Row): number {
+  return result.answers / result.seconds;
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}

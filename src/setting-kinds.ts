@@ -1,0 +1,67 @@
+/** What a value must look like, in words for people, and the function that reads it. */
+export interface Kind<T> {
+  readonly takes: string;
+  /** @returns undefined when the text is not of this kind. */
+  readonly read: (text: string) => T | undefined;
+}
+
+export const port: Kind<number> = {
+  takes: "a port, 0 to 65535",
+  read: (text) => (/^\d{1,5}$/.test(text) && Number(text) <= 65535 ? Number(text) : undefined),
+};
+
+export const count: Kind<number> = {
+  takes: "a whole number, 1 to 1000",
+  read: (text) =>
+    /^\d{1,4}$/.test(text) && Number(text) >= 1 && Number(text) <= 1000 ? Number(text) : undefined,
+};
+
+export const limit: Kind<number> = {
+  takes: "a whole number, 1 to 1000000",
+  read: (text) =>
+    /^\d{1,7}$/.test(text) && Number(text) >= 1 && Number(text) <= 1_000_000 ? Number(text) : undefined,
+};
+
+/** In bytes. What is beneath us keeps lengths in 32-bit numbers. */
+const largestSize = 2 ** 31 - 1;
+
+export const size: Kind<number> = {
+  takes: "a size with its unit, like 16KiB or 4MiB, from 1KiB to 2047MiB",
+  read(text) {
+    const [, amount, unit] = /^(\d+)(KiB|MiB)$/.exec(text) ?? [];
+    const bytes = Number(amount) * (unit === "MiB" ? 2 ** 20 : 2 ** 10);
+    return bytes >= 1024 && bytes <= largestSize ? bytes : undefined;
+  },
+};
+
+export const flag: Kind<boolean> = {
+  takes: "true or false",
+  read: (text) => (text === "true" ? true : text === "false" ? false : undefined),
+};
+
+const unitsInMs: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/** The longest delay that a timer of Node's can keep, in milliseconds. */
+const longestDuration = 2 ** 31 - 1;
+
+export const duration: Kind<number> = {
+  takes: "a duration with its unit, like 500ms, 2s, 10m, 24h or 7d, from 1ms to 24d",
+  read(text) {
+    const [, amount, unit = ""] = /^(\d+)(ms|s|m|h|d)$/.exec(text) ?? [];
+    const ms = Number(amount) * (unitsInMs[unit] ?? Number.NaN);
+    return ms >= 1 && ms <= longestDuration ? ms : undefined;
+  },
+};
+
+export const text: Kind<string> = { takes: "a text", read: (value) => value };
+
+export function oneOf<const T extends string>(...words: T[]): Kind<T> {
+  return { takes: `one of ${words.join(", ")}`, read: (value) => words.find((word) => word === value) };
+}
+
+export function url(...schemes: string[]): Kind<string> {
+  return {
+    takes: `a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
+    read: (value) => (schemes.includes(URL.parse(value)?.protocol ?? "") ? value : undefined),
+  };
+}

@@ -1,0 +1,16 @@
+import type { Reporter, TestCase, TestModule } from "vitest/node";
+
+/** Says how many inputs each test has tried, and all of them together. */
+export default class InputsReporter implements Reporter {
+  #inputs = 0;
+
+  onTestCaseResult(test: TestCase): void {
+    const { inputs = 0 } = test.meta();
+    this.#inputs += inputs;
+    process.stdout.write(`${inputs} inputs: ${test.fullName}\n`);
+  }
+
+  onTestRunEnd(_modules: readonly TestModule[]): void {
+    process.stdout.write(`${this.#inputs} inputs in all\n`);
+  }
+}

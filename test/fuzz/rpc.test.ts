@@ -1,0 +1,285 @@
+import { once } from "node:events";
+import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
+import { create, fromBinary, fromJsonString, toBinary } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { GetStatusRequestSchema } from "../../src/gen/gomemory/status/v1/status_pb.ts";
+import { type Fuzzed, inputs, startFuzzed } from "./fuzzed.ts";
+import { type Http1Request, type Http1Response, pipeline } from "./http1.ts";
+
+const method = "/gomemory.status.v1.StatusService/GetStatus";
+let fuzzed: Fuzzed;
+
+beforeAll(async () => {
+  fuzzed = await startFuzzed();
+});
+
+afterAll(() => fuzzed[Symbol.asyncDispose]());
+
+afterEach(() => fuzzed.checkHealth());
+
+/** gRPC's codes by their numbers. Connect says them in words, over HTTP's own. */
+const code = {
+  ok: 0,
+  unknown: 2,
+  invalidArgument: 3,
+  notFound: 5,
+  resourceExhausted: 8,
+  unimplemented: 12,
+  internal: 13,
+};
+
+const canonicalUuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+
+function codeFor(reqId: string): number {
+  if (!canonicalUuid.test(reqId)) return code.invalidArgument;
+  return reqId.toLowerCase() === fuzzed.known ? code.ok : code.notFound;
+}
+
+/** Ids by name, since they are known once the service runs; and texts that are none. */
+const idText = fc.oneof(
+  fc.constantFrom<"known" | "unknown">("known", "unknown").map((id) => () => fuzzed[id]),
+  fc.string({ unit: "binary", maxLength: 40 }).map((text) => () => text),
+);
+
+/** A change to a message: most lead to something that is none. */
+const damage = fc.oneof(
+  { weight: 3, arbitrary: fc.constant((bytes: Buffer) => bytes) },
+  fc.nat(60).map((at) => (bytes: Buffer) => bytes.subarray(0, at)),
+  fc.uint8Array({ maxLength: 20 }).map((more) => (bytes: Buffer) => Buffer.concat([bytes, more])),
+  fc.tuple(fc.nat(60), fc.nat(255)).map(([at, byte]) => (bytes: Buffer) => {
+    const changed = Buffer.from(bytes);
+    if (at < changed.length) changed[at] = byte;
+    return changed;
+  }),
+);
+
+const protobuf = fc.oneof(
+  fc.tuple(idText, damage).map(
+    ([reqId, change]) =>
+      () =>
+        change(
+          Buffer.from(
+            toBinary(GetStatusRequestSchema, create(GetStatusRequestSchema, { reqId: wellFormed(reqId()) })),
+          ),
+        ),
+  ),
+  fc.uint8Array({ maxLength: 60 }).map((bytes) => () => Buffer.from(bytes)),
+);
+
+/** Lone surrogates have no UTF-8. */
+function wellFormed(text: string): string {
+  return text.toWellFormed();
+}
+
+/** Length-prefixed messages, as gRPC and gRPC-Web frame them. */
+const framed = fc
+  .tuple(
+    protobuf,
+    damage,
+    fc.constantFrom(0, 0, 0, 0, 0, 1, 2, 255),
+    fc.constantFrom(0, 0, 0, 0, 0, 1, -1, 2 ** 30),
+  )
+  .map(([message, change, flags, lie]) => () => {
+    const bytes = message();
+    const prefix = Buffer.from([flags, 0, 0, 0, 0]);
+    prefix.writeUInt32BE(Math.max(0, bytes.length + lie), 1);
+    return change(Buffer.concat([prefix, bytes]));
+  });
+
+/** @returns undefined for what is not one whole message. */
+function unframe(body: Buffer): Buffer | undefined {
+  if (body.length < 5 || body[0] !== 0 || body.readUInt32BE(1) !== body.length - 5) return undefined;
+  return body.subarray(5);
+}
+
+/** The codes that may answer: one for a message, and those of a mistake for anything else. */
+function codesFor(message: Buffer | undefined, malformed: readonly number[]): readonly number[] {
+  if (message === undefined) return malformed;
+  try {
+    return [codeFor(fromBinary(GetStatusRequestSchema, message).reqId)];
+  } catch {
+    // "Error parsing request proto", as gRPC's list of status codes has it.
+    return [code.internal];
+  }
+}
+
+const malformedFraming = [code.invalidArgument, code.unimplemented, code.internal, code.resourceExhausted];
+
+async function callGrpc(session: ClientHttp2Session, body: Buffer): Promise<number> {
+  const stream = session.request({
+    ":method": "POST",
+    ":path": method,
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  let status: unknown;
+  const read = (headers: Record<string, unknown>) => {
+    status = headers["grpc-status"] ?? status;
+  };
+  stream.on("response", read).on("trailers", read);
+  // Behind its answer, the server may reset what it need not read.
+  stream.on("error", () => {});
+  stream.end(body);
+  stream.resume();
+  await once(stream, "close");
+  return Number(status);
+}
+
+test("gRPC: any bytes", async (context) => {
+  const { array, check } = inputs(context, 100, 250);
+  const session = connectHttp2(fuzzed.serving.url);
+  await fc.assert(
+    fc.asyncProperty(fc.array(framed, array), async (batch) => {
+      const bodies = batch.map((make) => make());
+      const codes = await Promise.all(bodies.map((body) => callGrpc(session, body)));
+      bodies.forEach((body, index) => {
+        expect(codesFor(unframe(body), malformedFraming), body.toString("hex")).toContain(codes[index]);
+      });
+    }),
+    check,
+  );
+  session.close();
+});
+
+const post = (type: string, body: Buffer): Http1Request => ({
+  method: "POST",
+  target: method,
+  headers: [["Content-Type", type]],
+  body,
+});
+
+/** Connect's protocol: the HTTP status of each code. */
+const httpStatus = new Map([
+  [code.ok, 200],
+  [code.invalidArgument, 400],
+  [code.notFound, 404],
+  [code.internal, 500],
+]);
+
+async function checkPosts(
+  type: string,
+  bodies: readonly Buffer[],
+  check: (response: Http1Response, body: Buffer) => void,
+) {
+  const responses = await pipeline(
+    fuzzed.serving.port,
+    bodies.map((body) => post(type, body)),
+  );
+  expect(responses.length).toBe(bodies.length);
+  for (const [index, body] of bodies.entries()) check(responses[index] as Http1Response, body);
+}
+
+test("Connect, binary: any bytes", async (context) => {
+  const { array, check } = inputs(context, 100, 100);
+  await fc.assert(
+    fc.asyncProperty(fc.array(protobuf, array), (batch) =>
+      checkPosts(
+        "application/proto",
+        batch.map((make) => make()),
+        ({ status }, body) => {
+          const wanted = codesFor(body, []).map((each) => httpStatus.get(each));
+          expect(wanted, body.toString("hex")).toContain(status);
+        },
+      ),
+    ),
+    check,
+  );
+});
+
+const json = fc.oneof(
+  idText.map((reqId) => () => JSON.stringify({ reqId: reqId() })),
+  idText.map((reqId) => () => JSON.stringify({ req_id: reqId() })),
+  fc.json().map((text) => () => text),
+  fc.tuple(idText, fc.json()).map(
+    ([reqId, value]) =>
+      () =>
+        `{"reqId":${JSON.stringify(reqId())},"other":${value}}`,
+  ),
+  fc.string({ maxLength: 60 }).map((text) => () => text),
+);
+
+function codeForJson(text: string): number {
+  try {
+    // Connect's servers ignore fields that they do not know.
+    return codeFor(fromJsonString(GetStatusRequestSchema, text, { ignoreUnknownFields: true }).reqId);
+  } catch {
+    return code.invalidArgument;
+  }
+}
+
+test("Connect, JSON: any text", async (context) => {
+  const { array, check } = inputs(context, 100, 150);
+  await fc.assert(
+    fc.asyncProperty(fc.array(json, array), (batch) =>
+      checkPosts(
+        "application/json",
+        batch.map((make) => Buffer.from(make())),
+        ({ status }, body) => {
+          expect(status, body.toString()).toBe(httpStatus.get(codeForJson(body.toString())));
+        },
+      ),
+    ),
+    check,
+  );
+});
+
+test("gRPC-Web: any bytes", async (context) => {
+  const { array, check } = inputs(context, 100, 100);
+  await fc.assert(
+    fc.asyncProperty(fc.array(framed, array), (batch) =>
+      checkPosts(
+        "application/grpc-web+proto",
+        batch.map((make) => make()),
+        ({ status, headers, body: answer }, body) => {
+          expect(status).toBe(200);
+          // In a frame at the end of the body, or among the headers when there is nothing but an error.
+          const inBody = /grpc-status: ?(\d+)/i.exec(answer.toString("latin1"))?.[1];
+          const codes = codesFor(unframe(body), malformedFraming);
+          expect(codes, body.toString("hex")).toContain(Number(headers["grpc-status"] ?? inBody));
+        },
+      ),
+    ),
+    check,
+  );
+});
+
+/** What a query says, by Connect's protocol ("Unary-Get-Request"). @returns the HTTP statuses that may answer. */
+function statusesForQuery(query: URLSearchParams): readonly number[] {
+  const encoding = query.get("encoding");
+  const isPlain = !query.has("base64") && !query.has("compression") && query.get("connect") === "v1";
+  // Whatever is not usual in more than its message may be answered by one mistake or the other.
+  if (!isPlain || !query.has("message")) return [400, 404, 405, 415, 500, 501];
+  const message = query.get("message") ?? "";
+  if (encoding === "json") return [codeForJson(message)].map((each) => httpStatus.get(each) as number);
+  return encoding === "proto" ? [200, 400, 404, 500] : [400, 404, 415];
+}
+
+test("Connect, GET: any query", async (context) => {
+  const { array, check } = inputs(context, 100, 50);
+  const value = fc.oneof(
+    fc.constantFrom("json", "proto", "1", "v1", "gzip", "identity"),
+    fc.string().map((text) => encodeURIComponent(text.toWellFormed())),
+    fc.uint8Array({ maxLength: 50 }).map((bytes) => Buffer.from(bytes).toString("base64url")),
+  );
+  const name = fc.constantFrom("message", "encoding", "base64", "connect", "compression", "message", "other");
+  const query = fc.array(
+    fc.tuple(name, value).map((pair) => pair.join("=")),
+    { maxLength: 6 },
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(query, array), async (batch) => {
+      const targets = batch.map((pairs) => `${method}?${pairs.join("&")}`);
+      const responses = await pipeline(
+        fuzzed.serving.port,
+        targets.map((target) => ({ method: "GET", target })),
+      );
+      expect(responses.length).toBe(targets.length);
+      responses.forEach(({ status }, index) => {
+        const query = new URL(targets[index] as string, fuzzed.serving.url).searchParams;
+        expect(statusesForQuery(query), targets[index]).toContain(status);
+      });
+    }),
+    check,
+  );
+});
