@@ -207,7 +207,17 @@ export function withoutSecrets(url: string): string {
 }
 
 /** Prefixes that are ours, so that an unknown variable under one of them is probably a mistake. */
-const prefixes = ["BATCH", "DATABASE_", "REPLICA_", "STATUS_", "LOG_", "REQUEST_", "SHUTDOWN_", "MIGRATE_"];
+const prefixes = [
+  "BATCH",
+  "DATABASE_",
+  "REPLICA_",
+  "STATUS_",
+  "LOG_",
+  "REQUEST_",
+  "SHUTDOWN_",
+  "MIGRATE_",
+  "MAX_",
+];
 
 /**
  * Points out variables that look as if they were meant for us: under one of our prefixes, or a slip of the

@@ -82,6 +82,21 @@ describe("the first bytes decide, in however many pieces they come", () => {
   });
 });
 
+test("a peer that ends before it has said what it wants is let go at once, not when its time is up", async () => {
+  await using patient = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    shutdownTimeout: 1_000,
+    limits: { peerTimeout: 3_600_000 },
+    handler: (_request, response) => void response.end(),
+  });
+  for (const bytes of ["", "PR"]) {
+    const socket = connect(patient.address.port, "127.0.0.1");
+    socket.resume().end(bytes);
+    await once(socket, "close");
+  }
+});
+
 test("a connection that is reset while it makes up its mind harms nobody", async () => {
   const socket = await open();
   socket.write("P");

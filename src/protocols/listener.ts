@@ -34,7 +34,7 @@ export interface Listener extends AsyncDisposable {
 }
 
 /** What peers may ask of us. What is absent is as Node has it, but for the timeouts. Times in milliseconds. */
-export interface Limits {
+interface Limits {
   /** At the same time. Who comes then is dropped at once. */
   readonly maxConnections?: number;
   /** At the same time on an HTTP/2 connection. */
@@ -176,10 +176,13 @@ function sayClose(response: ServerResponse | undefined | null): void {
 /** Node's allowHTTP1 works only under TLS, so the first bytes decide: an HTTP/2 client always opens with "PRI". */
 function detectProtocol(socket: Socket, timeout: number, detected: (isHttp2: boolean) => unknown): void {
   let head = "";
-  const tooLate = setTimeout(() => socket.destroy(), timeout);
+  // Who ends or stays silent before we know what it speaks wants nothing.
+  const drop = () => socket.destroy();
+  const tooLate = setTimeout(drop, timeout);
   const stop = () => {
     clearTimeout(tooLate);
     socket.off("data", read);
+    socket.off("end", drop);
     socket.off("close", stop);
     socket.off("error", stop);
   };
@@ -195,6 +198,7 @@ function detectProtocol(socket: Socket, timeout: number, detected: (isHttp2: boo
     detected(head.startsWith("PRI"));
   };
   socket.on("data", read);
+  socket.once("end", drop);
   socket.once("close", stop);
   // A peer that goes away before it has said anything is no fault of ours.
   socket.once("error", stop);

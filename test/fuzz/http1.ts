@@ -39,7 +39,7 @@ function write({ method, target, headers = [], body }: Http1Request, isLast: boo
  * @param methods of the requests, in order: the answer to HEAD has no body.
  * @throws Error at whatever is not a row of whole responses.
  */
-export function readResponses(bytes: Buffer, methods: readonly string[]): Http1Response[] {
+function readResponses(bytes: Buffer, methods: readonly string[]): Http1Response[] {
   const responses: Http1Response[] = [];
   for (let at = 0; at < bytes.length; ) {
     const headEnd = bytes.indexOf("\r\n\r\n", at);

@@ -46,7 +46,8 @@ describe("a slow sender over HTTP/1.1 is dropped in time", () => {
     },
     {
       name: "chunks, byte by byte",
-      first: `${post("application/grpc-web+proto")}Transfer-Encoding: chunked\r\n\r\n`,
+      // The message is to be a MiB long.
+      first: `${post("application/grpc-web+proto")}Transfer-Encoding: chunked\r\n\r\n5\r\n\0\0\x10\0\0\r\n`,
       drip: "1\r\n\0\r\n",
     },
   ];
