@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type fc from "fast-check";
+import fc from "fast-check";
 import { expect, type TestContext } from "vitest";
 import { createDatabase } from "../support/database.ts";
 import { type Serving, startServing } from "../support/process.ts";
@@ -19,11 +19,23 @@ export interface Fuzzed extends AsyncDisposable {
   readonly known: string;
   readonly json: string;
   readonly unknown: string;
-  /** @throws AssertionError when the service does not answer any more, or has logged an error. */
-  checkHealth(): Promise<void>;
+  /**
+   * Tries inputs, so many at a time, so many times.
+   *
+   * @param attempt sends them and looks at the answers. Its assertions name the input that failed.
+   * @throws Error with the seed and path to try the same again, also when the service has ended, does not answer any
+   *   more, or has logged an error.
+   */
+  withstands<T>(
+    test: TestContext,
+    inputs: fc.Arbitrary<T>,
+    [atATime, times]: readonly [number, number],
+    attempt: (batch: readonly T[]) => Promise<void>,
+  ): Promise<void>;
 }
 
-export async function startFuzzed(): Promise<Fuzzed> {
+/** @param env settings besides those that let no input fail since the machine is slow. */
+export async function startFuzzed(env: Readonly<Record<string, string>> = {}): Promise<Fuzzed> {
   await using started = new AsyncDisposableStack();
   const database = started.use(await createDatabase());
   const known = await insertJob(database.db, { status: "failure", error: "as it happens" });
@@ -31,42 +43,41 @@ export async function startFuzzed(): Promise<Fuzzed> {
   const serving = started.use(
     await startServing({
       DATABASE_URL: database.url,
-      // No input is to be shed, and who is slow is to be let go soon.
       MAX_PER_TURN: "100000",
-      PEER_TIMEOUT: "2s",
-      IDLE_TIMEOUT: "2s",
+      REQUEST_TIMEOUT: "60s",
+      ...env,
     }),
   );
+
+  async function checkHealth(): Promise<void> {
+    const answer = fetch(`${serving.url}/get_status/${known}`).then((response) => response.text());
+    const end = serving.exit.then(({ stdout, stderr }) => `the service has ended:\n${stdout}${stderr}`);
+    expect(await Promise.race([answer.catch(() => end), end])).toBe(json);
+    expect(serving.logs.filter(({ level }) => level === "error" || level === "fatal")).toEqual([]);
+  }
+
   const running = started.move();
   return {
     serving,
     known,
     json,
     unknown: randomUUID(),
-    async checkHealth() {
-      const answer = fetch(`${serving.url}/get_status/${known}`).then((response) => response.text());
-      const end = serving.exit.then(({ stdout, stderr }) => `the service has ended:\n${stdout}${stderr}`);
-      expect(await Promise.race([answer.catch(() => end), end])).toBe(json);
-      expect(serving.logs.filter(({ level }) => level === "error" || level === "fatal")).toEqual([]);
+    async withstands({ task }, inputs, [atATime, times], attempt) {
+      task.meta.inputs = atATime * times;
+      const batches = fc.array(inputs, { minLength: atATime, maxLength: atATime });
+      const property = fc.asyncProperty(batches, async (batch) => {
+        await attempt(batch);
+        await checkHealth();
+      });
+      await fc.assert(property, { numRuns: times, endOnFailure: true, asyncReporter: throwWithoutBatch });
     },
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
 
-/** How many inputs a property is given at a time, and how many times. The one that fails is named by its assertion. */
-export function inputs({ task }: TestContext, batch: number, numRuns: number) {
-  task.meta.inputs = batch * numRuns;
-  const check: fc.Parameters<unknown> = {
-    numRuns,
-    endOnFailure: true,
-    // fast-check's own would print the whole batch.
-    asyncReporter({ failed, seed, counterexamplePath, errorInstance }) {
-      if (!failed) return Promise.resolve();
-      const { message } = errorInstance as Error;
-      throw new Error(`{ seed: ${seed}, path: "${counterexamplePath}" }: ${message}`, {
-        cause: errorInstance,
-      });
-    },
-  };
-  return { array: { minLength: batch, maxLength: batch }, check };
+/** fast-check's own would print the whole batch, of which one input matters. */
+function throwWithoutBatch<T>({ failed, seed, counterexamplePath, errorInstance }: fc.RunDetails<T>) {
+  if (!failed) return Promise.resolve();
+  const { message } = errorInstance as Error;
+  throw new Error(`{ seed: ${seed}, path: "${counterexamplePath}" }: ${message}`, { cause: errorInstance });
 }

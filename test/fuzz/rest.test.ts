@@ -1,6 +1,6 @@
 import fc from "fast-check";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { type Fuzzed, inputs, startFuzzed } from "./fuzzed.ts";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type Fuzzed, startFuzzed } from "./fuzzed.ts";
 import { type Http1Request, type Http1Response, pipeline } from "./http1.ts";
 
 let fuzzed: Fuzzed;
@@ -10,8 +10,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => fuzzed[Symbol.asyncDispose]());
-
-afterEach(() => fuzzed.checkHealth());
 
 const canonicalUuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const badRequest = `{"Error":"Bad Request","Message":"Bad Request","Status":400}`;
@@ -114,14 +112,10 @@ function decode(text: string): string {
 }
 
 test("REST: any method, path, query, headers and body, in pipelines", async (context) => {
-  const { array, check: parameters } = inputs(context, 200, 250);
-  await fc.assert(
-    fc.asyncProperty(fc.array(request, array), async (batch) => {
-      const requests = batch.map(toHttp1);
-      const responses = await pipeline(fuzzed.serving.port, requests);
-      expect(responses.length).toBe(requests.length);
-      for (const [index, request] of requests.entries()) check(request, responses[index] as Http1Response);
-    }),
-    parameters,
-  );
+  await fuzzed.withstands(context, request, [200, 250], async (batch) => {
+    const requests = batch.map(toHttp1);
+    const responses = await pipeline(fuzzed.serving.port, requests);
+    expect(responses.length).toBe(requests.length);
+    for (const [index, request] of requests.entries()) check(request, responses[index] as Http1Response);
+  });
 });

@@ -1,18 +1,17 @@
 import fc from "fast-check";
-import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { flag, frame, frameType, grpcCall, headerBlock, preface, settings } from "../support/http2-frames.ts";
 import { openPeer } from "../support/peer.ts";
-import { type Fuzzed, inputs, startFuzzed } from "./fuzzed.ts";
+import { type Fuzzed, startFuzzed } from "./fuzzed.ts";
 
 let fuzzed: Fuzzed;
 
 beforeAll(async () => {
-  fuzzed = await startFuzzed();
+  // Whoever leaves something half said is let go soon.
+  fuzzed = await startFuzzed({ PEER_TIMEOUT: "1s", IDLE_TIMEOUT: "1s" });
 });
 
 afterAll(() => fuzzed[Symbol.asyncDispose]());
-
-afterEach(() => fuzzed.checkHealth());
 
 /** Sends pieces, one after the other, and no more. @returns all that came back until the server closed. */
 async function talk(pieces: readonly Uint8Array[]): Promise<Buffer> {
@@ -53,24 +52,20 @@ const http1 = fc
 const pipelined = fc.array(http1, { minLength: 1, maxLength: 5 }).map((requests) => Buffer.concat(requests));
 
 test("HTTP/1.1: damaged requests, in pieces and in pipelines", async (context) => {
-  const { array, check } = inputs(context, 50, 120);
-  await fc.assert(
-    fc.asyncProperty(fc.array(damaged(pipelined), array), async (batch) => {
-      const answers = await Promise.all(batch.map(talk));
-      answers.forEach((answer, index) => {
-        const input = JSON.stringify(Buffer.concat(batch[index] as Uint8Array[]).toString("latin1"));
-        const text = answer.toString("latin1");
-        // Damage can turn the first bytes into HTTP/2's, whose first word is SETTINGS.
-        if (answer[3] === frameType.settings) return;
-        expect(text, input).toMatch(/^($|HTTP\/1\.1 \d{3} )/);
-        for (const [, status = "", head = ""] of text.matchAll(/^HTTP\/1\.1 (\d{3}) ([\s\S]*?)\r\n\r\n/gm)) {
-          if (status.startsWith("5"))
-            expect(`${status} ${head}`, input).toMatch(/^500 [\s\S]*Error-Reason: STATUS_NOT_FOUND/);
-        }
-      });
-    }),
-    check,
-  );
+  await fuzzed.withstands(context, damaged(pipelined), [50, 120], async (batch) => {
+    const answers = await Promise.all(batch.map(talk));
+    answers.forEach((answer, index) => {
+      const input = JSON.stringify(Buffer.concat(batch[index] as Uint8Array[]).toString("latin1"));
+      const text = answer.toString("latin1");
+      // Damage can turn the first bytes into HTTP/2's, whose first word is SETTINGS.
+      if (answer[3] === frameType.settings) return;
+      expect(text, input).toMatch(/^($|HTTP\/1\.1 \d{3} )/);
+      for (const [, status = "", head = ""] of text.matchAll(/^HTTP\/1\.1 (\d{3}) ([\s\S]*?)\r\n\r\n/gm)) {
+        if (status.startsWith("5"))
+          expect(`${status} ${head}`, input).toMatch(/^500 [\s\S]*Error-Reason: STATUS_NOT_FOUND/);
+      }
+    });
+  });
 });
 
 const block = fc.oneof(
@@ -97,27 +92,17 @@ const http2 = fc
   .map((frames) => Buffer.concat([preface, ...frames, frame(frameType.goaway, 0, 0, Buffer.alloc(8))]));
 
 test("HTTP/2: any frames, bad HPACK, damaged and in pieces", async (context) => {
-  const { array, check } = inputs(context, 50, 120);
   const plain = http2.map((bytes): Uint8Array[] => [bytes]);
-  await fc.assert(
-    fc.asyncProperty(fc.array(fc.oneof(plain, damaged(http2)), array), async (batch) => {
-      await Promise.all(batch.map(talk));
-    }),
-    check,
-  );
+  await fuzzed.withstands(context, fc.oneof(plain, damaged(http2)), [400, 15], async (batch) => {
+    await Promise.all(batch.map(talk));
+  });
 });
 
 test("neither: any bytes", async (context) => {
-  const { array, check } = inputs(context, 50, 60);
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(fc.array(fc.uint8Array({ maxLength: 100 }), { maxLength: 3 }), array),
-      async (batch) => {
-        for (const answer of await Promise.all(batch.map(talk))) {
-          expect(answer.toString("latin1")).toMatch(/^($|HTTP\/1\.1 400 )/);
-        }
-      },
-    ),
-    check,
-  );
+  const bytes = fc.array(fc.uint8Array({ maxLength: 100 }), { maxLength: 3 });
+  await fuzzed.withstands(context, bytes, [200, 15], async (batch) => {
+    for (const answer of await Promise.all(batch.map(talk))) {
+      expect(answer.toString("latin1")).toMatch(/^($|HTTP\/1\.1 400 )/);
+    }
+  });
 });
