@@ -53,7 +53,21 @@ export function openDatabase(options: DatabaseOptions): Database {
   return {
     db,
     statuses: createStatusStore(db, pool, options, breaker),
-    reader: () => createReader(pool),
+    reader() {
+      const reader = createReader(pool);
+      return {
+        ...reader,
+        start(query) {
+          const statement = reader.start(query);
+          // Whoever gets an answer knows before the next probe that the database is back. A cancelled one has no rows.
+          statement.rows.then(
+            (rows) => rows.length > 0 && breaker.answered(),
+            () => {},
+          );
+          return statement;
+        },
+      };
+    },
     pool: () => ({
       open: pool.totalCount,
       idle: pool.idleCount,

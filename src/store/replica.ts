@@ -132,8 +132,19 @@ export function openReplica(
         return status;
       }
     }
-    onRead("primary");
-    return primary.statuses.find(reqId, call);
+    try {
+      const status = await primary.statuses.find(reqId, call);
+      onRead("primary");
+      return status;
+    } catch (error) {
+      // Each answer proves itself, so a replica that one call was in doubt of is better than none: while a primary is
+      // replaced, the connections that led to it are lost behind a read-only port, too.
+      const isGone = error instanceof StatusError && error.reason === "DATASTORE_UNAVAILABLE";
+      const status = isGone && found === "serving" ? await askReplica(reqId, call) : undefined;
+      onRead(status === undefined ? "primary" : "replica");
+      if (status === undefined) throw error;
+      return status;
+    }
   }
 
   void watch();

@@ -1,8 +1,8 @@
 import { execFile } from "node:child_process";
-import { mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import { promisify } from "node:util";
+import { unpackDebian } from "../support/debian.ts";
+import { installPatience, once, toolCache } from "../support/tool-cache.ts";
 
 const run = promisify(execFile);
 
@@ -17,22 +17,16 @@ export interface Tool {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** What is installed stays here between runs, outside the repository. */
-const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "gomemory-interop");
-
 const skips = (process.env.INTEROP_SKIP ?? "").split(",").map((name) => name.trim());
-
-/** Of one installation, in milliseconds: a cold build of a Go program is the longest. */
-const patience = 280_000;
 
 /** Builds a Go program. @param path of its main package. @throws Error that names the tool. */
 export function installGo(name: string, path: string, version: string): Promise<Tool> {
   return install(name, async () => {
-    const directory = join(cache, `${name}-${version}`);
+    const directory = join(toolCache, `${name}-${version}`);
     await once(directory, async () => {
       await run(await findGo(), ["install", `${path}@${version}`], {
         env: { ...process.env, GOBIN: directory },
-        timeout: patience,
+        timeout: installPatience,
       });
     });
     return { title: `${name} ${version.replace("v", "")}`, path: join(directory, name) };
@@ -67,34 +61,8 @@ export function installPython(
  */
 export function installDebian(name: string, program: string): Promise<Tool> {
   return install(name, async () => {
-    const directory = join(cache, `debian-${name}`);
-    const lists = join(cache, "apt");
-    await once(directory, async () => {
-      await mkdir(join(lists, "lists", "partial"), { recursive: true });
-      await mkdir(join(lists, "archives", "partial"), { recursive: true });
-      const options = [`Dir::State::Lists=${lists}/lists`, `Dir::Cache=${lists}`, "Debug::NoLocking=true"];
-      const apt = (...args: string[]) =>
-        run("apt-get", [...options.flatMap((option) => ["-o", option]), ...args], {
-          cwd: directory,
-          timeout: patience,
-        });
-      await apt("update");
-      const { stdout } = await apt("install", "--simulate", "--no-install-recommends", name);
-      const missing = Array.from(stdout.matchAll(/^Inst (\S+)/gm), ([, dependency = ""]) => dependency);
-      await apt("download", ...new Set([name, ...missing]));
-      for (const file of await readdir(directory)) await run("dpkg", ["-x", file, "."], { cwd: directory });
-    });
-    const files = await readdir(directory);
-    // Without the epoch and Debian's own revision.
-    const pattern = new RegExp(`^${name}_(?:\\d+%3a)?([^-_]+)`);
-    const [, version = ""] = files.map((file) => pattern.exec(file)).find(Boolean) ?? [];
-    const { stdout: folders } = await run("find", [directory, "-name", "*.so.*", "-printf", "%h\n"]);
-    const libraries = [...new Set(folders.split("\n").filter(Boolean))];
-    return {
-      title: `${name} ${version}`,
-      path: join(directory, program),
-      env: libraries.length > 0 ? { LD_LIBRARY_PATH: libraries.join(delimiter) } : {},
-    };
+    const { directory, env, version } = await unpackDebian(name);
+    return { title: `${name} ${version(name)}`, path: join(directory, program), env };
   });
 }
 
@@ -107,12 +75,12 @@ async function findGo(): Promise<string> {
 
 /** @returns where its programs are. */
 async function makeVirtualEnvironment(requirements: readonly string[]): Promise<string> {
-  const directory = join(cache, requirements.join("+"));
+  const directory = join(toolCache, requirements.join("+"));
   const programs = join(directory, "bin");
   await once(directory, async () => {
-    await run("python3", ["-m", "venv", directory], { timeout: patience });
+    await run("python3", ["-m", "venv", directory], { timeout: installPatience });
     const install = ["-m", "pip", "install", "--quiet", ...requirements];
-    await run(join(programs, "python"), install, { timeout: patience });
+    await run(join(programs, "python"), install, { timeout: installPatience });
   });
   return programs;
 }
@@ -129,14 +97,4 @@ async function install(
     const why = stderr?.trim() || message;
     throw new Error(`cannot install ${name} (INTEROP_SKIP=${name} does without it): ${why}`, { cause });
   }
-}
-
-/** Fills a folder, unless that was done before. What was given up halfway is begun anew. */
-async function once(directory: string, fill: () => Promise<void>): Promise<void> {
-  const complete = join(directory, ".complete");
-  if (await stat(complete).catch(() => undefined)) return;
-  await rm(directory, { recursive: true, force: true });
-  await mkdir(directory, { recursive: true });
-  await fill();
-  await writeFile(complete, "");
 }

@@ -109,12 +109,19 @@ export function startCallers(url: string, known: readonly Known[], requestTimeou
 
 function judge(answer: Answer, row: Known | undefined, { isRest }: Protocol, hasDeadline: boolean) {
   if ("json" in answer) return answer.json === row?.json ? "right" : "wrong";
-  const { code, reason = "", more } = answer;
+  const { code, reason = "" } = answer;
   if (reason === "STATUS_NOT_FOUND" && row === undefined) return "right";
-  if (isRest) return code === 500 && reason in failures && more === technicalIssues ? "failed" : "wrong";
   // Clients that set a deadline end the call themselves, too.
   if (hasDeadline && reason === "" && code === "DEADLINE_EXCEEDED") return "failed";
-  return failures[reason] === code ? "failed" : "wrong";
+  return isDocumentedFailure(answer, isRest) ? "failed" : "wrong";
+}
+
+/** Whether an answer is what a caller may be told while the database is broken, in its documented form. */
+export function isDocumentedFailure(answer: Answer, isRest = false): boolean {
+  if ("json" in answer) return false;
+  const { code, reason = "", more } = answer;
+  if (isRest) return code === 500 && reason in failures && more === technicalIssues;
+  return failures[reason] === code;
 }
 
 function tally(family: string, outcomes: readonly Outcome[], mendedAt: number): Tally {

@@ -1,0 +1,85 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { until } from "../until.ts";
+import type { Programs } from "./programs.ts";
+
+/** A port that leads to those servers of a list whose health check is answered with 200. */
+export interface Balanced {
+  readonly name: string;
+  readonly port: number;
+  readonly mode: "tcp" | "http";
+  /** What is asked of each server, such as `OPTIONS /primary`. */
+  readonly check: string;
+  readonly servers: readonly { readonly name: string; readonly port: number; readonly checkPort: number }[];
+  /** More lines of its section. */
+  readonly options?: readonly string[];
+}
+
+export interface HaProxy extends AsyncDisposable {
+  /** Waits until it has checked every server of a port itself, and just these are up. */
+  leadsTo(name: string, servers: readonly string[]): Promise<void>;
+}
+
+/** @param statisticsPort of 127.0.0.1, where it tells what it knows of the servers. */
+export async function startHaProxy(
+  programs: Programs,
+  statisticsPort: number,
+  balanced: readonly Balanced[],
+): Promise<HaProxy> {
+  const file = join(programs.directory, `haproxy-${statisticsPort}.cfg`);
+  await writeFile(file, configuration(statisticsPort, balanced));
+  const program = await programs.start("usr/sbin/haproxy", "-db", "-f", file);
+
+  /** The servers of a port that are up, by a check that has been made: before the first one, all are taken for up. */
+  async function serversUp(name: string): Promise<string[]> {
+    if (program.status !== undefined) throw new Error(`HAProxy does not run: ${program.describeEnd()}`);
+    const response = await fetch(`http://127.0.0.1:${statisticsPort}/;csv`).catch(() => undefined);
+    const [head = "", ...lines] = ((await response?.text()) ?? "").split("\n");
+    const columns = head.replace("# ", "").split(",");
+    const rows = lines.map((line) => {
+      const cells = line.split(",");
+      return Object.fromEntries(columns.map((column, index) => [column, cells[index]]));
+    });
+    return rows
+      .filter(
+        ({ pxname, status, check_status }) => pxname === name && status === "UP" && check_status === "L7OK",
+      )
+      .map(({ svname = "" }) => svname);
+  }
+
+  return {
+    leadsTo(name, servers) {
+      const wanted = servers.toSorted().join();
+      const isSo = async () => (await serversUp(name)).toSorted().join() === wanted;
+      return until(`HAProxy leads "${name}" to ${wanted}`, isSo, 30_000);
+    },
+    [Symbol.asyncDispose]: () => program.stop(),
+  };
+}
+
+function configuration(statisticsPort: number, balanced: readonly Balanced[]): string {
+  const sections = balanced.map(({ name, port, mode, check, servers, options = [] }) => [
+    `listen ${name}`,
+    `  bind 127.0.0.1:${port}`,
+    `  mode ${mode}`,
+    `  option httpchk ${check}`,
+    ...options.map((option) => `  ${option}`),
+    "  default-server inter 500ms fall 1 rise 1 on-marked-down shutdown-sessions",
+    ...servers.map((one) => `  server ${one.name} 127.0.0.1:${one.port} check port ${one.checkPort}`),
+  ]);
+  return [
+    "defaults",
+    "  timeout connect 300ms",
+    "  timeout client 60s",
+    "  timeout server 60s",
+    "  timeout check 1s",
+    "  retries 0",
+    "listen statistics",
+    `  bind 127.0.0.1:${statisticsPort}`,
+    "  mode http",
+    "  stats enable",
+    "  stats uri /",
+    ...sections.flat(),
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,108 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as pause } from "node:timers/promises";
+import type { JobState } from "../../../src/status/status.ts";
+import { parseReqId } from "../../../src/status/status.ts";
+import { openConnections } from "../../../src/store/connections.ts";
+import { createJobLedger } from "../../../src/store/job-ledger.ts";
+
+/** One job, as its producer knows it. Times by `performance.now()`. */
+export interface ProducedJob {
+  readonly reqId: string;
+  /** The states that it goes through, in order. */
+  readonly states: readonly JobState[];
+  /** Of the failure that it ends with, if it does. */
+  readonly error: string | undefined;
+  /** How many of the states have been asked for; the database may have taken the last one, or not. */
+  attempted: number;
+  /** When the database said that it has taken each. */
+  readonly acknowledgedAt: readonly number[];
+}
+
+/** How many states of a job had been acknowledged by then. */
+export function acknowledgedBy(job: ProducedJob, time: number): number {
+  return job.acknowledgedAt.filter((at) => at <= time).length;
+}
+
+/** They write through the job ledger, and repeat what was not acknowledged until it is. */
+export interface Producers {
+  /** In the order of their creation. */
+  readonly jobs: readonly ProducedJob[];
+  /** The longest time since then in which nothing was acknowledged: when it began, and how long it was. */
+  longestGap(since: number): { readonly from: number; readonly length: number };
+  /** Waits until something more is acknowledged. */
+  acknowledged(): Promise<void>;
+  /** Ends once what was begun is done. */
+  stop(): Promise<void>;
+}
+
+const producers = 4;
+/** Between two steps of one producer, in milliseconds. */
+const pace = 40;
+
+export function startProducers(url: string): Producers {
+  const connections = openConnections({ url, size: producers, connectTimeout: 1_000, onLost() {} });
+  const ledger = createJobLedger(connections.db);
+  const jobs: ProducedJob[] = [];
+  const acknowledgements: number[] = [];
+  let next = Promise.withResolvers<void>();
+  let stopped = false;
+
+  async function produce(): Promise<void> {
+    for (let number = 0; !stopped; number++) {
+      const reqId = parseReqId(randomUUID());
+      const error = number % 2 === 0 ? undefined : `it broke: ${reqId}`;
+      const acknowledgedAt: number[] = [];
+      const states: JobState[] = ["pending", "processing", error === undefined ? "success" : "failure"];
+      const job: ProducedJob = { reqId, states, error, attempted: 0, acknowledgedAt };
+      jobs.push(job);
+      const moves = [
+        () => ledger.create(reqId),
+        () => ledger.start(reqId),
+        () => (error === undefined ? ledger.succeed(reqId) : ledger.fail(reqId, error)),
+      ];
+      for (const move of moves) {
+        job.attempted++;
+        await repeat(move, job.attempted === states.length);
+        acknowledgedAt.push(performance.now());
+        acknowledgements.push(performance.now());
+        next.resolve();
+        next = Promise.withResolvers();
+        await pause(pace);
+      }
+    }
+  }
+
+  const running = Array.from({ length: producers }, produce);
+  return {
+    jobs,
+    longestGap(since) {
+      const times = [since, ...acknowledgements.filter((at) => at > since), performance.now()];
+      const gaps = times.slice(1).map((at, index) => {
+        const from = times[index] ?? at;
+        return { from, length: at - from };
+      });
+      return gaps.reduce((longest, gap) => (gap.length > longest.length ? gap : longest));
+    },
+    acknowledged: () => next.promise,
+    async stop() {
+      stopped = true;
+      await Promise.all(running);
+      await connections[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** @param isLast of the job: when it is refused, an attempt before has done it, which was not acknowledged. */
+async function repeat(move: () => Promise<unknown>, isLast: boolean): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    try {
+      await move();
+      return;
+    } catch (error) {
+      const { reason } = error as { reason?: string };
+      if (reason === "IMPOSSIBLE_MOVE" && isLast && tries > 0) return;
+      if (reason !== undefined) throw error;
+      await pause(pace);
+    }
+  }
+}

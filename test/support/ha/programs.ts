@@ -1,0 +1,58 @@
+import { chown, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { choosePlace } from "../../../src/store/embedded-place.ts";
+import { startTethered, type Tethered } from "../../../src/store/embedded-process.ts";
+import { type Unpacked, unpackDebian } from "../debian.ts";
+
+/** Asked for where the packages cannot be had. */
+export const skipped = process.env.HA_SKIP === "1";
+
+const packages = ["patroni", "python3-etcd", "etcd-server", "haproxy", "pgbouncer", "postgresql-15"] as const;
+
+/** The programs that Postgres is deployed with, and a folder for what they write. Disposing of it removes that. */
+export interface Programs extends AsyncDisposable {
+  /** Belongs to the user who runs the programs. */
+  readonly directory: string;
+  /** Where PostgreSQL's programs are. */
+  readonly postgresPath: string;
+  version(name: (typeof packages)[number]): string;
+  /** Runs a program, by its path from `/`. It ends when this process does. PostgreSQL's refuse to run as root. */
+  start(program: string, ...args: string[]): Promise<Tethered>;
+}
+
+/** @throws Error that names the packages. */
+export async function installPrograms(): Promise<Programs> {
+  const unpacked = await unpack();
+  const directory = await mkdtemp(join(tmpdir(), "gomemory-status-ha-"));
+  const { account } = await choosePlace(directory);
+  if (account !== undefined) await chown(directory, account.uid, account.gid);
+  const env = {
+    ...unpacked.env,
+    PYTHONPATH: join(unpacked.directory, "usr/lib/python3/dist-packages"),
+    PYTHONDONTWRITEBYTECODE: "1",
+    PATH: [process.env.PATH, "/usr/sbin", "/sbin"].join(delimiter),
+    LC_ALL: "C",
+  };
+  return {
+    directory,
+    postgresPath: join(unpacked.directory, "usr/lib/postgresql/15/bin"),
+    version: unpacked.version,
+    start: (program, ...args) =>
+      startTethered([join(unpacked.directory, program), ...args], { account, env }),
+    [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true, maxRetries: 10 }),
+  };
+}
+
+async function unpack(): Promise<Unpacked> {
+  try {
+    return await unpackDebian(...packages);
+  } catch (cause) {
+    const { stderr, message } = cause as Error & { stderr?: string };
+    const names = packages.join(", ");
+    throw new Error(
+      `cannot unpack the Debian packages ${names} (HA_SKIP=1 does without): ${stderr?.trim() || message}`,
+      { cause },
+    );
+  }
+}
