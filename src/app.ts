@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import manifest from "../package.json" with { type: "json" };
 import type { Config } from "./config.ts";
 import { StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
@@ -103,7 +104,8 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
       }),
     }),
   );
-  // Last in, first out: whoever asks is told that we are going before the listener closes.
+  // Last in, first out: whoever asks is told that we are going, and may notice, before the listener closes.
+  if (config.SHUTDOWN_DELAY !== undefined) started.defer(() => pause(config.SHUTDOWN_DELAY));
   started.use(readiness);
   await readiness.ready();
   signal.throwIfAborted();

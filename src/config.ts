@@ -106,6 +106,11 @@ export const settings = {
     default: "65s",
     help: "How long a connection may be idle: longer than load balancers keep theirs, usually 60s.",
   },
+  SHUTDOWN_DELAY: {
+    ...duration,
+    default: undefined,
+    help: "How long to say `not ready` and serve on before shutting down, so that load balancers notice. Unset: not at all.",
+  },
   SHUTDOWN_TIMEOUT: {
     ...duration,
     default: "10s",

@@ -34,6 +34,7 @@ describe("readConfig", () => {
       PORT: 9000,
       STATUS_TTL: 24 * 60 * 60 * 1_000,
       REQUEST_TIMEOUT: 2_000,
+      SHUTDOWN_DELAY: undefined,
       SHUTDOWN_TIMEOUT: 10_000,
       LOG_LEVEL: "info",
       LOG_REQUESTS: false,

@@ -160,6 +160,25 @@ describe("once the service stops", () => {
     expectOrderlyEnd(await service.exit);
   });
 
+  test("SHUTDOWN_DELAY: it says that it is not ready, and serves on for so long", async () => {
+    const reqId = await insertJob(database.db);
+    await using service = await startServing({ DATABASE_URL: database.url, SHUTDOWN_DELAY: "500ms" });
+    const statusOf = async (path: string) => {
+      const response = await fetch(`${service.url}${path}`, { headers: { Connection: "close" } });
+      await response.text();
+      return response.status;
+    };
+    expect(await statusOf("/readyz")).toBe(200);
+
+    const started = performance.now();
+    service.kill("SIGTERM");
+    await service.logged("stopping");
+    expect(await statusOf("/readyz")).toBe(503);
+    expect(await statusOf(`/get_status/${reqId}`)).toBe(200);
+    expectOrderlyEnd(await service.exit);
+    expect(performance.now() - started).toBeGreaterThan(495);
+  });
+
   test("SHUTDOWN_TIMEOUT is as long as calls may take, and peers that say nothing more", async () => {
     const reqId = await insertJob(database.db);
     await using service = await startServing({

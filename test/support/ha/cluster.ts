@@ -51,10 +51,12 @@ export async function startCluster(programs: Programs): Promise<Cluster> {
   }
   await Promise.all(nodes.map((node) => node.start()));
   const servers = nodes.map(({ name, port, apiPort }) => ({ name, port, checkPort: apiPort }));
+  const serverOptions = "inter 500ms fall 1 rise 1 on-marked-down shutdown-sessions";
+  const shared = { mode: "tcp", servers, serverOptions } as const;
   const haProxy = started.use(
     await startHaProxy(programs, ports.statistics, [
-      { name: "primary", port: ports.primary, mode: "tcp", check: "OPTIONS /primary", servers },
-      { name: "read-only", port: ports.readOnly, mode: "tcp", check: "OPTIONS /read-only", servers },
+      { name: "primary", port: ports.primary, check: "OPTIONS /primary", ...shared },
+      { name: "read-only", port: ports.readOnly, check: "OPTIONS /read-only", ...shared },
     ]),
   );
 

@@ -11,8 +11,8 @@ export interface Balanced {
   /** What is asked of each server, such as `OPTIONS /primary`. */
   readonly check: string;
   readonly servers: readonly { readonly name: string; readonly port: number; readonly checkPort: number }[];
-  /** More lines of its section. */
-  readonly options?: readonly string[];
+  /** Of each server. */
+  readonly serverOptions: string;
 }
 
 export interface HaProxy extends AsyncDisposable {
@@ -58,14 +58,14 @@ export async function startHaProxy(
 }
 
 function configuration(statisticsPort: number, balanced: readonly Balanced[]): string {
-  const sections = balanced.map(({ name, port, mode, check, servers, options = [] }) => [
+  const sections = balanced.map(({ name, port, mode, check, servers, serverOptions }) => [
     `listen ${name}`,
     `  bind 127.0.0.1:${port}`,
     `  mode ${mode}`,
     `  option httpchk ${check}`,
-    ...options.map((option) => `  ${option}`),
-    "  default-server inter 500ms fall 1 rise 1 on-marked-down shutdown-sessions",
-    ...servers.map((one) => `  server ${one.name} 127.0.0.1:${one.port} check port ${one.checkPort}`),
+    ...servers.map(
+      (one) => `  server ${one.name} 127.0.0.1:${one.port} check port ${one.checkPort} ${serverOptions}`,
+    ),
   ]);
   return [
     "defaults",
