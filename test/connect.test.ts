@@ -7,7 +7,7 @@ import { gzipSync } from "node:zlib";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import { compressionGzip, createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
 import * as grpc from "@grpc/grpc-js";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { StatusService } from "../src/gen/gomemory/status/v1/status_pb.ts";
 import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb.ts";
 import { statusRoutes } from "../src/protocols/connect.ts";
@@ -83,6 +83,43 @@ test("an unknown method is UNIMPLEMENTED over gRPC", async () => {
   const error = await new Promise<grpc.ServiceError | null>((resolve) => client.nope?.({}, resolve));
   expect(error).toMatchObject({ code: grpc.status.UNIMPLEMENTED, details: "unknown method" });
   client.close();
+});
+
+test("an unknown method is unimplemented over Connect", async () => {
+  const headers = { "Content-Type": "application/json" };
+  const response = await fetch(`${app.url}/${StatusService.typeName}/Nope`, {
+    method: "POST",
+    headers,
+    body: "{}",
+  });
+  expect(response.status).toBe(404);
+  expect(await response.json()).toEqual({ code: "unimplemented", message: "unknown method" });
+});
+
+describe("a message that is refused for its size is read to its end", () => {
+  const tooLarge = Buffer.alloc(5 + 5 * 2 ** 20);
+  tooLarge.writeUInt32BE(tooLarge.length - 5, 1);
+
+  test("HTTP/1.1: the next request on the connection is answered", async () => {
+    const socket = connect(app.port, "127.0.0.1");
+    const head = `POST ${getStatusPath} HTTP/1.1\nHost: x\nContent-Type: application/grpc-web\n`;
+    socket.write(`${head}Content-Length: ${tooLarge.length}\n\n`.replaceAll("\n", "\r\n"));
+    socket.write(tooLarge);
+    socket.write("GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    expect(await text(socket)).toMatch(/grpc-status: 8.*"alive"/s);
+  });
+
+  test("HTTP/2: the stream ends well, and does not end its connection later", async () => {
+    const session = connectHttp2(app.url);
+    const headers = { ":method": "POST", ":path": getStatusPath, "content-type": "application/grpc" };
+    const stream = session.request(headers);
+    stream.end(tooLarge);
+    stream.resume();
+    await once(stream, "close");
+    expect(stream.rstCode).toBe(constants.NGHTTP2_NO_ERROR);
+    expect(await text(session.request({ ":path": "/healthz" }))).toContain("alive");
+    session.destroy();
+  });
 });
 
 test.for([

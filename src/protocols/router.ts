@@ -49,6 +49,7 @@ export function createRouter({
     if (probe !== undefined) return probe(request, response);
     // The adapter may have stopped listening when a request breaks off, and an error nobody hears ends the process.
     request.on("error", ignore);
+    readToTheEnd(request, response);
     shortenTimeout(request);
     try {
       connect(request, response);
@@ -61,10 +62,29 @@ export function createRouter({
 
 function ignore(): void {}
 
+/**
+ * The adapter destroys a request when it refuses its message, and Node then never reads what is left of it: over HTTP/1.1
+ * the next request on the connection waits for it until both time out, over HTTP/2 the stream stays for ever.
+ */
+function readToTheEnd(request: HttpRequest, response: HttpResponse): void {
+  request[Symbol.asyncIterator] = iterateWithoutDestroying;
+  // Over HTTP/2, the response itself finishes with the stream, and the stream not before the request is read.
+  const sent = "stream" in response ? response.stream : response;
+  sent.once("finish", () => request.resume());
+}
+
+function iterateWithoutDestroying(this: HttpRequest): NodeJS.AsyncIterator<unknown> {
+  return this.iterator({ destroyOnReturn: false });
+}
+
+const unknownMethod = JSON.stringify({ code: "unimplemented", message: "unknown method" });
+
 function notFound(request: HttpRequest, response: HttpResponse): void {
   const contentType = request.headers["content-type"] ?? "";
   if (!contentType.startsWith("application/grpc")) {
-    sendJson(request, response, 404, errorBody(404, "Not Found"));
+    // A POST is a call of Connect's, and REST knows none: it gets an error as Connect writes it.
+    const body = request.method === "POST" ? unknownMethod : errorBody(404, "Not Found");
+    sendJson(request, response, 404, body);
     return;
   }
   // gRPC has its own word for it, and sends it with HTTP status 200 (gRPC over HTTP/2, "Responses").
