@@ -1,5 +1,6 @@
-import { Kysely, PostgresDialect } from "kysely";
+import { Kysely } from "kysely";
 import type { Pool, PoolClient } from "pg";
+import { PooledPostgresDialect } from "./dialect.ts";
 import { createPool, type PoolOptions } from "./pool.ts";
 import type { Tables } from "./tables.ts";
 
@@ -19,7 +20,7 @@ export function openConnections(options: PoolOptions): Connections {
   pool.on("remove", (client) => clients.delete(client));
   return {
     pool,
-    db: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }),
+    db: new Kysely<Tables>({ dialect: new PooledPostgresDialect({ pool }) }),
     async [Symbol.asyncDispose]() {
       // Whoever still has a statement running does not wait for it any more.
       const impatient = setTimeout(() => {

@@ -13,19 +13,26 @@ export class SchemaError extends Error {
   override readonly name = "SchemaError";
 }
 
+/** Of the advisory lock that those who migrate take. Any number does, as long as it stays the same. */
+const lock = 7_246_503_117;
+
 /**
- * Brings the schema up to this version. Several may do so at once: Kysely takes an advisory lock that ends
- * with the transaction, so the others wait and then find nothing to do.
+ * Brings the schema up to this version. Several may do so at once: an advisory lock ends with the transaction, so the
+ * others wait and then find nothing to do.
  *
  * @returns the names of the migrations that were run, none when the schema was current.
  * @throws SchemaError when a newer version of the service has migrated this database.
  */
 export async function migrate(db: Kysely<Tables>): Promise<string[]> {
   await refuseUnknown(db);
-  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } });
-  const { error, results = [] } = await migrator.migrateToLatest();
-  if (error !== undefined) throw error;
-  return results.map((result: MigrationResult) => result.migrationName);
+  return await db.transaction().execute(async (transaction) => {
+    await sql`select pg_advisory_xact_lock(${sql.lit(lock)})`.execute(transaction);
+    const provider = { getMigrations: () => Promise.resolve(migrations) };
+    const migrator = new Migrator({ db: transaction, provider });
+    const { error, results = [] } = await migrator.migrateToLatest();
+    if (error !== undefined) throw error;
+    return results.map((result: MigrationResult) => result.migrationName);
+  });
 }
 
 /**

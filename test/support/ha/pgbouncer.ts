@@ -1,0 +1,82 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import pg from "pg";
+import type { Tethered } from "../../../src/store/embedded-process.ts";
+import { until } from "../until.ts";
+import { stablePort } from "./ports.ts";
+import type { Programs } from "./programs.ts";
+
+/** A pgbouncer in transaction mode, before a PostgreSQL. Disposing of it stops it. */
+export interface Pgbouncer extends AsyncDisposable {
+  /** The database's URL through it. */
+  readonly url: string;
+  /** Gives an order at its console, such as `RECONNECT`. */
+  order(command: string): Promise<void>;
+  /** Kills it with SIGKILL, and starts it again on the same port. */
+  restart(): Promise<void>;
+}
+
+/** So few that clients have to share them. */
+const serverConnections = 3;
+
+export async function startPgbouncer(programs: Programs, databaseUrl: string): Promise<Pgbouncer> {
+  const target = new URL(databaseUrl);
+  const port = await stablePort();
+  const [file, users] = [join(programs.directory, "pgbouncer.ini"), join(programs.directory, "users.txt")];
+  await writeFile(users, `"${target.username}" "${target.password}"\n`);
+  await writeFile(
+    file,
+    `[databases]
+* = host=${target.hostname} port=${target.port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = ${port}
+unix_socket_dir =
+auth_type = trust
+auth_file = ${users}
+admin_users = ${target.username}
+pool_mode = transaction
+default_pool_size = ${serverConnections}
+server_login_retry = 0.1
+`,
+  );
+  const url = new URL(databaseUrl);
+  url.port = String(port);
+  const console = new URL(url);
+  console.pathname = "pgbouncer";
+  let program: Tethered;
+
+  async function order(command: string): Promise<void> {
+    const client = new pg.Client({ connectionString: console.href });
+    await client.connect();
+    try {
+      await client.query(command);
+    } finally {
+      await client.end();
+    }
+  }
+
+  async function start(): Promise<void> {
+    program = await programs.start("usr/sbin/pgbouncer", file);
+    const answers = () => {
+      if (program.status !== undefined) throw new Error(`pgbouncer does not run: ${program.describeEnd()}`);
+      return order("SHOW VERSION").then(
+        () => true,
+        () => false,
+      );
+    };
+    await until("pgbouncer answers", answers, 10_000);
+  }
+
+  await start();
+  return {
+    url: url.href,
+    order,
+    async restart() {
+      process.kill(program.pid, "SIGKILL");
+      await program.ended;
+      await start();
+    },
+    [Symbol.asyncDispose]: () => program.stop(),
+  };
+}
