@@ -17,7 +17,7 @@ USER node
 EXPOSE 9000
 # Until it has migrated, when it is told to, the service does not listen: hence the long start.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
-  CMD ["node", "-e", "http.get({ host: process.env.HOST, port: process.env.PORT || 9000, path: '/healthz' }, ({ statusCode }) => process.exit(statusCode === 200 ? 0 : 1))"]
+  CMD ["node", "src/healthcheck.ts"]
 # In place of the base image's shell script: Node is the first process, and gets the signals itself.
 ENTRYPOINT ["node", "--max-semi-space-size=4", "src/cli.ts"]
 CMD ["serve"]

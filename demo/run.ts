@@ -9,8 +9,9 @@ const stopping = new AbortController();
 for (const name of ["SIGINT", "SIGTERM"] as const) {
   process.once(name, () => stopping.abort(new Error(`stopped by ${name}`)));
 }
-// Simulated jobs belong into no database but its own.
-const config = readConfig({ ...process.env, DATABASE_URL: undefined }, true);
+// Simulated jobs belong into no database but its own, and what speaks to its service speaks without TLS.
+const others = { DATABASE_URL: undefined, TLS_CERT: undefined, TLS_KEY: undefined, TLS_CLIENT_CA: undefined };
+const config = readConfig({ ...process.env, ...others }, "serve");
 const log = createLog(config.LOG_LEVEL);
 await using demo = await startDemo(config, log, stopping.signal, 3_000);
 process.stdout.write(`

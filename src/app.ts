@@ -1,15 +1,18 @@
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import manifest from "../package.json" with { type: "json" };
+import { type Access, describeAccess, openTokensOf, tlsOptionsOf } from "./access.ts";
 import type { Config } from "./config.ts";
+import { checkDatabase, migrateDatabase, openDatabaseOf, openReplicaOf } from "./datastore.ts";
 import { StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
 import { file_google_rpc_error_details } from "./gen/google/rpc/error_details_pb.ts";
+import { guard } from "./protocols/access.ts";
 import { statusRoutes } from "./protocols/connect.ts";
 import { createGrpcUnaryLane } from "./protocols/grpc-unary.ts";
-import { healthRoutes } from "./protocols/health.ts";
+import { healthPaths, healthRoutes } from "./protocols/health.ts";
 import { listen } from "./protocols/listener.ts";
 import type { Observe } from "./protocols/observer.ts";
-import { createProbes } from "./protocols/probes.ts";
+import { createProbes, openProbes } from "./protocols/probes.ts";
 import { createReadiness } from "./protocols/readiness.ts";
 import { reflectionRoutes } from "./protocols/reflection.ts";
 import { createRest } from "./protocols/rest.ts";
@@ -17,10 +20,7 @@ import { createRouter } from "./protocols/router.ts";
 import { getStatusCodec } from "./protocols/status-codec.ts";
 import { createAdmission } from "./status/admission.ts";
 import { createStatusService } from "./status/service.ts";
-import { type Database, openDatabase } from "./store/database.ts";
 import type { EmbeddedPostgres } from "./store/embedded.ts";
-import { migrate, SchemaError } from "./store/migrate.ts";
-import { openReplica, type Replica } from "./store/replica.ts";
 import { provideSamples, type Sample } from "./store/samples.ts";
 import { type Log, logCalls } from "./telemetry/log.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
@@ -28,6 +28,7 @@ import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
 /** The running service. Disposing of it finishes running calls and closes everything, in reverse order. */
 export interface App extends AsyncDisposable {
   readonly port: number;
+  readonly access: Access;
   /** The database that was started along with the service, when none was given, and what there is to ask about. */
   readonly embedded?: { readonly postgres: EmbeddedPostgres; readonly samples: readonly Sample[] };
 }
@@ -76,7 +77,22 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
     createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxPerTurn: config.MAX_PER_TURN }),
   );
   const observe = observeWith(logCalls(log, config.LOG_REQUESTS), metrics);
+  const rpcs = [
+    statusRoutes(statuses, config.REQUEST_TIMEOUT, observe),
+    healthRoutes(readiness, [StatusService]),
+    reflectionRoutes(readiness, [file_google_rpc_error_details]),
+  ];
   const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane(codecs) : undefined;
+  const handler = createRouter({
+    lane,
+    maxMessageSize: config.MAX_MESSAGE_SIZE,
+    rest: createRest(statuses, config.REQUEST_TIMEOUT, observe),
+    probes: createProbes(readiness, metrics),
+    rpcs,
+  });
+  const tokens = openTokensOf(config, log);
+  if (tokens !== undefined) started.use(tokens);
+  const open = new Set([...openProbes, ...healthPaths]);
   const listener = started.use(
     await listen({
       host: config.HOST,
@@ -90,18 +106,8 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
         peerTimeout: config.PEER_TIMEOUT,
         idleTimeout: config.IDLE_TIMEOUT,
       },
-      lane,
-      handler: createRouter({
-        lane,
-        maxMessageSize: config.MAX_MESSAGE_SIZE,
-        rest: createRest(statuses, config.REQUEST_TIMEOUT, observe),
-        probes: createProbes(readiness, metrics),
-        rpcs: [
-          statusRoutes(statuses, config.REQUEST_TIMEOUT, observe),
-          healthRoutes(readiness, [StatusService]),
-          reflectionRoutes(readiness, [file_google_rpc_error_details]),
-        ],
-      }),
+      tls: tlsOptionsOf(config, log),
+      ...(tokens === undefined ? { handler, lane } : guard({ handler, lane }, { tokens, open, rpcs })),
     }),
   );
   // Last in, first out: whoever asks is told that we are going, and may notice, before the listener closes.
@@ -113,6 +119,7 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   const running = started.move();
   return {
     port: listener.address.port,
+    access: describeAccess(config, tokens),
     ...(postgres !== undefined && { embedded: { postgres, samples } }),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
@@ -138,15 +145,6 @@ async function startDatabase(
   });
 }
 
-async function migrateDatabase(config: Config, url: string, log: Log, signal: AbortSignal): Promise<void> {
-  await using database = openDatabaseOf(config, url, log);
-  const migrations = await orAborted(migrate(database.db), signal);
-  log.info(
-    { migrations },
-    migrations.length > 0 ? "migrated the database" : "the database needs no migration",
-  );
-}
-
 /** Logs and counts. What neither wants costs nothing. */
 function observeWith(logCall: ReturnType<typeof logCalls>, metrics: Metrics | undefined): Observe {
   return (protocol, method) => {
@@ -160,88 +158,4 @@ function observeWith(logCall: ReturnType<typeof logCalls>, metrics: Metrics | un
       },
     };
   };
-}
-
-function databaseOptions(config: Config, url: string, log: Log, metrics?: Metrics) {
-  return {
-    url,
-    size: config.DATABASE_POOL_SIZE,
-    connectTimeout: config.DATABASE_CONNECT_TIMEOUT,
-    ttl: config.STATUS_TTL,
-    flushAt: config.BATCH_FLUSH_AT,
-    maxInFlight: config.BATCHES_IN_FLIGHT,
-    maxQueued: config.MAX_QUEUED,
-    onLost: (err: Error) => {
-      metrics?.connectionLost();
-      log.warn({ err }, "lost an idle connection to the database");
-    },
-    ...(metrics !== undefined && {
-      onStatement: metrics.statement,
-      onFailure: metrics.statementFailed,
-      onRetry: metrics.statementRetried,
-    }),
-  };
-}
-
-function openDatabaseOf(config: Config, url: string, log: Log, metrics?: Metrics): Database {
-  return openDatabase({
-    ...databaseOptions(config, url, log, metrics),
-    onBreaker(err) {
-      metrics?.breakerOpen(err !== undefined);
-      if (err === undefined) log.info("the database is back");
-      else log.error({ err }, "the database is gone: calls are refused until it is back");
-    },
-  });
-}
-
-function openReplicaOf(
-  config: Config,
-  primary: Database,
-  log: Log,
-  metrics: Metrics | undefined,
-): Replica | undefined {
-  if (config.DATABASE_READ_URL === undefined) return undefined;
-  const counts = metrics?.watchReplica(() => replica.serving());
-  const replica = openReplica(primary, {
-    ...databaseOptions(config, config.DATABASE_READ_URL, log, metrics),
-    maxStaleness: config.REPLICA_MAX_STALENESS,
-    onChange(err) {
-      if (err === undefined) log.info("the replica serves");
-      else log.warn({ err }, "the replica does not serve: the primary is asked");
-    },
-    ...(counts !== undefined && { onRead: counts.read, onReask: counts.reask }),
-  });
-  return replica;
-}
-
-async function checkDatabase(
-  database: Database,
-  config: Config,
-  log: Log,
-  signal: AbortSignal,
-): Promise<void> {
-  const patience = AbortSignal.any([
-    signal,
-    AbortSignal.timeout(config.DATABASE_CONNECT_TIMEOUT + config.REQUEST_TIMEOUT),
-  ]);
-  try {
-    await orAborted(database.probe(patience), patience);
-  } catch (err) {
-    signal.throwIfAborted();
-    if (err instanceof SchemaError) throw err;
-    log.error({ err }, "the database does not answer: starting all the same, not ready until it does");
-  }
-}
-
-/** @throws the signal's reason, if it fires first. */
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener("abort", abort);
-  try {
-    signal.throwIfAborted();
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
 }

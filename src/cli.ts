@@ -1,13 +1,15 @@
 import { Command, CommanderError } from "commander";
 import manifest from "../package.json" with { type: "json" };
-import { type Config, ConfigError, readConfig, type SettingName, settings } from "./config.ts";
+import { type Command as CommandName, type Config, ConfigError, readConfig } from "./config.ts";
+
 import { migrate, serve } from "./serve.ts";
+import { type SettingName, settings } from "./settings.ts";
 
 /** argv → a command; what it says → the exit code. Everything that went wrong is told on standard error. */
 async function main(argv: readonly string[]): Promise<number> {
   let exitCode = 0;
-  const run = async (command: (config: Config) => Promise<number>, opensDatabase: boolean) => {
-    exitCode = await command(readConfig(process.env, opensDatabase));
+  const run = async (name: CommandName, command: (config: Config) => Promise<number>) => {
+    exitCode = await command(readConfig(process.env, name));
   };
 
   const program = new Command("gomemory-status")
@@ -18,20 +20,20 @@ async function main(argv: readonly string[]): Promise<number> {
     .command("serve")
     .description("Answer over REST, Connect, gRPC-Web and gRPC until SIGTERM or SIGINT.")
     .addHelpText("after", helpOn())
-    .action(() => run(serve, true));
+    .action(() => run("serve", serve));
   program
     .command("migrate")
     .description("Bring the schema of the database up to this version.")
     .addHelpText("after", helpOn("DATABASE_URL", "DATABASE_CONNECT_TIMEOUT", "LOG_LEVEL", "NODE_ENV"))
-    .action(() => run(migrate, true));
+    .action(() => run("migrate", migrate));
   program
     .command("get")
     .description("Ask a running server for one status and print it as JSON.")
     .argument("<reqid>", "the id that adding the memory returned")
-    .addHelpText("after", `\n${exitCodesOfGet}\n${helpOn("STATUS_URL", "REQUEST_TIMEOUT")}`)
+    .addHelpText("after", `\n${exitCodesOfGet}\n${helpOn("STATUS_URL", "STATUS_TOKEN", "REQUEST_TIMEOUT")}`)
     .action(async (reqId: string) => {
       const { getStatus } = await import("./get.ts");
-      await run((config) => getStatus(config, reqId), false);
+      await run("get", (config) => getStatus(config, reqId));
     });
 
   try {
@@ -52,7 +54,8 @@ const exitCodesOfGet = `Exit codes:
   1  something unforeseen
   2  the id or the usage is wrong
   3  there is no status under this id: it is unknown or has expired
-  4  the server or its database did not answer: try again`;
+  4  the server or its database did not answer: try again
+  5  the server does not know STATUS_TOKEN, or wants one`;
 
 function helpOn(...names: SettingName[]): string {
   const shown = names.length > 0 ? names : (Object.keys(settings) as SettingName[]);

@@ -12,14 +12,19 @@ const exitCodeOf: Partial<Record<Code, number>> = {
   [Code.Unavailable]: 4,
   [Code.DeadlineExceeded]: 4,
   [Code.ResourceExhausted]: 4,
+  [Code.Unauthenticated]: 5,
 };
 
 /** Asks a running server, prints what it says on standard output, or its error on standard error. @returns the exit code. */
 export async function getStatus(config: Config, reqId: string): Promise<number> {
   const transport = createConnectTransport({ baseUrl: config.STATUS_URL, httpVersion: "1.1" });
   const client = createClient(StatusService, transport);
+  const headers = config.STATUS_TOKEN && { Authorization: `Bearer ${config.STATUS_TOKEN}` };
   try {
-    const status = await client.getStatus({ reqId }, { timeoutMs: config.REQUEST_TIMEOUT });
+    const status = await client.getStatus(
+      { reqId },
+      { timeoutMs: config.REQUEST_TIMEOUT, ...(headers && { headers }) },
+    );
     process.stdout.write(`${toJsonString(GetStatusResponseSchema, status)}\n`);
     return 0;
   } catch (reason) {

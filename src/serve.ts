@@ -1,7 +1,8 @@
 import { constants } from "node:os";
 import manifest from "../package.json" with { type: "json" };
 import type { App } from "./app.ts";
-import { type Config, showConfig, suspectVariables } from "./config.ts";
+import { type Config, showConfig } from "./config.ts";
+import { suspectVariables } from "./suspect-variables.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
 
 // Signals come first: the kernel ignores those that the first process of a container does not handle, and a stop
@@ -14,7 +15,7 @@ export function serve(config: Config): Promise<number> {
     log.info({ version: manifest.version, node: process.version, settings: showConfig(config) }, "starting");
     const { startApp } = await loadApp();
     await using app = await startApp(config, log, signal);
-    log.info({ port: app.port }, "listening");
+    log.info({ port: app.port, ...app.access }, "listening");
     if (app.embedded !== undefined) process.stdout.write(introduction(app, app.embedded));
     await new Promise((resolve) => signal.addEventListener("abort", resolve));
     log.info("stopping");
@@ -73,15 +74,18 @@ function stopSignal(): AbortSignal {
   return stopping.signal;
 }
 
-function introduction({ port }: App, { postgres, samples }: NonNullable<App["embedded"]>): string {
+function introduction({ port, access }: App, { postgres, samples }: NonNullable<App["embedded"]>): string {
+  const scheme = access.tls === "off" ? "http" : "https";
+  const plaintext = access.tls === "off" ? " -plaintext" : "";
+  const token = access.callers === "everybody" ? "" : ` -H "Authorization: Bearer $TOKEN"`;
   const rest = samples.map(
-    ({ status, reqId }) => `  curl http://localhost:${port}/get_status/${reqId}  # ${status}`,
+    ({ status, reqId }) => `  curl${token} ${scheme}://localhost:${port}/get_status/${reqId}  # ${status}`,
   );
   const grpc = samples
     .slice(0, 1)
     .map(
       ({ reqId }) =>
-        `  grpcurl -plaintext -d '{"req_id":"${reqId}"}' localhost:${port} gomemory.status.v1.StatusService/GetStatus`,
+        `  grpcurl${plaintext}${token} -d '{"req_id":"${reqId}"}' localhost:${port} gomemory.status.v1.StatusService/GetStatus`,
     );
   return `
 The status service runs on port ${port}, its PostgreSQL in ${postgres.dataDirectory} on port ${postgres.port}:
@@ -89,7 +93,7 @@ The status service runs on port ${port}, its PostgreSQL in ${postgres.dataDirect
 
 Ask it:
 ${[...rest, ...grpc].join("\n")}
-  grpcurl -plaintext localhost:${port} list
+  grpcurl${plaintext}${token} localhost:${port} list
 
 `;
 }

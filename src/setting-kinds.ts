@@ -55,6 +55,17 @@ export const duration: Kind<number> = {
 
 export const text: Kind<string> = { takes: "a text", read: (value) => value };
 
+/** @param what is to be found there. */
+export function path(what: string): Kind<string> {
+  return { takes: `the path of ${what}`, read: (value) => value };
+}
+
+export const token: Kind<string> = {
+  // RFC 6750, section 2.1.
+  takes: "a bearer token: letters, digits and -._~+/, with = at its end alone",
+  read: (value) => (/^[\w.~+/-]+=*$/.test(value) ? value : undefined),
+};
+
 export function oneOf<const T extends string>(...words: T[]): Kind<T> {
   return { takes: `one of ${words.join(", ")}`, read: (value) => words.find((word) => word === value) };
 }

@@ -3,7 +3,7 @@ import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import manifest from "../package.json" with { type: "json" };
-import { settings } from "../src/config.ts";
+import { settings } from "../src/settings.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
 import { type Exit, listening, runCli, startServing } from "./support/process.ts";
@@ -41,7 +41,7 @@ describe.concurrent("help", () => {
 
   test.for([
     { command: "migrate", lists: ["DATABASE_URL", "DATABASE_CONNECT_TIMEOUT", "LOG_LEVEL", "NODE_ENV"] },
-    { command: "get", lists: ["STATUS_URL", "REQUEST_TIMEOUT"] },
+    { command: "get", lists: ["STATUS_URL", "STATUS_TOKEN", "REQUEST_TIMEOUT"] },
   ])("$command --help lists the settings that it heeds", async ({ command, lists }) => {
     const { code, stdout } = await ran([command, "--help"]);
     expect(code).toBe(0);
@@ -50,7 +50,7 @@ describe.concurrent("help", () => {
 
   test("get --help tells what its exit codes mean", async () => {
     const { stdout } = await ran(["get", "--help"]);
-    expect(stdout.match(/^ {2}\d {2}/gm)?.map(Number)).toEqual([0, 1, 2, 3, 4]);
+    expect(stdout.match(/^ {2}\d {2}/gm)?.map(Number)).toEqual([0, 1, 2, 3, 4, 5]);
   });
 });
 

@@ -1,19 +1,16 @@
-import { describe, expect, test } from "vitest";
-import {
-  ConfigError,
-  readConfig,
-  type SettingName,
-  settings,
-  showConfig,
-  suspectVariables,
-} from "../src/config.ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Command, ConfigError, readConfig, showConfig } from "../src/config.ts";
+import { type SettingName, settings } from "../src/settings.ts";
+import { suspectVariables } from "../src/suspect-variables.ts";
+import { createAuthority } from "./support/certificates.ts";
+import { createFolder, type Folder } from "./support/folder.ts";
 
 const production = { NODE_ENV: "production", DATABASE_URL: "postgres://db.example/status" };
 
 /** Every line that readConfig complains with. */
-function mistakesIn(env: Readonly<Record<string, string>>, opensDatabase = true): string[] {
+function mistakesIn(env: Readonly<Record<string, string>>, command: Command = "serve"): string[] {
   try {
-    readConfig(env, opensDatabase);
+    readConfig(env, command);
     return [];
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
@@ -23,7 +20,7 @@ function mistakesIn(env: Readonly<Record<string, string>>, opensDatabase = true)
 
 describe("readConfig", () => {
   test("an empty environment gives the defaults, durations in milliseconds", () => {
-    const config = readConfig({}, true);
+    const config = readConfig({}, "serve");
     expect(Object.keys(config)).toEqual(Object.keys(settings));
     expect(config).toMatchObject({
       DATABASE_URL: undefined,
@@ -45,11 +42,11 @@ describe("readConfig", () => {
 
   test("a variable that is set to nothing counts as not set", () => {
     const empty = Object.fromEntries(Object.keys(settings).map((name) => [name, ""]));
-    expect(readConfig(empty, true)).toEqual(readConfig({}, true));
+    expect(readConfig(empty, "serve")).toEqual(readConfig({}, "serve"));
   });
 
   test("variables that are not ours are left alone", () => {
-    expect(readConfig({ PATH: "/bin", DATABSE_URL: "x" }, true)).toEqual(readConfig({}, true));
+    expect(readConfig({ PATH: "/bin", DATABSE_URL: "x" }, "serve")).toEqual(readConfig({}, "serve"));
   });
 
   const accepted: { name: SettingName; values: Record<string, unknown> }[] = [
@@ -77,7 +74,7 @@ describe("readConfig", () => {
   ];
   for (const { name, values } of accepted) {
     for (const [given, value] of Object.entries(values)) {
-      test(`${name}=${given}`, () => expect(readConfig({ [name]: given }, true)[name]).toBe(value));
+      test(`${name}=${given}`, () => expect(readConfig({ [name]: given }, "serve")[name]).toBe(value));
     }
   }
 
@@ -124,7 +121,7 @@ describe("readConfig", () => {
   test("production demands a DATABASE_URL of those who open the database", () => {
     expect(mistakesIn({ ...production, DATABASE_URL: "" })).toHaveLength(1);
     expect(mistakesIn({ NODE_ENV: "production" })).toHaveLength(1);
-    expect(mistakesIn({ NODE_ENV: "production" }, false)).toEqual([]);
+    expect(mistakesIn({ NODE_ENV: "production" }, "get")).toEqual([]);
     expect(mistakesIn(production)).toEqual([]);
     expect(mistakesIn({ NODE_ENV: "development" })).toEqual([]);
   });
@@ -134,16 +131,94 @@ describe("readConfig", () => {
       "DATABASE_URL takes a URL that begins with postgres:// or postgresql://: " +
         "it is not set, and DATABASE_READ_URL demands it",
     ]);
-    expect(mistakesIn({ DATABASE_READ_URL: "postgres://replica" }, false)).toEqual([]);
+    expect(mistakesIn({ DATABASE_READ_URL: "postgres://replica" }, "get")).toEqual([]);
   });
 });
 
+describe("files that settings name", () => {
+  let folder: Folder;
+  let files: Record<"cert" | "key" | "other" | "tokens" | "text", string>;
+
+  beforeAll(async () => {
+    folder = await createFolder();
+    const authority = await createAuthority("Tests of settings");
+    const { cert, key } = await authority.issue("status", "localhost");
+    files = {
+      cert: await folder.write("cert.pem", cert),
+      key: await folder.write("key.pem", key),
+      other: await folder.write("other.pem", (await authority.issue("other")).key),
+      tokens: await folder.write("tokens", `# all of them\n\nalice:${"0aF9".repeat(16)}\r\n`),
+      text: await folder.write("text", "hunter2\n"),
+    };
+  });
+
+  afterAll(() => folder[Symbol.asyncDispose]());
+
+  test("are read, and are as they should be", () => {
+    const { cert, key, tokens } = files;
+    const env = { TLS_CERT: cert, TLS_KEY: key, TLS_CLIENT_CA: cert, AUTH_TOKENS_FILE: tokens };
+    expect(readConfig(env, "serve")).toMatchObject(env);
+  });
+
+  test("are named, each with what is wrong with it, and without their content", () => {
+    const nowhere = `${folder.path}/nowhere`;
+    expect(
+      mistakesIn({
+        TLS_CERT: nowhere,
+        TLS_KEY: files.text,
+        TLS_CLIENT_CA: files.key,
+        AUTH_TOKENS_FILE: files.text,
+      }),
+    ).toEqual([
+      `TLS_CERT takes the path of a certificate in PEM: it got "${nowhere}", which cannot be read (ENOENT)`,
+      "TLS_KEY takes the path of the private key of TLS_CERT, in PEM and without a passphrase: " +
+        `it got "${files.text}", which holds no private key without a passphrase in PEM`,
+      `TLS_CLIENT_CA takes the path of CA certificates in PEM: it got "${files.key}", which holds no certificate in PEM`,
+      "AUTH_TOKENS_FILE takes the path of a file with a line name:sha256 for each token: " +
+        `it got "${files.text}", which has something else in line 1 (want name:sha256, in hexadecimal)`,
+    ]);
+    expect(mistakesIn({ TLS_CERT: files.cert, TLS_KEY: files.other })).toEqual([
+      "TLS_KEY takes the path of the private key of TLS_CERT, in PEM and without a passphrase: " +
+        `it got "${files.other}", which is not the key of the certificate`,
+    ]);
+    expect(mistakesIn({ AUTH_TOKENS_FILE: folder.path })[0]).toMatch(/, which cannot be read \(EISDIR\)$/);
+  });
+
+  test("demand each other", () => {
+    const missing = (name: string, by: string) =>
+      expect.stringMatching(`^${name} takes .* not set, and ${by} demands it$`);
+    expect(mistakesIn({ TLS_CERT: files.cert })).toEqual([missing("TLS_KEY", "TLS_CERT")]);
+    expect(mistakesIn({ TLS_KEY: files.key })).toEqual([missing("TLS_CERT", "TLS_KEY")]);
+    expect(mistakesIn({ TLS_CLIENT_CA: files.cert })).toEqual([missing("TLS_CERT", "TLS_CLIENT_CA")]);
+  });
+
+  test("matter to those who serve alone", () => {
+    const env = { TLS_CERT: "/nowhere", TLS_KEY: "/nowhere", AUTH_TOKENS_FILE: "/nowhere" };
+    for (const command of ["migrate", "get"] as const) expect(mistakesIn(env, command)).toEqual([]);
+  });
+});
+
+test.for([
+  "hunter2 hunter2",
+  "hunter2=x",
+  "hünter2",
+])("STATUS_TOKEN=%s is a mistake, and is not shown", (given) => {
+  expect(mistakesIn({ STATUS_TOKEN: given })).toEqual([
+    "STATUS_TOKEN takes a bearer token: letters, digits and -._~+/, with = at its end alone: " +
+      "it got something else, not shown since it may hold a secret",
+  ]);
+});
+
 describe("showConfig", () => {
-  const shown = (env: Record<string, string>) => showConfig(readConfig(env, true));
+  const shown = (env: Record<string, string>) => showConfig(readConfig(env, "serve"));
 
   test("shows every setting", () => {
     expect(Object.keys(shown(production))).toEqual(Object.keys(settings));
     expect(shown(production)).toMatchObject({ PORT: 9000, STATUS_TTL: 86_400_000, NODE_ENV: "production" });
+  });
+
+  test("of STATUS_TOKEN, it shows that there is one", () => {
+    expect(shown({ STATUS_TOKEN: "hunter2" }).STATUS_TOKEN).toBe("set");
   });
 
   test.for([

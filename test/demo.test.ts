@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => database[Symbol.asyncDispose]());
 
 function start(step: number): Promise<Demo> {
-  const config = readConfig({ DATABASE_URL: database.url, HOST: "127.0.0.1", PORT: "0" }, true);
+  const config = readConfig({ DATABASE_URL: database.url, HOST: "127.0.0.1", PORT: "0" }, "serve");
   return startDemo(config, createLog("silent"), new AbortController().signal, step);
 }
 

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { settings } from "../src/config.ts";
+import { settings } from "../src/settings.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
 import { insertJob } from "./support/rows.ts";
 

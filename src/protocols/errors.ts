@@ -8,7 +8,7 @@ import { overloaded, type StatusError, type StatusErrorReason } from "../status/
 /** How one reason goes over the wire. The contract's table, and the only place where it stands. */
 interface WireError {
   readonly code: Code;
-  readonly http: 400 | 500 | 503;
+  readonly http: 400 | 401 | 500 | 503;
   /** How long a caller should wait before it tries again, in milliseconds. Absent: do not retry. */
   readonly retryAfter?: number;
 }
@@ -19,7 +19,11 @@ export const wireErrors = {
   DATASTORE_UNAVAILABLE: { code: Code.Unavailable, http: 500, retryAfter: 1_000 },
   DEADLINE_EXCEEDED: { code: Code.DeadlineExceeded, http: 500 },
   OVERLOADED: { code: Code.ResourceExhausted, http: 503, retryAfter: 1_000 },
+  UNAUTHENTICATED: { code: Code.Unauthenticated, http: 401 },
 } as const satisfies Record<StatusErrorReason, WireError>;
+
+/** What an answer with HTTP status 401 must have, over Connect and over REST (RFC 9110, section 15.5.2). */
+export const challenge = { "WWW-Authenticate": "Bearer" };
 
 /** `google.rpc.ErrorInfo.domain`: whose reasons these are (AIP-193). */
 const errorDomain = StatusService.file.proto.package;
@@ -32,8 +36,9 @@ export function toConnectError(error: StatusError): ConnectError {
 const overloadedOnTheWire = withDetails(overloaded);
 
 function withDetails(error: StatusError): ConnectError {
-  const { code, retryAfter }: WireError = wireErrors[error.reason];
-  const wire = new ConnectError(error.message, code, undefined, undefined, error);
+  const { code, http, retryAfter }: WireError = wireErrors[error.reason];
+  const metadata = http === 401 ? challenge : undefined;
+  const wire = new ConnectError(error.message, code, metadata, undefined, error);
   wire.details.push({
     desc: ErrorInfoSchema,
     value: create(ErrorInfoSchema, { reason: error.reason, domain: errorDomain }),

@@ -5,6 +5,9 @@ import type { Readiness } from "./readiness.ts";
 
 const wholeServer = "";
 
+/** Where the RPCs are. */
+export const healthPaths = Health.methods.map((method) => `/${Health.typeName}/${method.name}`);
+
 /**
  * Registers grpc.health.v1, whose proto says what each method answers. All services, and `""` for the whole
  * server, are as ready as the instance is.

@@ -1,19 +1,12 @@
 import { once } from "node:events";
-import {
-  createServer as createHttp1,
-  type ServerOptions as Http1Options,
-  type ServerResponse,
-} from "node:http";
-import {
-  createServer as createHttp2,
-  type ServerOptions as Http2Options,
-  type Http2Session,
-  type ServerHttp2Stream,
-} from "node:http2";
+import { createServer as createHttp1, type ServerResponse } from "node:http";
+import { createServer as createHttp2, type Http2Session, type ServerHttp2Stream } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
 import type { HttpHandler } from "./http.ts";
+import { http1Options, http2Options, type Limits } from "./limits.ts";
 import { watchSlowPeers } from "./slow-peers.ts";
+import { openTls, type TlsOptions } from "./tls.ts";
 
 export interface ListenOptions {
   /** Undefined: all interfaces, IPv6 and IPv4. */
@@ -23,6 +16,8 @@ export interface ListenOptions {
   /** How long, in milliseconds, running calls may take to finish once the listener closes. */
   readonly shutdownTimeout: number;
   readonly limits?: Limits;
+  /** Absent: whoever connects speaks without TLS. */
+  readonly tls?: TlsOptions | undefined;
   readonly handler: HttpHandler;
   /** Gets each HTTP/2 stream first. Absent: the handler gets them all. */
   readonly lane?: GrpcUnaryLane | undefined;
@@ -33,23 +28,7 @@ export interface Listener extends AsyncDisposable {
   readonly address: AddressInfo;
 }
 
-/** What peers may ask of us. What is absent is as Node has it, but for the timeouts. Times in milliseconds. */
-interface Limits {
-  /** At the same time. Who comes then is dropped at once. */
-  readonly maxConnections?: number;
-  /** At the same time on an HTTP/2 connection. */
-  readonly maxConcurrentStreams?: number;
-  /** In a second on an HTTP/2 connection. */
-  readonly maxStreamResets?: number;
-  /** Of a request, in bytes. */
-  readonly maxHeaderSize?: number;
-  /** How long a peer may take to say which protocol it speaks, to send a request, and to take an answer. */
-  readonly peerTimeout?: number;
-  /** How long a connection may be idle. */
-  readonly idleTimeout?: number;
-}
-
-/** One port for HTTP/1.1 and for HTTP/2 without TLS. @throws what Node says when it cannot listen. */
+/** One port for HTTP/1.1 and for HTTP/2. @throws TlsFilesError; what Node says when it cannot listen. */
 export async function listen(options: ListenOptions): Promise<Listener> {
   const { host, port, shutdownTimeout, limits = {}, handler, lane } = options;
   const { peerTimeout = 10_000, idleTimeout = 65_000 } = limits;
@@ -57,6 +36,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   http1.maxConnections = limits.maxConnections ?? Number.POSITIVE_INFINITY;
   http1.setTimeout(peerTimeout, dropUnlessBusy);
   const http2 = createHttp2(http2Options(limits));
+  const tls = options.tls && openTls(options.tls, peerTimeout);
   const slowPeers = watchSlowPeers(peerTimeout);
   const sockets = new Set<Socket>();
   const silent = new Set<Socket>();
@@ -67,19 +47,36 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const serveHttp1 = http1.listeners("connection") as ((socket: Socket) => void)[];
   http1.removeAllListeners("connection");
   http1.on("connection", (socket: Socket) => {
-    sockets.add(socket);
-    socket.once("close", () => {
-      sockets.delete(socket);
-      silent.delete(socket);
-    });
+    track(socket);
     silent.add(socket);
-    detectProtocol(socket, peerTimeout, (isHttp2) => {
-      silent.delete(socket);
-      if (isHttp2) return serveHttp2(socket);
-      for (const serve of serveHttp1) serve.call(http1, socket);
-      return socket.resume();
-    });
+    socket.once("close", () => silent.delete(socket));
+    if (tls === undefined) {
+      detectProtocol(socket, peerTimeout, (isHttp2) => {
+        silent.delete(socket);
+        serve(socket, isHttp2);
+      });
+    } else {
+      tls.accept(socket, (secured, isHttp2) => {
+        silent.delete(socket);
+        track(secured);
+        serve(secured, isHttp2);
+      });
+    }
   });
+
+  function track(socket: Socket): void {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  }
+
+  function serve(socket: Socket, isHttp2: boolean): void {
+    if (isHttp2) {
+      serveHttp2(socket);
+    } else {
+      for (const listener of serveHttp1) listener.call(http1, socket);
+      socket.resume();
+    }
+  }
 
   function serveHttp2(socket: Socket): void {
     const watch = (session: Http2Session) => slowPeers.watchSession(session, socket);
@@ -128,35 +125,10 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     await closed;
     clearTimeout(late);
     slowPeers[Symbol.dispose]();
+    tls?.[Symbol.dispose]();
   }
 
   return { address: http1.address() as AddressInfo, [Symbol.asyncDispose]: drain };
-}
-
-function http1Options({ maxHeaderSize }: Limits, peerTimeout: number, idleTimeout: number): Http1Options {
-  return {
-    keepAlive: true,
-    noDelay: true,
-    keepAliveTimeout: idleTimeout,
-    headersTimeout: peerTimeout,
-    requestTimeout: peerTimeout,
-    // How often Node compares slow requests with the clock.
-    connectionsCheckingInterval: Math.ceil(peerTimeout / 10),
-    ...(maxHeaderSize !== undefined && { maxHeaderSize }),
-  };
-}
-
-function http2Options({ maxConcurrentStreams, maxHeaderSize, maxStreamResets }: Limits): Http2Options {
-  return {
-    settings: {
-      ...(maxConcurrentStreams !== undefined && { maxConcurrentStreams }),
-      ...(maxHeaderSize !== undefined && { maxHeaderListSize: maxHeaderSize }),
-    },
-    ...(maxStreamResets !== undefined && {
-      streamResetBurst: maxStreamResets,
-      streamResetRate: maxStreamResets,
-    }),
-  };
 }
 
 /** An HTTP/1.1 connection on which nothing moves: we may be at work, or the peer may not take its answer. */

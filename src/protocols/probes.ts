@@ -7,6 +7,9 @@ export interface MetricsText {
   text(): Promise<string>;
 }
 
+/** The probes that tell one word about us. Whoever keeps us running may ask them. */
+export const openProbes = ["/healthz", "/readyz"];
+
 /** The routes for those who run the service, by their paths. @param metrics absent: there is no `/metrics`. */
 export function createProbes(readiness: Readiness, metrics?: MetricsText): ReadonlyMap<string, HttpHandler> {
   const probes = new Map<string, HttpHandler>([

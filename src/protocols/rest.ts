@@ -6,7 +6,7 @@ import { Call } from "../status/call.ts";
 import type { StatusService as Statuses } from "../status/service.ts";
 import { type JobStatus, StatusError } from "../status/status.ts";
 import { getStatusMethod } from "./connect.ts";
-import { isOurFault, wireErrors } from "./errors.ts";
+import { challenge, isOurFault, wireErrors } from "./errors.ts";
 import {
   errorBody,
   type HttpHandler,
@@ -24,6 +24,7 @@ const technicalIssues =
 /** What the published contract says, to the letter. */
 const errorBodies = {
   400: errorBody(400, "Bad Request"),
+  401: errorBody(401, "Unauthorized"),
   500: errorBody(500, technicalIssues),
   503: errorBody(503, technicalIssues),
 };
@@ -56,11 +57,8 @@ export function createRest(statuses: Statuses, requestTimeout: number, observe: 
       sendJson(request, response, 200, toJson(status));
       observer.finished("OK", performance.now() - started);
     } catch (error) {
-      const failure = describe(error, request);
-      if (error !== gone)
-        sendJson(request, response, failure.http, errorBodies[failure.http], failure.headers);
-      const { requestId } = failure;
-      observer.finished(codeName(failure.code), performance.now() - started, { error, requestId });
+      const { code, requestId } = sendFailure(request, response, error);
+      observer.finished(codeName(code), performance.now() - started, { error, requestId });
     }
   }
 
@@ -82,6 +80,13 @@ function cancelCall(this: WithCall): void {
 /** Why a call is cancelled whose caller closed the connection: there is nobody to answer. */
 const gone = new Error("the caller closed the connection");
 
+/** Tells the caller, unless it has gone, why there is no answer. @returns what is to be known of it here. */
+export function sendFailure(request: HttpRequest, response: HttpResponse, error: unknown) {
+  const failure = describe(error, request);
+  if (error !== gone) sendJson(request, response, failure.http, errorBodies[failure.http], failure.headers);
+  return failure;
+}
+
 function describe(error: unknown, request: HttpRequest) {
   if (error === gone) return { code: Code.Canceled, http: 500, headers: {}, requestId: undefined } as const;
   const reason = error instanceof StatusError ? error.reason : undefined;
@@ -90,6 +95,7 @@ function describe(error: unknown, request: HttpRequest) {
   const headers = {
     "Error-Reason": reason ?? "INTERNAL",
     ...("retryAfter" in wire && wire.http === 503 && { "Retry-After": String(wire.retryAfter / 1000) }),
+    ...(wire.http === 401 && challenge),
     ...(requestId !== undefined && { [requestIdHeader]: requestId }),
   };
   return { code: wire.code, http: wire.http, headers, requestId };

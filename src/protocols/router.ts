@@ -1,6 +1,5 @@
 import { Code, type ConnectRouter } from "@connectrpc/connect";
-import { compressionBrotli, compressionGzip, connectNodeAdapter } from "@connectrpc/connect-node";
-import { oneAfterTheOther } from "./decompression.ts";
+import { createConnectAdapter } from "./connect-adapter.ts";
 import type { GrpcUnaryLane } from "./grpc-unary.ts";
 import {
   errorBody,
@@ -11,7 +10,6 @@ import {
   sendJson,
 } from "./http.ts";
 import type { Rest } from "./rest.ts";
-import { shortenTimeout } from "./timeouts.ts";
 
 export interface Routes {
   readonly rest: Rest;
@@ -33,13 +31,12 @@ export function createRouter({
   lane,
   maxMessageSize = 4 * 2 ** 20,
 }: Routes): HttpHandler {
-  const connect = connectNodeAdapter({
+  const connect = createConnectAdapter({
     routes: (router) => {
       for (const routes of rpcs) routes(lane?.collect(router) ?? router);
     },
     fallback: notFound,
-    readMaxBytes: maxMessageSize,
-    acceptCompression: [compressionGzip, compressionBrotli].map(oneAfterTheOther),
+    maxMessageSize,
   });
 
   return (request, response) => {
@@ -47,34 +44,8 @@ export function createRouter({
     if (rest.matches(path)) return rest.handle(request, response);
     const probe = probes.get(path);
     if (probe !== undefined) return probe(request, response);
-    // The adapter may have stopped listening when a request breaks off, and an error nobody hears ends the process.
-    request.on("error", ignore);
-    readToTheEnd(request, response);
-    shortenTimeout(request);
-    try {
-      connect(request, response);
-    } catch {
-      // The adapter throws at once when a request has no usable host, which it needs for the request's URL.
-      sendJson(request, response, 400, errorBody(400, "Bad Request"));
-    }
+    connect(request, response);
   };
-}
-
-function ignore(): void {}
-
-/**
- * The adapter destroys a request when it refuses its message, and Node then never reads what is left of it: over HTTP/1.1
- * the next request on the connection waits for it until both time out, over HTTP/2 the stream stays for ever.
- */
-function readToTheEnd(request: HttpRequest, response: HttpResponse): void {
-  request[Symbol.asyncIterator] = iterateWithoutDestroying;
-  // Over HTTP/2, the response itself finishes with the stream, and the stream not before the request is read.
-  const sent = "stream" in response ? response.stream : response;
-  sent.once("finish", () => request.resume());
-}
-
-function iterateWithoutDestroying(this: HttpRequest): NodeJS.AsyncIterator<unknown> {
-  return this.iterator({ destroyOnReturn: false });
 }
 
 const unknownMethod = JSON.stringify({ code: "unimplemented", message: "unknown method" });

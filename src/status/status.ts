@@ -22,7 +22,8 @@ export type StatusErrorReason =
   | "STATUS_NOT_FOUND"
   | "DATASTORE_UNAVAILABLE"
   | "DEADLINE_EXCEEDED"
-  | "OVERLOADED";
+  | "OVERLOADED"
+  | "UNAUTHENTICATED";
 
 /** Every way a status lookup can fail that a caller may act on. */
 export class StatusError extends Error {
@@ -46,6 +47,12 @@ export function deadlineExceeded(): StatusError {
 
 /** What a call is told that is shed. Made once: to shed must cost next to nothing. */
 export const overloaded = new StatusError("OVERLOADED", "too many calls at the same time (try again)");
+
+/** What a call is told that nobody vouches for. */
+export const unauthenticated = new StatusError(
+  "UNAUTHENTICATED",
+  "the call needs a bearer token that is known here",
+);
 
 const canonicalUuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 const longestQuote = 64;

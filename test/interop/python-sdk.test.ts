@@ -94,7 +94,7 @@ describe.skipIf(sdk.skipped)(`${sdk.title} (Python SDK)`, () => {
     beforeAll(async () => {
       // The loop looks at once, after two seconds, and after four.
       const step = 1_300;
-      const config = readConfig({ DATABASE_URL: database.url, HOST: "127.0.0.1", PORT: "0" }, true);
+      const config = readConfig({ DATABASE_URL: database.url, HOST: "127.0.0.1", PORT: "0" }, "serve");
       demo = await startDemo(config, createLog("silent"), new AbortController().signal, step);
       const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
       const [, documented = ""] = /```python\n(.*?)```/s.exec(readme) ?? [];

@@ -13,11 +13,13 @@ export interface TestApp extends App {
 export async function startTestApp(env: Readonly<Record<string, string>>): Promise<TestApp> {
   const logs: Record<string, unknown>[] = [];
   const log = createLog("debug", { write: (line) => void logs.push(JSON.parse(line)) });
-  const config = readConfig({ HOST: "127.0.0.1", PORT: "0", ...env }, true);
+  const config = readConfig({ HOST: "127.0.0.1", PORT: "0", ...env }, "serve");
   const app = await startApp(config, log, new AbortController().signal);
+  // @grpc/grpc-js does not take an address for the name of a server.
+  const origin = env.TLS_CERT ? "https://localhost" : "http://127.0.0.1";
   return {
     ...app,
-    url: `http://127.0.0.1:${app.port}`,
+    url: `${origin}:${app.port}`,
     logs,
     [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),
   };

@@ -1,8 +1,9 @@
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import { text } from "node:stream/consumers";
+import { getCACertificates } from "node:tls";
 import { create, fromBinary, toBinary, toJsonString } from "@bufbuild/protobuf";
-import { ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { ConnectError, createClient, type Interceptor, type Transport } from "@connectrpc/connect";
 import { findTrailerError } from "@connectrpc/connect/protocol-grpc";
 import {
   createConnectTransport,
@@ -54,7 +55,8 @@ export interface Client {
 export interface Protocol {
   readonly name: string;
   readonly isRest?: true;
-  open(url: string): Client;
+  /** @param token that the client bears. */
+  open(url: string, token?: string): Client;
 }
 
 /** Every way in which callers ask, each by a client that they use. */
@@ -65,36 +67,66 @@ export const protocols: readonly Protocol[] = [
     [true, false].flatMap((useBinaryFormat) =>
       [true, false].map((useHttpGet) => ({
         name: `Connect, HTTP/${httpVersion}, ${useBinaryFormat ? "binary" : "JSON"}, ${useHttpGet ? "GET" : "POST"}`,
-        open: (baseUrl: string) =>
-          overTransport(createConnectTransport({ baseUrl, httpVersion, useBinaryFormat, useHttpGet })),
+        open: (baseUrl: string, token?: string) =>
+          overTransport(
+            createConnectTransport({
+              baseUrl,
+              httpVersion,
+              useBinaryFormat,
+              useHttpGet,
+              interceptors: bearing(token),
+            }),
+          ),
       })),
     ),
   ),
   ...(["1.1", "2"] as const).map((httpVersion) => ({
     name: `gRPC-Web, HTTP/${httpVersion}`,
-    open: (baseUrl: string) => overTransport(createGrpcWebTransport({ baseUrl, httpVersion })),
+    open: (baseUrl: string, token?: string) =>
+      overTransport(createGrpcWebTransport({ baseUrl, httpVersion, interceptors: bearing(token) })),
   })),
-  { name: "gRPC, Connect's client", open: (baseUrl) => overTransport(createGrpcTransport({ baseUrl })) },
+  {
+    name: "gRPC, Connect's client",
+    open: (baseUrl, token) => overTransport(createGrpcTransport({ baseUrl, interceptors: bearing(token) })),
+  },
   { name: "gRPC, @grpc/grpc-js", open: overGrpcJs },
 ];
 
-function restOverHttp1(url: string): Client {
+function authorization(token: string | undefined): { Authorization?: string } {
+  return token === undefined ? {} : { Authorization: `Bearer ${token}` };
+}
+
+function bearing(token: string | undefined): Interceptor[] {
+  if (token === undefined) return [];
+  return [
+    (next) => (request) => {
+      request.header.set("Authorization", `Bearer ${token}`);
+      return next(request);
+    },
+  ];
+}
+
+function restOverHttp1(url: string, token?: string): Client {
+  const headers = authorization(token);
   return {
     async ask(reqId, { signal } = {}) {
       const path = `${url}/get_status/${encodeURIComponent(reqId)}`;
-      const response = await fetch(path, { signal: signal ?? null });
+      const response = await fetch(path, { headers, signal: signal ?? null });
       return restAnswer(response.status, response.headers.get("error-reason"), await response.text());
     },
     close() {},
   };
 }
 
-function restOverHttp2(url: string): Client {
+function restOverHttp2(url: string, token?: string): Client {
   const session = connectHttp2(url);
   return {
     async ask(reqId, { signal } = {}) {
       const path = `/get_status/${encodeURIComponent(reqId)}`;
-      const stream = session.request({ ":path": path }, { ...(signal && { signal }) });
+      const stream = session.request(
+        { ":path": path, ...authorization(token) },
+        { ...(signal && { signal }) },
+      );
       const [headers] = (await once(stream, "response")) as [Record<string, string>];
       return restAnswer(Number(headers[":status"]), headers["error-reason"], await text(stream));
     },
@@ -136,8 +168,13 @@ const GrpcJsClient = grpc.makeGenericClientConstructor(
   StatusService.typeName,
 );
 
-function overGrpcJs(url: string): Client {
-  const client = new GrpcJsClient(new URL(url).host, grpc.credentials.createInsecure());
+function overGrpcJs(url: string, token?: string): Client {
+  const { protocol, host } = new URL(url);
+  const { createSsl, createInsecure } = grpc.credentials;
+  const roots = Buffer.from(getCACertificates("default").join("\n"));
+  const client = new GrpcJsClient(host, protocol === "https:" ? createSsl(roots) : createInsecure());
+  const metadata = new grpc.Metadata();
+  for (const [name, value] of Object.entries(authorization(token))) metadata.set(name, value);
   return {
     ask(reqId, { timeoutMs, signal } = {}) {
       const options = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
@@ -148,7 +185,7 @@ function overGrpcJs(url: string): Client {
         };
         const call = client.getStatus?.(
           create(GetStatusRequestSchema, { reqId }),
-          new grpc.Metadata(),
+          metadata,
           options,
           done,
         ) as grpc.ClientUnaryCall;

@@ -1,0 +1,108 @@
+import type { Config } from "./config.ts";
+import { type Database, openDatabase } from "./store/database.ts";
+import { migrate, SchemaError } from "./store/migrate.ts";
+import { openReplica, type Replica } from "./store/replica.ts";
+import type { Log } from "./telemetry/log.ts";
+import type { Metrics } from "./telemetry/metrics.ts";
+
+/** Brings the schema up to this version. @throws SchemaError, what the driver says, the signal's reason. */
+export async function migrateDatabase(
+  config: Config,
+  url: string,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  await using database = openDatabaseOf(config, url, log);
+  const migrations = await orAborted(migrate(database.db), signal);
+  log.info(
+    { migrations },
+    migrations.length > 0 ? "migrated the database" : "the database needs no migration",
+  );
+}
+
+function databaseOptions(config: Config, url: string, log: Log, metrics?: Metrics) {
+  return {
+    url,
+    size: config.DATABASE_POOL_SIZE,
+    connectTimeout: config.DATABASE_CONNECT_TIMEOUT,
+    ttl: config.STATUS_TTL,
+    flushAt: config.BATCH_FLUSH_AT,
+    maxInFlight: config.BATCHES_IN_FLIGHT,
+    maxQueued: config.MAX_QUEUED,
+    onLost: (err: Error) => {
+      metrics?.connectionLost();
+      log.warn({ err }, "lost an idle connection to the database");
+    },
+    ...(metrics !== undefined && {
+      onStatement: metrics.statement,
+      onFailure: metrics.statementFailed,
+      onRetry: metrics.statementRetried,
+    }),
+  };
+}
+
+/** What happens to it is logged and counted. */
+export function openDatabaseOf(config: Config, url: string, log: Log, metrics?: Metrics): Database {
+  return openDatabase({
+    ...databaseOptions(config, url, log, metrics),
+    onBreaker(err) {
+      metrics?.breakerOpen(err !== undefined);
+      if (err === undefined) log.info("the database is back");
+      else log.error({ err }, "the database is gone: calls are refused until it is back");
+    },
+  });
+}
+
+/** @returns undefined when there is none. */
+export function openReplicaOf(
+  config: Config,
+  primary: Database,
+  log: Log,
+  metrics: Metrics | undefined,
+): Replica | undefined {
+  if (config.DATABASE_READ_URL === undefined) return undefined;
+  const counts = metrics?.watchReplica(() => replica.serving());
+  const replica = openReplica(primary, {
+    ...databaseOptions(config, config.DATABASE_READ_URL, log, metrics),
+    maxStaleness: config.REPLICA_MAX_STALENESS,
+    onChange(err) {
+      if (err === undefined) log.info("the replica serves");
+      else log.warn({ err }, "the replica does not serve: the primary is asked");
+    },
+    ...(counts !== undefined && { onRead: counts.read, onReask: counts.reask }),
+  });
+  return replica;
+}
+
+/** Waits for the database, but not for long. @throws SchemaError, the signal's reason. */
+export async function checkDatabase(
+  database: Database,
+  config: Config,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  const patience = AbortSignal.any([
+    signal,
+    AbortSignal.timeout(config.DATABASE_CONNECT_TIMEOUT + config.REQUEST_TIMEOUT),
+  ]);
+  try {
+    await orAborted(database.probe(patience), patience);
+  } catch (err) {
+    signal.throwIfAborted();
+    if (err instanceof SchemaError) throw err;
+    log.error({ err }, "the database does not answer: starting all the same, not ready until it does");
+  }
+}
+
+/** @throws the signal's reason, if it fires first. */
+async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener("abort", abort);
+  try {
+    signal.throwIfAborted();
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}

@@ -1,0 +1,184 @@
+import {
+  count,
+  duration,
+  flag,
+  type Kind,
+  limit,
+  oneOf,
+  path,
+  port,
+  size,
+  text,
+  token,
+  url,
+} from "./setting-kinds.ts";
+
+export interface Setting<T> extends Kind<T> {
+  /** As one would write it. Undefined: not set, and that means something. */
+  readonly default: string | undefined;
+  readonly help: string;
+  /** Never shown, neither in errors nor in logs. */
+  readonly secret?: true;
+}
+
+const databaseUrl = { ...url("postgres:", "postgresql:"), default: undefined, secret: true } as const;
+
+/** Every variable of the environment that the service reads, in the order in which `--help` lists them. */
+export const settings = {
+  DATABASE_URL: {
+    ...databaseUrl,
+    help: "The database, as libpq writes it. Unset: a PostgreSQL of its own in .data/, but not in production.",
+  },
+  DATABASE_READ_URL: {
+    ...databaseUrl,
+    help: "A replica of the database, or a port that leads to several, to read from while it is recent enough.",
+  },
+  REPLICA_MAX_STALENESS: {
+    ...duration,
+    default: "1s",
+    help: "The oldest that an answer of the replica may be. What is older, or missing, the database is asked for.",
+  },
+  DATABASE_POOL_SIZE: { ...count, default: "10", help: "Connections to the database (or replica) at most." },
+  DATABASE_CONNECT_TIMEOUT: {
+    ...duration,
+    default: "1s",
+    help: "The longest wait for a connection to the database.",
+  },
+  MIGRATE: { ...flag, default: "false", help: "Migrate the database when the service starts." },
+  HOST: {
+    ...text,
+    default: undefined,
+    help: "The address to listen on. Unset: all interfaces, IPv6 and IPv4.",
+  },
+  PORT: { ...port, default: "9000", help: "The port for every protocol. 0 takes a free one." },
+  TLS_CERT: {
+    ...path("a certificate in PEM"),
+    default: undefined,
+    help: "The certificate to serve TLS with, and those that lead to its CA. Unset: no TLS.",
+  },
+  TLS_KEY: {
+    ...path("the private key of TLS_CERT, in PEM and without a passphrase"),
+    default: undefined,
+    help: "The private key of TLS_CERT.",
+  },
+  TLS_CLIENT_CA: {
+    ...path("CA certificates in PEM"),
+    default: undefined,
+    help: "Whoever connects must have a certificate of one of these CAs. Unset: nobody needs one.",
+  },
+  AUTH_TOKENS_FILE: {
+    ...path("a file with a line name:sha256 for each token"),
+    default: undefined,
+    help: "Who may ask: those who bear one of these tokens. Unset: everybody.",
+  },
+  STATUS_TTL: {
+    ...duration,
+    default: "24h",
+    help: "How long after its creation a status can be read, by the database's clock.",
+  },
+  BATCH_FLUSH_AT: {
+    ...count,
+    default: "16",
+    help: "So many waiting ids are asked for at once, before the event loop's turn ends.",
+  },
+  BATCHES_IN_FLIGHT: {
+    ...count,
+    default: "2",
+    help: "Statements that read statuses at the same time. What comes meanwhile shares the next one.",
+  },
+  REQUEST_TIMEOUT: {
+    ...duration,
+    default: "2s",
+    help: "The longest that a call may take, whatever deadline its caller set.",
+  },
+  MAX_IN_FLIGHT: {
+    ...limit,
+    default: "1024",
+    help: "Calls that are answered at the same time, over all protocols. More are shed.",
+  },
+  MAX_PER_TURN: {
+    ...limit,
+    default: "128",
+    help: "Calls that are taken up in a turn of the event loop. More are shed, unless it is a burst (under 100ms).",
+  },
+  MAX_QUEUED: {
+    ...limit,
+    default: "512",
+    help: "Ids that may wait until a statement can ask for them. Calls for more are shed.",
+  },
+  MAX_CONNECTIONS: {
+    ...limit,
+    default: "20000",
+    help: "Connections from callers at most. More are closed at once.",
+  },
+  MAX_CONCURRENT_STREAMS: {
+    ...limit,
+    default: "256",
+    help: "Calls at the same time on an HTTP/2 connection. Its client keeps the others back.",
+  },
+  MAX_STREAM_RESETS: {
+    ...limit,
+    default: "1000",
+    help: "Calls that an HTTP/2 connection may cancel in a second before it is closed.",
+  },
+  MAX_HEADER_SIZE: { ...size, default: "16KiB", help: "The headers of a request at most." },
+  MAX_MESSAGE_SIZE: {
+    ...size,
+    default: "4MiB",
+    help: "The message of a request at most, before and after it is decompressed.",
+  },
+  PEER_TIMEOUT: {
+    ...duration,
+    default: "10s",
+    help: "The longest that a peer may take to say what it wants, to send a request, and to take an answer.",
+  },
+  IDLE_TIMEOUT: {
+    ...duration,
+    default: "65s",
+    help: "How long a connection may be idle: longer than load balancers keep theirs, usually 60s.",
+  },
+  SHUTDOWN_DELAY: {
+    ...duration,
+    default: undefined,
+    help: "How long to say `not ready` and serve on before shutting down, so that load balancers notice. Unset: not at all.",
+  },
+  SHUTDOWN_TIMEOUT: {
+    ...duration,
+    default: "10s",
+    help: "The longest that running calls may take to finish after SIGTERM or SIGINT.",
+  },
+  GRPC_LANE: {
+    ...oneOf("on", "off"),
+    default: "on",
+    help: "The fast lane for unary gRPC calls. `off` leaves them all to Connect.",
+  },
+  METRICS: {
+    ...oneOf("on", "off"),
+    default: "on",
+    help: "Whether to count calls, and to serve the counts at /metrics.",
+  },
+  LOG_LEVEL: {
+    ...oneOf("fatal", "error", "warn", "info", "debug", "silent"),
+    default: "info",
+    help: "The least severe message to log.",
+  },
+  LOG_REQUESTS: { ...flag, default: "false", help: "Log a line for each call." },
+  STATUS_URL: {
+    ...url("http:", "https:"),
+    default: "http://localhost:9000",
+    help: "The server that `get` asks.",
+  },
+  STATUS_TOKEN: {
+    ...token,
+    default: undefined,
+    secret: true,
+    help: "The bearer token that `get` shows.",
+  },
+  NODE_ENV: {
+    ...text,
+    default: undefined,
+    help: "`production` demands a DATABASE_URL.",
+  },
+} as const satisfies Record<string, Setting<unknown>>;
+
+export type SettingName = keyof typeof settings;
