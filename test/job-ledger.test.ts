@@ -4,17 +4,23 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type JobState, parseReqId } from "../src/status/status.ts";
 import { createJobLedger, type JobLedger } from "../src/store/job-ledger.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { createLogin, type Login } from "./support/roles.ts";
 import { insertJob } from "./support/rows.ts";
 
 let database: TestDatabase;
+let producer: Login;
 let ledger: JobLedger;
 
 beforeAll(async () => {
   database = await createDatabase();
-  ledger = createJobLedger(database.db);
+  producer = await createLogin(database, "gomemory_producer");
+  ledger = createJobLedger(producer.db);
 });
 
-afterAll(() => database[Symbol.asyncDispose]());
+afterAll(async () => {
+  await producer[Symbol.asyncDispose]();
+  await database[Symbol.asyncDispose]();
+});
 
 const day = 24 * 3600;
 const newId = () => parseReqId(randomUUID());

@@ -6,6 +6,7 @@ import { createDatabase, type TestDatabase } from "./support/database.ts";
 import { lockTable } from "./support/lock.ts";
 import { type Answer, type Client, type Protocol, protocols, technicalIssues } from "./support/protocols.ts";
 import { startProxy } from "./support/proxy.ts";
+import { createLogin, type Login } from "./support/roles.ts";
 import { documentedJson, insertJob } from "./support/rows.ts";
 
 const badRequest = `{"Error":"Bad Request","Message":"Bad Request","Status":400}`;
@@ -24,15 +25,19 @@ function failure(protocol: Protocol, reason: keyof typeof failures): Answer {
 }
 
 let database: TestDatabase;
+/** May do no more than the service needs. */
+let reader: Login;
 let app: TestApp;
 
 beforeAll(async () => {
   database = await createDatabase();
-  app = await startTestApp({ DATABASE_URL: database.url });
+  reader = await createLogin(database, "gomemory_reader");
+  app = await startTestApp({ DATABASE_URL: reader.url });
 });
 
 afterAll(async () => {
   await app[Symbol.asyncDispose]();
+  await reader[Symbol.asyncDispose]();
   await database[Symbol.asyncDispose]();
 });
 
@@ -88,7 +93,7 @@ describe.for(protocols)("$name", (protocol) => {
   });
 
   test("deadline passed: our own, whatever the caller's", async () => {
-    await using impatient = await startTestApp({ DATABASE_URL: database.url, REQUEST_TIMEOUT: "50ms" });
+    await using impatient = await startTestApp({ DATABASE_URL: reader.url, REQUEST_TIMEOUT: "50ms" });
     const reqId = await insertJob(database.db);
     await using _lock = await lockTable(database);
     const patient = protocol.open(impatient.url);
@@ -123,7 +128,7 @@ test("a status expires while the service runs, by the database's clock", async (
 });
 
 test("database down, and up again: told as such over every protocol, and over without a restart", async () => {
-  await using proxy = await startProxy(database.url);
+  await using proxy = await startProxy(reader.url);
   await using behindProxy = await startTestApp({ DATABASE_URL: proxy.url });
   const reqId = await insertJob(database.db);
   const found = { json: await documentedJson(database.db, reqId) };

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { settings } from "../src/settings.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { createLogin, type Login } from "./support/roles.ts";
 import { insertJob } from "./support/rows.ts";
 
 const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
@@ -22,12 +23,17 @@ describe("the statements for producers, as they stand in the README", () => {
     ([, statement]) => statement,
   );
   let database: TestDatabase;
+  let producer: Login;
 
   beforeAll(async () => {
     database = await createDatabase();
+    producer = await createLogin(database, "gomemory_producer");
   });
 
-  afterAll(() => database[Symbol.asyncDispose]());
+  afterAll(async () => {
+    await producer[Symbol.asyncDispose]();
+    await database[Symbol.asyncDispose]();
+  });
 
   async function statusOf(reqId: string) {
     const { rows } = await database.pool.query("select status, error from memory_job where req_id = $1", [
@@ -41,7 +47,7 @@ describe("the statements for producers, as they stand in the README", () => {
   test("a job's life: submitted, begun, failed, submitted again, begun, done", async () => {
     const reqId = randomUUID();
     const run = async (statement: string, ...values: string[]) =>
-      (await database.pool.query(statement, [reqId, ...values])).rowCount;
+      (await producer.pool.query(statement, [reqId, ...values])).rowCount;
     expect(await run(submit)).toBe(1);
     expect(await statusOf(reqId)).toEqual({ status: "pending", error: null });
     expect(await run(submit)).toBe(0);
@@ -64,11 +70,11 @@ describe("the statements for producers, as they stand in the README", () => {
 
   test("an expired job is submitted anew", async () => {
     const reqId = await insertJob(database.db, { status: "success", age: 24 * 3600 + 1 });
-    expect((await database.pool.query(submit, [reqId])).rowCount).toBe(1);
+    expect((await producer.pool.query(submit, [reqId])).rowCount).toBe(1);
     expect(await statusOf(reqId)).toEqual({ status: "pending", error: null });
   });
 
   test("a job that is not there", async () => {
-    expect((await database.pool.query(begin, [randomUUID()])).rowCount).toBe(0);
+    expect((await producer.pool.query(begin, [randomUUID()])).rowCount).toBe(0);
   });
 });

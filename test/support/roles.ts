@@ -1,0 +1,40 @@
+import { randomUUID } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { Kysely, PostgresDialect } from "kysely";
+import pg from "pg";
+import type { Tables } from "../../src/store/tables.ts";
+import type { TestDatabase } from "./database.ts";
+
+export const rolesSql = await readFile(new URL("../../deploy/roles.sql", import.meta.url), "utf8");
+
+/** Somebody who logs in with no more rights than one of the roles of deploy/roles.sql. */
+export interface Login extends AsyncDisposable {
+  readonly url: string;
+  readonly pool: pg.Pool;
+  readonly db: Kysely<Tables>;
+}
+
+/** Makes one in a database that is migrated. Disposed of before the database, it leaves nothing behind. */
+export async function createLogin(
+  database: TestDatabase,
+  role: "gomemory_reader" | "gomemory_producer",
+): Promise<Login> {
+  await database.pool.query(rolesSql);
+  const name = `test_${randomUUID().replaceAll("-", "")}`;
+  const password = randomUUID();
+  await database.pool.query(`create role ${name} login password '${password}' in role ${role}`);
+  const url = new URL(database.url);
+  url.username = name;
+  url.password = password;
+  const pool = new pg.Pool({ connectionString: url.href, max: 3 });
+  pool.on("error", () => {});
+  return {
+    url: url.href,
+    pool,
+    db: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }),
+    async [Symbol.asyncDispose]() {
+      await pool.end();
+      await database.pool.query(`drop role ${name}`);
+    },
+  };
+}
