@@ -17,6 +17,8 @@ export interface Tool {
   readonly env: NodeJS.ProcessEnv;
 }
 
+const root = join(import.meta.dirname, "..", "..");
+
 const skips = (process.env.INTEROP_SKIP ?? "").split(",").map((name) => name.trim());
 
 /** Builds a Go program. @param path of its main package. @throws Error that names the tool. */
@@ -31,6 +33,19 @@ export function installGo(name: string, path: string, version: string): Promise<
     });
     return { title: `${name} ${version.replace("v", "")}`, path: join(directory, name) };
   });
+}
+
+/** Fetches the source of a Go module. @returns where it is, read-only. */
+export async function downloadGo(path: string, version: string): Promise<string> {
+  const { stdout } = await run(await findGo(), ["mod", "download", "-json", `${path}@${version}`], {
+    timeout: installPatience,
+  });
+  return JSON.parse(stdout).Dir;
+}
+
+/** Runs the repository's own buf, from its root. */
+export async function buf(...args: string[]): Promise<void> {
+  await run(join(root, "node_modules", ".bin", "buf"), args, { cwd: root });
 }
 
 /**

@@ -1,0 +1,83 @@
+/**
+ * The server under test of the Connect conformance suite: our listener, router and lane with the suite's service on them.
+ * Started by the suite with two arguments, `on` or `off` for the lane and the suite's protos as buf's image. It reads
+ * one size-delimited ServerCompatRequest, says where it listens, and ends with SIGTERM.
+ */
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import {
+  create,
+  createFileRegistry,
+  type DescMessage,
+  fromBinary,
+  type Message,
+  type MessageInitShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { createGrpcUnaryLane, type GrpcUnaryLane } from "../../../src/protocols/grpc-unary.ts";
+import { listen } from "../../../src/protocols/listener.ts";
+import { createRouter } from "../../../src/protocols/router.ts";
+import { conformanceRoutes } from "./service.ts";
+
+type ServerRequest = Message & { readonly messageReceiveLimit: number };
+
+const [, , withLane, image = ""] = process.argv;
+const ended = once(process, "SIGTERM");
+const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, await readFile(image)));
+
+const { messageReceiveLimit } = fromBinary(
+  descOf("ServerCompatRequest"),
+  await readDelimited(),
+) as ServerRequest;
+let answered = 0;
+const lane = withLane === "on" ? counting(createGrpcUnaryLane()) : undefined;
+const handler = createRouter({
+  rest: { matches: () => false, handle: () => {} },
+  probes: new Map(),
+  rpcs: [conformanceRoutes(registry)],
+  lane,
+  ...(messageReceiveLimit > 0 && { maxMessageSize: messageReceiveLimit }),
+});
+const listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 1_000, handler, lane });
+writeDelimited("ServerCompatResponse", { host: "127.0.0.1", port: listener.address.port });
+await ended;
+await listener[Symbol.asyncDispose]();
+process.stderr.write(`calls answered by the lane: ${answered}\n`);
+process.exit();
+
+function descOf(name: string): DescMessage {
+  const desc = registry.getMessage(`connectrpc.conformance.v1.${name}`);
+  if (desc === undefined) throw new Error(`${image} lacks ${name}`);
+  return desc;
+}
+
+/** @returns the first message on standard input: four bytes say how long it is. */
+async function readDelimited(): Promise<Buffer> {
+  let bytes = Buffer.alloc(0);
+  for await (const chunk of process.stdin) {
+    bytes = Buffer.concat([bytes, chunk]);
+    if (bytes.length >= 4 && bytes.length >= 4 + bytes.readUInt32BE()) break;
+  }
+  return bytes.subarray(4);
+}
+
+function writeDelimited(name: string, init: MessageInitShape<DescMessage>): void {
+  const bytes = toBinary(descOf(name), create(descOf(name), init));
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(bytes.length);
+  process.stdout.write(Buffer.concat([length, bytes]));
+}
+
+function counting({ collect, serve }: GrpcUnaryLane): GrpcUnaryLane {
+  return {
+    collect,
+    serve(stream, headers, flags, handOver) {
+      answered++;
+      serve(stream, headers, flags, (...handed) => {
+        answered--;
+        handOver(...handed);
+      });
+    },
+  };
+}
