@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
-import { join } from "node:path";
+import { cp, readFile, rm } from "node:fs/promises";
+import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { unpackDebian } from "../support/debian.ts";
 import { installPatience, once, toolCache } from "../support/tool-cache.ts";
@@ -18,6 +19,7 @@ export interface Tool {
 }
 
 const root = join(import.meta.dirname, "..", "..");
+const bufProgram = join(root, "node_modules", ".bin", "buf");
 
 const skips = (process.env.INTEROP_SKIP ?? "").split(",").map((name) => name.trim());
 
@@ -35,6 +37,38 @@ export function installGo(name: string, path: string, version: string): Promise<
   });
 }
 
+/**
+ * Builds a program of ours, a folder of test/interop/go, with the code that its library needs of our proto. That takes
+ * place in the cache, each time: Go keeps what has not changed.
+ *
+ * @param name of the folder, and of the tool.
+ * @param library the module whose version in go.mod is the tool's.
+ * @throws Error that names the tool.
+ */
+export function buildGo(name: string, library: string): Promise<Tool> {
+  return install(name, async () => {
+    const directory = join(toolCache, `go-${name}`);
+    const programs = join(directory, "bin");
+    const PATH = [programs, process.env.PATH].join(delimiter);
+    const options = {
+      cwd: directory,
+      env: { ...process.env, GOBIN: programs, PATH },
+      timeout: installPatience,
+    };
+    await rm(directory, { recursive: true, force: true });
+    await cp(join(import.meta.dirname, "go"), directory, { recursive: true });
+    const go = await findGo();
+    await run(go, ["install", "tool"], options);
+    const template = join(directory, "buf.gen.yaml");
+    await run(bufProgram, ["generate", "--template", template, "-o", directory], { ...options, cwd: root });
+    await run(go, ["vet", "./..."], options);
+    await run(go, ["install", `./${name}`], options);
+    const modules = await readFile(join(directory, "go.mod"), "utf8");
+    const [, version] = new RegExp(`\\t${library} v(\\S+)`).exec(modules) ?? [];
+    return { title: `${name} ${version}`, path: join(programs, name) };
+  });
+}
+
 /** Fetches the source of a Go module. @returns where it is, read-only. */
 export async function downloadGo(path: string, version: string): Promise<string> {
   const { stdout } = await run(await findGo(), ["mod", "download", "-json", `${path}@${version}`], {
@@ -45,7 +79,7 @@ export async function downloadGo(path: string, version: string): Promise<string>
 
 /** Runs the repository's own buf, from its root. */
 export async function buf(...args: string[]): Promise<void> {
-  await run(join(root, "node_modules", ".bin", "buf"), args, { cwd: root });
+  await run(bufProgram, args, { cwd: root });
 }
 
 /**

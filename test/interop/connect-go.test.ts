@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startTestApp, type TestApp } from "../support/app.ts";
+import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { lockTable } from "../support/lock.ts";
+import { documentedJson, insertJob } from "../support/rows.ts";
+import { type ClientProgram, startClientProgram } from "./client.ts";
+import { jobs, told } from "./told-answers.ts";
+import { buildGo } from "./tools.ts";
+
+const connectGo = await buildGo("connect-go", "connectrpc.com/connect");
+
+const ways: readonly { name: string; args: readonly string[] }[] = [
+  { name: "Connect, HTTP/1.1, binary, POST", args: [] },
+  { name: "Connect, HTTP/1.1, binary, GET", args: ["-get"] },
+  { name: "Connect, HTTP/1.1, JSON, POST", args: ["-json"] },
+  { name: "Connect, HTTP/1.1, JSON, GET", args: ["-json", "-get"] },
+  { name: "Connect, HTTP/2, binary, POST", args: ["-http2"] },
+  { name: "Connect, HTTP/2, binary, GET", args: ["-http2", "-get"] },
+  { name: "gRPC-Web, HTTP/1.1, binary", args: ["-protocol=grpcweb"] },
+  { name: "gRPC-Web, HTTP/1.1, JSON", args: ["-protocol=grpcweb", "-json"] },
+  { name: "gRPC-Web, HTTP/2, binary", args: ["-protocol=grpcweb", "-http2"] },
+  { name: "gRPC, HTTP/2, binary", args: ["-protocol=grpc", "-http2"] },
+  { name: "gRPC, HTTP/2, JSON", args: ["-protocol=grpc", "-http2", "-json"] },
+];
+
+describe.skipIf(connectGo.skipped)(connectGo.title, () => {
+  let database: TestDatabase;
+  let app: TestApp;
+  let lost: TestApp;
+
+  beforeAll(async () => {
+    database = await createDatabase();
+    app = await startTestApp({ DATABASE_URL: database.url });
+    lost = await startTestApp({ DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" });
+  });
+
+  afterAll(async () => {
+    await lost[Symbol.asyncDispose]();
+    await app[Symbol.asyncDispose]();
+    await database[Symbol.asyncDispose]();
+  });
+
+  function start(target: string, args: readonly string[]): ClientProgram {
+    return startClientProgram(connectGo.path, [`-target=${target}`, ...args]);
+  }
+
+  describe.for(ways)("$name", ({ args }) => {
+    let client: ClientProgram;
+
+    beforeAll(() => {
+      client = start(`127.0.0.1:${app.port}`, args);
+    });
+
+    afterAll(() => client[Symbol.asyncDispose]());
+
+    test("all four statuses", async () => {
+      const method = args.includes("-get") ? "GET" : "POST";
+      for (const job of jobs) {
+        const reqId = await insertJob(database.db, job);
+        const response = JSON.parse(await documentedJson(database.db, reqId));
+        expect(await client.ask(reqId)).toEqual({ response, method });
+      }
+    });
+
+    test("a malformed and an unknown id: errors with their details", async () => {
+      expect(await client.ask("a b")).toEqual(told.malformed);
+      expect(await client.ask(crypto.randomUUID())).toEqual(told.notFound);
+    });
+
+    test("no database: an error with RetryInfo, and with the x-request-id that was sent", async () => {
+      await using asking = start(`127.0.0.1:${lost.port}`, args);
+      const requestId = "order/7:first";
+      expect(await asking.ask(crypto.randomUUID(), { requestId })).toEqual({
+        ...told.unavailable,
+        requestId,
+      });
+    });
+
+    test("gzip", async () => {
+      await using asking = start(`127.0.0.1:${app.port}`, [...args, "-gzip"]);
+      const reqId = await insertJob(database.db, { status: "failure", error: "timeout, ".repeat(500) });
+      const response = JSON.parse(await documentedJson(database.db, reqId));
+      expect(await asking.ask(reqId)).toMatchObject({ response });
+    });
+
+    test("a deadline that passes, and a call that is cancelled: the statement ends", async () => {
+      await using lock = await lockTable(database);
+      const late = client.ask(crypto.randomUUID(), { timeoutMs: 300 });
+      await lock.blocks(1);
+      expect(await late).toMatchObject(told.deadlineExceeded);
+      await lock.blocks(0);
+      const gone = new AbortController();
+      const asking = client.ask(crypto.randomUUID(), { signal: gone.signal });
+      await lock.blocks(1);
+      gone.abort();
+      expect(await asking).toMatchObject(told.cancelled);
+      await lock.blocks(0);
+    });
+  });
+});

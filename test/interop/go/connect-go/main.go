@@ -1,0 +1,80 @@
+// Command connect-go asks the service by connect-go what it is told to on standard input.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"log"
+	"net/http"
+
+	"connectrpc.com/connect"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	statusv1 "interop/gen/gomemory/status/v1"
+	"interop/gen/gomemory/status/v1/statusv1connect"
+	"interop/wire"
+)
+
+func main() {
+	target := flag.String("target", "", "where the service is: host:port")
+	protocol := flag.String("protocol", "connect", "connect, grpc or grpcweb")
+	http2 := flag.Bool("http2", false, "HTTP/2 without TLS, instead of HTTP/1.1")
+	asJSON := flag.Bool("json", false, "JSON, instead of the binary format")
+	get := flag.Bool("get", false, "GET, where the method allows it")
+	compress := flag.Bool("gzip", false, "compress requests")
+	flag.Parse()
+
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetHTTP1(!*http2)
+	transport.Protocols.SetUnencryptedHTTP2(*http2)
+
+	var options []connect.ClientOption
+	switch *protocol {
+	case "grpc":
+		options = append(options, connect.WithGRPC())
+	case "grpcweb":
+		options = append(options, connect.WithGRPCWeb())
+	}
+	if *asJSON {
+		options = append(options, connect.WithProtoJSON())
+	}
+	if *get {
+		options = append(options, connect.WithHTTPGet())
+	}
+	if *compress {
+		options = append(options, connect.WithSendGzip())
+	}
+	client := statusv1connect.NewStatusServiceClient(&http.Client{Transport: transport}, "http://"+*target, options...)
+
+	err := wire.Serve(func(ctx context.Context, call wire.Call) wire.Answer {
+		request := connect.NewRequest(&statusv1.GetStatusRequest{ReqId: call.ReqID})
+		if call.RequestID != "" {
+			request.Header().Set("X-Request-Id", call.RequestID)
+		}
+		response, err := client.GetStatus(ctx, request)
+		if err != nil {
+			return toAnswer(err)
+		}
+		return wire.Answer{Response: response.Msg, Method: request.HTTPMethod()}
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func toAnswer(err error) wire.Answer {
+	var failure *connect.Error
+	if !errors.As(err, &failure) {
+		log.Fatal(err)
+	}
+	told := &status.Status{Code: int32(failure.Code()), Message: failure.Message()}
+	for _, detail := range failure.Details() {
+		told.Details = append(told.Details, &anypb.Any{
+			TypeUrl: "type.googleapis.com/" + detail.Type(),
+			Value:   detail.Bytes(),
+		})
+	}
+	return wire.Answer{Status: told, RequestID: failure.Meta().Get("X-Request-Id")}
+}

@@ -1,0 +1,60 @@
+// Command grpc-go asks the service by grpc-go, over one connection, what it is told to on standard input.
+package main
+
+import (
+	"context"
+	"flag"
+	"log"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding/gzip"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	statusv1 "interop/gen/gomemory/status/v1"
+	"interop/wire"
+)
+
+func main() {
+	target := flag.String("target", "", "where the service is: host:port")
+	compress := flag.Bool("gzip", false, "compress requests")
+	ping := flag.Duration("ping", time.Hour, "how long the connection may be quiet before a keepalive ping")
+	flag.Parse()
+
+	calls := []grpc.CallOption{grpc.WaitForReady(true)}
+	if *compress {
+		calls = append(calls, grpc.UseCompressor(gzip.Name))
+	}
+	connection, err := grpc.NewClient(*target,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(calls...),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: *ping, PermitWithoutStream: true}),
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer connection.Close()
+	client := statusv1.NewStatusServiceClient(connection)
+
+	err = wire.Serve(func(ctx context.Context, call wire.Call) wire.Answer {
+		if call.RequestID != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "x-request-id", call.RequestID)
+		}
+		var trailer metadata.MD
+		response, err := client.GetStatus(ctx, &statusv1.GetStatusRequest{ReqId: call.ReqID}, grpc.Trailer(&trailer))
+		answer := wire.Answer{RequestID: strings.Join(trailer.Get("x-request-id"), ",")}
+		if err != nil {
+			answer.Status = status.Convert(err).Proto()
+		} else {
+			answer.Response = response
+		}
+		return answer
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+}

@@ -1,0 +1,271 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { sql } from "kysely";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startTestApp, type TestApp } from "../support/app.ts";
+import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { type Frame, flag, frameType } from "../support/http2-frames.ts";
+import { lockTable } from "../support/lock.ts";
+import { metricValue } from "../support/metric.ts";
+import { startServing } from "../support/process.ts";
+import { documentedJson, insertJob } from "../support/rows.ts";
+import { type ClientProgram, startClientProgram } from "./client.ts";
+import { jobs, told } from "./told-answers.ts";
+import { buildGo, installPython, type Tool } from "./tools.ts";
+import { tap, type Wiretap } from "./wiretap.ts";
+
+/** @param ping in milliseconds: how often the client pings a connection that is quiet. */
+type Start = (target: string, options?: { gzip?: true; ping?: number }) => ClientProgram;
+
+const grpcGo = await buildGo("grpc-go", "google.golang.org/grpc");
+const grpcio = await installPython("grpcio", [
+  "grpcio==1.85.3",
+  "grpcio-tools==1.85.1",
+  "grpcio-status==1.85.3",
+  "googleapis-common-protos==1.76.0",
+]);
+
+/** Of the code that grpcio-tools makes of our proto. */
+let generated: string;
+
+const stacks: readonly { tool: Tool; start: Start; leastPing: number }[] = [
+  {
+    tool: grpcGo,
+    start: (target, { gzip, ping } = {}) =>
+      startClientProgram(grpcGo.path, [
+        `-target=${target}`,
+        ...(gzip ? ["-gzip"] : []),
+        ...(ping === undefined ? [] : [`-ping=${ping}ms`]),
+      ]),
+    // grpc-go keeps to ten seconds, whatever it is told.
+    leastPing: 10_000,
+  },
+  {
+    tool: grpcio,
+    start: (target, { gzip, ping } = {}) =>
+      startClientProgram(
+        grpcio.path,
+        [
+          join(import.meta.dirname, "grpcio", "client.py"),
+          `--target=${target}`,
+          ...(gzip ? ["--gzip"] : []),
+          ...(ping === undefined ? [] : [`--ping=${ping}`]),
+        ],
+        { PYTHONPATH: generated },
+      ),
+    leastPing: 1_000,
+  },
+];
+
+let database: TestDatabase;
+let app: TestApp;
+let target: string;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  app = await startTestApp({ DATABASE_URL: database.url });
+  target = `127.0.0.1:${app.port}`;
+  generated = await mkdtemp(join(tmpdir(), "gomemory-status-grpcio-"));
+  if (grpcio.skipped) return;
+  const includes = ["proto", "node_modules/google-gax/build/protos"].map((path) => `-I${path}`);
+  const outputs = ["python", "grpc_python"].map((kind) => `--${kind}_out=${generated}`);
+  const args = ["-m", "grpc_tools.protoc", ...includes, ...outputs, "gomemory/status/v1/status.proto"];
+  await promisify(execFile)(grpcio.path, args);
+});
+
+afterAll(async () => {
+  await app[Symbol.asyncDispose]();
+  await database[Symbol.asyncDispose]();
+  await rm(generated, { recursive: true, force: true });
+});
+
+/** Of a connection that is quiet for so many pings: a server that minds them ends it at the third. */
+const pings = 3;
+
+describe.for(stacks)("$tool.title", ({ tool, start, leastPing }) => {
+  describe.skipIf(tool.skipped)("gRPC", () => {
+    let client: ClientProgram;
+    /** Quiet while the other tests run. */
+    let quiet: { tap: Wiretap; client: ClientProgram };
+
+    beforeAll(async () => {
+      client = start(target);
+      const wiretap = await tap(app.port);
+      quiet = { tap: wiretap, client: start(wiretap.target, { ping: leastPing }) };
+      expect(await quiet.client.ask("x")).toEqual(told.malformed);
+    });
+
+    afterAll(async () => {
+      await client[Symbol.asyncDispose]();
+      await quiet.client[Symbol.asyncDispose]();
+      await quiet.tap[Symbol.asyncDispose]();
+    });
+
+    test.for(jobs)("a status: $status", async (job) => {
+      const reqId = await insertJob(database.db, job);
+      expect(await client.ask(reqId)).toEqual({
+        response: JSON.parse(await documentedJson(database.db, reqId)),
+      });
+    });
+
+    test("a malformed id: INVALID_ARGUMENT, with ErrorInfo and BadRequest", async () => {
+      expect(await client.ask("a b")).toEqual(told.malformed);
+    });
+
+    test("an unknown id: NOT_FOUND, with ErrorInfo", async () => {
+      expect(await client.ask(crypto.randomUUID())).toEqual(told.notFound);
+    });
+
+    test("metadata: x-request-id comes back with a failure of ours", async () => {
+      await using lost = await startTestApp({ DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" });
+      await using asking = start(`127.0.0.1:${lost.port}`);
+      const requestId = "order/7:first";
+      expect(await asking.ask(crypto.randomUUID(), { requestId })).toEqual({
+        ...told.unavailable,
+        requestId,
+      });
+    });
+
+    test("a deadline that passes while the database is busy: DEADLINE_EXCEEDED, and the statement ends", async () => {
+      await using lock = await lockTable(database);
+      const asking = client.ask(crypto.randomUUID(), { timeoutMs: 300 });
+      await lock.blocks(1);
+      expect(await asking).toMatchObject(told.deadlineExceeded);
+      await lock.blocks(0);
+    });
+
+    test("cancellation: CANCELLED, and the statement ends", async () => {
+      await using lock = await lockTable(database);
+      const gone = new AbortController();
+      const asking = client.ask(crypto.randomUUID(), { signal: gone.signal });
+      await lock.blocks(1);
+      gone.abort();
+      expect(await asking).toMatchObject(told.cancelled);
+      await lock.blocks(0);
+    });
+
+    test("gzip, both ways", async () => {
+      await using wiretap = await tap(app.port);
+      await using asking = start(wiretap.target, { gzip: true });
+      const reqId = await insertJob(database.db, { status: "failure", error: "timeout, ".repeat(500) });
+      const response = JSON.parse(await documentedJson(database.db, reqId));
+      expect(await asking.ask(reqId)).toEqual({ response });
+      expect(wiretap.fromService.find(isData)?.payload[0]).toBe(compressed);
+      // What gzip would make longer, some leave as it is.
+      expect(await asking.ask("x".repeat(4_000))).toEqual(told.malformed);
+      expect(wiretap.fromClient.findLast(isData)?.payload[0]).toBe(compressed);
+    });
+
+    test("a request of 1 MiB is read: INVALID_ARGUMENT", async () => {
+      expect(await client.ask("x".repeat(2 ** 20))).toEqual(told.malformed);
+    });
+
+    test("a request of 5 MiB: RESOURCE_EXHAUSTED, and the connection goes on", async () => {
+      await using wiretap = await tap(app.port);
+      await using asking = start(wiretap.target);
+      expect(await asking.ask("x".repeat(5 * 2 ** 20))).toMatchObject(told.tooLarge);
+      expect(await asking.ask(crypto.randomUUID())).toEqual(told.notFound);
+      expect(wiretap.connections).toBe(1);
+    });
+
+    test("1,000 calls at once on one connection", async () => {
+      await using wiretap = await tap(app.port);
+      await using asking = start(wiretap.target);
+      const reqIds = await insertPending(1_000);
+      const answers = await Promise.all(reqIds.map((reqId) => asking.ask(reqId)));
+      expect(answers).toEqual(
+        reqIds.map(() => ({ response: expect.objectContaining({ status: "pending" }) })),
+      );
+      expect(wiretap.connections).toBe(1);
+    });
+
+    test("1,000 calls in flight in the service, on one connection, as its settings allow", async () => {
+      await using roomy = await startTestApp({
+        DATABASE_URL: database.url,
+        MAX_CONCURRENT_STREAMS: "1000",
+        MAX_PER_TURN: "1000",
+        MAX_QUEUED: "1000",
+        REQUEST_TIMEOUT: "30s",
+      });
+      await using wiretap = await tap(roomy.port);
+      await using asking = start(wiretap.target);
+      const reqIds = await insertPending(1_000);
+      const lock = await lockTable(database);
+      const asked = reqIds.map((reqId) => asking.ask(reqId));
+      const inFlight = async () => {
+        const metrics = await (await fetch(`${roomy.url}/metrics`)).text();
+        return metricValue(metrics, "rpc_server_calls_in_flight", { rpc_system_name: "grpc" });
+      };
+      await expect.poll(inFlight, { timeout: 20_000 }).toBe(1_000);
+      await lock[Symbol.asyncDispose]();
+      expect(await Promise.all(asked)).toEqual(
+        reqIds.map(() => ({ response: expect.objectContaining({ status: "pending" }) })),
+      );
+      expect(wiretap.connections).toBe(1);
+    });
+
+    test("GOAWAY in the middle of calls: a restart loses none and doubles none", async () => {
+      const reqId = await insertJob(database.db);
+      const env = { DATABASE_URL: database.url, LOG_REQUESTS: "true" };
+      await using first = await startServing(env);
+      let answered = 0;
+      let going = true;
+      const wrong: unknown[] = [];
+      await using asking = start(`127.0.0.1:${first.port}`);
+      const callers = Array.from({ length: 16 }, async () => {
+        while (going) {
+          const answer = await asking.ask(reqId);
+          if (answer.response === undefined) wrong.push(answer);
+          answered++;
+        }
+      });
+      const further = async (count: number) => {
+        const enough = answered + count;
+        await expect.poll(() => answered, { timeout: 20_000 }).toBeGreaterThanOrEqual(enough);
+      };
+      await further(500);
+      first.kill("SIGTERM");
+      expect(await first.exit).toMatchObject({ code: 0 });
+      await using second = await startServing({ ...env, PORT: String(first.port) });
+      await further(500);
+      going = false;
+      await Promise.all(callers);
+      second.kill("SIGTERM");
+      await second.exit;
+      const served = [...first.logs, ...second.logs].filter(({ msg }) => msg === "call");
+      expect(wrong).toEqual([]);
+      expect(served.length).toBe(answered);
+    });
+
+    test("keepalive pings: the connection stays, quiet as it is", async () => {
+      const pinged = () => quiet.tap.fromClient.filter(isPing).length;
+      await expect.poll(pinged, { timeout: 60_000 }).toBeGreaterThanOrEqual(pings);
+      expect(await quiet.client.ask("x")).toEqual(told.malformed);
+      expect(quiet.tap.fromService.some(({ type }) => type === frameType.goaway)).toBe(false);
+      expect(quiet.tap.connections).toBe(1);
+    });
+  });
+});
+
+/** Says, at the beginning of a message, that it is compressed (gRPC over HTTP/2, "Length-Prefixed-Message"). */
+const compressed = 1;
+
+function isData({ type, payload }: Frame): boolean {
+  return type === frameType.data && payload.length > 0;
+}
+
+function isPing({ type, flags }: Frame): boolean {
+  return type === frameType.ping && (flags & flag.ack) === 0;
+}
+
+async function insertPending(count: number): Promise<string[]> {
+  const { rows } = await sql<{ req_id: string }>`
+    insert into memory_job (req_id, status)
+    select gen_random_uuid(), 'pending' from generate_series(1, ${count}) returning req_id`.execute(
+    database.db,
+  );
+  return rows.map((row) => row.req_id);
+}

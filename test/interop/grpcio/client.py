@@ -1,0 +1,72 @@
+"""Asks the service by grpcio, over one channel, what it is told to on standard input: a JSON value a line."""
+
+import argparse
+import asyncio
+import json
+import sys
+from typing import Any
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+from google.rpc import error_details_pb2  # noqa: F401  MessageToDict prints the details that are imported
+from google.rpc.status_pb2 import Status
+from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
+
+from gomemory.status.v1.status_pb2 import GetStatusRequest
+from gomemory.status.v1.status_pb2_grpc import StatusServiceStub
+
+REQUEST_ID = "x-request-id"
+
+
+async def ask(stub: Any, call: dict[str, Any]) -> dict[str, Any]:
+    """Returns either a response or a google.rpc.Status, and the x-request-id that came along."""
+    metadata = ((REQUEST_ID, call["requestId"]),) if "requestId" in call else ()
+    timeout = call["timeoutMs"] / 1000 if "timeoutMs" in call else None
+    try:
+        response = await stub.GetStatus(
+            GetStatusRequest(req_id=call["reqId"]), timeout=timeout, metadata=metadata, wait_for_ready=True
+        )
+        return {"response": MessageToDict(response)}
+    except grpc.aio.AioRpcError as error:
+        trailers = dict(error.trailing_metadata())
+        status = Status(code=error.code().value[0], message=error.details())
+        status.MergeFromString(trailers.get(GRPC_DETAILS_METADATA_KEY, b""))
+        told = {"status": MessageToDict(status)}
+        return {**told, "requestId": trailers[REQUEST_ID]} if REQUEST_ID in trailers else told
+    except asyncio.CancelledError:
+        return {"status": {"code": grpc.StatusCode.CANCELLED.value[0]}}
+
+
+async def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--target", required=True, help="where the service is: host:port")
+    arguments.add_argument("--gzip", action="store_true", help="compress requests")
+    arguments.add_argument("--ping", type=int, help="milliseconds between keepalive pings")
+    options = arguments.parse_args()
+
+    channel_options: list[tuple[str, int]] = []
+    if options.ping is not None:
+        channel_options = [
+            ("grpc.keepalive_time_ms", options.ping),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+        ]
+    compression = grpc.Compression.Gzip if options.gzip else grpc.Compression.NoCompression
+    async with grpc.aio.insecure_channel(options.target, channel_options, compression) as channel:
+        stub = StatusServiceStub(channel)
+        running: dict[int, asyncio.Task[dict[str, Any]]] = {}
+
+        async def answer(call: dict[str, Any]) -> None:
+            result = await ask(stub, call)
+            print(json.dumps({"id": call["id"], **result}), flush=True)
+
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            call = json.loads(line)
+            if call.get("cancel"):
+                running[call["id"]].cancel()
+            else:
+                running[call["id"]] = asyncio.create_task(answer(call))
+        await asyncio.gather(*running.values())
+
+
+asyncio.run(main())
