@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 
 /** What a client was told: either a response or a `google.rpc.Status`, in their canonical JSON. */
-export interface ToldAnswer {
+interface ToldAnswer {
   readonly response?: object;
   readonly status?: {
     readonly code: number;
