@@ -55,3 +55,15 @@ test("an error is logged with its causes, but without what PostgreSQL tells of s
   });
   expect(JSON.stringify(lines)).not.toMatch(/hunter2|"where"/);
 });
+
+test("a message of PostgreSQL's that may quote a row is not shown, nor are its further lines", () => {
+  const { lines, log } = logged();
+  const message = 'invalid input syntax for type integer: "hunter2\nhunter3"';
+  log.error({ err: Object.assign(new Error(message), { code: "22P02", severity: "ERROR" }) }, "oops");
+  log.error({ err: new Error("two\nhunter4") }, "oops");
+  expect(lines[0]).toMatchObject({ err: { code: "22P02", message: "not shown, since it may quote a row" } });
+  expect(lines[1]).toMatchObject({
+    err: { message: "two\nhunter4", stack: expect.stringMatching(/^ {4}at /) },
+  });
+  expect(JSON.stringify(lines[0])).not.toContain("hunter");
+});

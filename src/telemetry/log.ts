@@ -16,20 +16,25 @@ export function createLog(level: string, destination?: DestinationStream): Log {
   return process.stdout.isTTY ? pino(options, pretty({ sync: true })) : pino(options, pino.destination(1));
 }
 
+/** SQLSTATE: data exceptions and integrity constraint violations, whose messages show the value that they are about. */
+const rowErrors = /^2[23]/;
+
 /**
  * What a log may tell of an error: what went wrong and where in our code, but no statement, no parameter and
  * no row, which PostgreSQL puts into `detail`, `where` and `internalQuery`.
  */
 function describeError(error: unknown): unknown {
   if (!(error instanceof Error)) return { message: String(error) };
-  const { code } = error as { code?: unknown };
+  const { code, severity } = error as { code?: unknown; severity?: unknown };
+  const quotesRows = severity !== undefined && rowErrors.test(String(code));
   return {
     name: error.name,
-    message: error.message,
+    message: quotesRows ? "not shown, since it may quote a row" : error.message,
     ...(code !== undefined && { code }),
     ...(error instanceof AggregateError && { errors: error.errors.map(describeError) }),
     ...(error.cause !== undefined && { cause: describeError(error.cause) }),
-    stack: error.stack?.slice(error.stack.indexOf("\n") + 1),
+    // The message stands in front of it, in as many lines as it has.
+    stack: error.stack?.match(/^ {4}at .*$/gm)?.join("\n"),
   };
 }
 

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { chmod, chown, copyFile, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -8,6 +8,8 @@ import pg from "pg";
 import { type EmbeddedPostgres, startEmbedded } from "../../../src/store/embedded.ts";
 import { migrate } from "../../../src/store/migrate.ts";
 import type { Tables } from "../../../src/store/tables.ts";
+import { createAuthority } from "../certificates.ts";
+import { offerTls } from "../postgres-tls.ts";
 import { type Serving, startServing } from "../process.ts";
 import { startProxy, type Proxy as TcpProxy } from "../proxy.ts";
 import { documentedJson, insertJob } from "../rows.ts";
@@ -81,7 +83,7 @@ export async function startRig({ tls }: { tls: boolean }): Promise<Rig> {
 
   const known = await fill(postgres.url);
   await query(`create role service login password '${password}'; grant pg_read_all_data to service`);
-  if (tls) await offerTls(postgres.dataDirectory, query);
+  if (tls) await offerTls(postgres.dataDirectory, await createAuthority("Tests of faults"), host, query);
   await query("checkpoint");
 
   const proxy = started.use(await startProxy(postgres.url));
@@ -155,17 +157,4 @@ async function fill(url: string): Promise<Known[]> {
   }
   await db.destroy();
   return known;
-}
-
-/** With a certificate that signs itself, made for these tests. */
-async function offerTls(dataDirectory: string, query: Rig["query"]): Promise<void> {
-  const owner = await stat(dataDirectory);
-  for (const name of ["server.crt", "server.key"]) {
-    const copy = join(dataDirectory, name);
-    await copyFile(new URL(name, import.meta.url), copy);
-    await chown(copy, owner.uid, owner.gid);
-    await chmod(copy, 0o600);
-  }
-  await query("alter system set ssl = on");
-  await query("select pg_reload_conf()");
 }
