@@ -74,7 +74,7 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   if (replica !== undefined) started.use(replica);
   const statuses = createStatusService(
     (replica ?? database).statuses,
-    createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxPerTurn: config.MAX_PER_TURN }),
+    createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY }),
   );
   const observe = observeWith(logCalls(log, config.LOG_REQUESTS), metrics);
   const rpcs = [

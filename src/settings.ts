@@ -93,17 +93,17 @@ export const settings = {
   },
   MAX_IN_FLIGHT: {
     ...limit,
-    default: "1024",
+    default: "4096",
     help: "Calls that are answered at the same time, over all protocols. More are shed.",
   },
-  MAX_PER_TURN: {
+  MAX_WHEN_BUSY: {
     ...limit,
     default: "128",
-    help: "Calls that are taken up in a turn of the event loop. More are shed, unless it is a burst (under 100ms).",
+    help: "The same, once the event loop has had no rest for 100ms: more would bring later answers, and no more of them.",
   },
   MAX_QUEUED: {
     ...limit,
-    default: "512",
+    default: "2048",
     help: "Ids that may wait until a statement can ask for them. Calls for more are shed.",
   },
   MAX_CONNECTIONS: {
@@ -113,7 +113,7 @@ export const settings = {
   },
   MAX_CONCURRENT_STREAMS: {
     ...limit,
-    default: "256",
+    default: "100",
     help: "Calls at the same time on an HTTP/2 connection. Its client keeps the others back.",
   },
   MAX_STREAM_RESETS: {

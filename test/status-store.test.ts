@@ -118,6 +118,17 @@ test("a call whose deadline has passed is not asked for", async () => {
   expect(statements).toBe(0);
 });
 
+test("a call whose deadline passes while it waits for its turn is not asked for", async () => {
+  await using lock = await lockTable(database);
+  const store = openStore({ maxInFlight: 1 });
+  const first = store.find(newId(), patiently());
+  await lock.blocks(1);
+  await expect(store.find(newId(), patiently(20))).rejects.toMatchObject({ reason: "DEADLINE_EXCEEDED" });
+  await lock[Symbol.asyncDispose]();
+  await first;
+  expect(statements).toBe(1);
+});
+
 test("a statement for which nobody waits any more is cancelled in the database, and its place is free", async () => {
   await using lock = await lockTable(database);
   const store = openStore({ maxInFlight: 1 });

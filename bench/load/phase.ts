@@ -76,7 +76,7 @@ export async function runPhase(phase: Phase): Promise<PhaseResult> {
         inFlight--;
         if (draining && inFlight === 0) drained.resolve();
         if (phase.retryAfter === 0) pace.onFree(connection);
-        else setTimeout(askAgain, phase.retryAfter, connection);
+        else setTimeout(askAgain, phase.retryAfter * (0.8 + 0.4 * Math.random()), connection);
       },
     });
     for (const connection of connections) opened.defer(() => connection.close());

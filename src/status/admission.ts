@@ -1,8 +1,8 @@
 export interface AdmissionOptions {
   /** Calls that are answered at the same time, over all protocols. */
   readonly maxInFlight: number;
-  /** Calls that are taken up in one turn of the event loop, unless a burst brings more. */
-  readonly maxPerTurn: number;
+  /** The same, while the event loop has no rest. */
+  readonly maxWhenBusy: number;
 }
 
 /** Decides which calls are answered and which are shed, before any work. */
@@ -12,39 +12,37 @@ export interface Admission {
   leave(): void;
 }
 
-/** How long, in milliseconds, turns may bring too many calls. A burst has passed by then; what has not is overload. */
-const longestBurst = 100;
+/** How often, in milliseconds, we look whether the event loop has been busy: a burst that is over by then is none of it. */
+const interval = 100;
 
-/** How long, in milliseconds, no turn may have brought too many calls until the next that does is a burst again. */
-const calm = 250;
+/** The share of its time from which on the event loop counts as busy. The rest is what it waits for others meanwhile. */
+const busyFrom = 0.8;
 
 /**
- * Two queues make answers late, and each has its bound. Calls that wait for the database are in flight. Calls that
- * wait for us wait on their connections, where nobody counts them; but the event loop reads all connections in each
- * of its turns, so that as many come in one turn as have waited during the turn before.
+ * What makes answers late is either the database, which many calls may wait for and share its statements, or our own
+ * event loop. Once that has no rest, more calls at the same time bring no more answers a second, only later ones.
  */
-export function createAdmission({ maxInFlight, maxPerTurn }: AdmissionOptions): Admission {
+export function createAdmission({ maxInFlight, maxWhenBusy }: AdmissionOptions): Admission {
   let inFlight = 0;
-  let thisTurn = 0;
-  let tooManySince = 0;
-  let tooManyLast = Number.NEGATIVE_INFINITY;
+  let lastLook = performance.eventLoopUtilization();
+  let nextLook = 0;
+  let isBusy = false;
 
-  function endTurn(): void {
-    thisTurn = 0;
-  }
-
-  function isBurst(): boolean {
+  /** Looks only when there is something to decide. After a quiet time, that looks back over all of it. */
+  function looksBusy(): boolean {
     const now = performance.now();
-    if (now - tooManyLast > calm) tooManySince = now;
-    tooManyLast = now;
-    return now - tooManySince <= longestBurst;
+    if (now >= nextLook) {
+      const look = performance.eventLoopUtilization();
+      isBusy = performance.eventLoopUtilization(look, lastLook).utilization > busyFrom;
+      lastLook = look;
+      nextLook = now + interval;
+    }
+    return isBusy;
   }
 
   return {
     enter() {
-      if (inFlight >= maxInFlight) return false;
-      if (thisTurn >= maxPerTurn && !isBurst()) return false;
-      if (thisTurn++ === 0) setImmediate(endTurn);
+      if (inFlight >= maxInFlight || (inFlight >= maxWhenBusy && looksBusy())) return false;
       inFlight++;
       return true;
     },

@@ -43,7 +43,7 @@ export async function startFuzzed(env: Readonly<Record<string, string>> = {}): P
   const serving = started.use(
     await startServing({
       DATABASE_URL: database.url,
-      MAX_PER_TURN: "100000",
+      MAX_WHEN_BUSY: "100000",
       REQUEST_TIMEOUT: "60s",
       ...env,
     }),

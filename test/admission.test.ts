@@ -1,0 +1,59 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { createAdmission } from "../src/status/admission.ts";
+
+/** The event loop as it is said to be, in milliseconds. */
+let idle: number;
+let active: number;
+
+beforeEach(() => {
+  idle = 0;
+  active = 0;
+  const { eventLoopUtilization } = performance;
+  vi.spyOn(performance, "now").mockImplementation(() => idle + active);
+  vi.spyOn(performance, "eventLoopUtilization").mockImplementation((now, before) =>
+    now === undefined ? { idle, active, utilization: 0 } : eventLoopUtilization(now, before),
+  );
+});
+
+afterEach(() => vi.restoreAllMocks());
+
+const open = () => createAdmission({ maxInFlight: 10, maxWhenBusy: 4 });
+
+/** @returns how many of twenty calls are let in, one after the other, none of which leaves. */
+function letIn(admission: ReturnType<typeof open>): number {
+  return Array.from({ length: 20 }, () => admission.enter()).filter(Boolean).length;
+}
+
+test("an event loop that has rest lets in as many as may be in flight", () => {
+  const admission = open();
+  idle += 300;
+  active += 200;
+  expect(letIn(admission)).toBe(10);
+});
+
+test("a busy one lets in no more than when it is busy, and the more as others leave", () => {
+  const admission = open();
+  active += 100;
+  expect(letIn(admission)).toBe(4);
+  admission.leave();
+  expect(letIn(admission)).toBe(1);
+});
+
+test("a burst after a quiet time is let in, and what goes on after it is not", () => {
+  const admission = open();
+  idle += 10_000;
+  active += 50;
+  expect(letIn(admission)).toBe(10);
+  for (let call = 0; call < 10; call++) admission.leave();
+  active += 100;
+  expect(letIn(admission)).toBe(4);
+});
+
+test("a busy time that is over is over for new calls, too", () => {
+  const admission = open();
+  active += 100;
+  expect(letIn(admission)).toBe(4);
+  idle += 90;
+  active += 10;
+  expect(letIn(admission)).toBe(6);
+});
