@@ -23,6 +23,8 @@ export interface Freshness extends Proof {
   note(row: Row | undefined, at: number): void;
   /** Takes what a replica answered to {@link identityQuery}. @throws StaleReplica when it replicates something else. */
   recognize(row: Row | undefined): void;
+  /** Whether a replica could prove anything now. */
+  isProvable(): boolean;
   /** Whether a status of this age exists by the primary's clock: the replica's may be wrong. */
   isLive(createdAt: Date): boolean;
 }
@@ -79,10 +81,16 @@ export function createFreshness(maxStaleness: number, ttl: number): Freshness {
   /** The oldest first: those that are at most as old as the bound, all of the same server. */
   let samples: Sample[] = [];
 
-  /** What a replica must have to be used now: the sample that is easiest to reach. */
-  function required(now: number): Sample {
+  /** The sample that is easiest to reach. */
+  function oldest(now: number): Sample | undefined {
     while (samples[0] !== undefined && now - samples[0].at > maxStaleness) samples.shift();
-    if (samples[0] !== undefined) return samples[0];
+    return samples[0];
+  }
+
+  /** What a replica must have to be used now. */
+  function required(now: number): Sample {
+    const sample = oldest(now);
+    if (sample !== undefined) return sample;
     throw new StaleReplica(`the primary did not say how far it is for ${maxStaleness} ms`);
   }
 
@@ -117,6 +125,7 @@ export function createFreshness(maxStaleness: number, ttl: number): Freshness {
       const wanted = required(performance.now()).identity;
       if (row?.[0] !== wanted) throw new StaleReplica("it does not replicate the table of DATABASE_URL");
     },
+    isProvable: () => oldest(performance.now()) !== undefined,
     isLive(createdAt) {
       const sample = samples.at(-1);
       if (sample === undefined) return false;

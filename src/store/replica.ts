@@ -35,6 +35,8 @@ const shortestInterval = 20;
 const longestInterval = 250;
 /** The longest, in milliseconds, that the primary may take to say how far it is. */
 const longestSample = 1_000;
+/** So often is a replica in doubt asked for one call when there is no primary. */
+const lastResorts = 4;
 
 /**
  * A miss is always asked again of the primary, and so is whatever the replica cannot answer in time or without
@@ -137,14 +139,26 @@ export function openReplica(
       onRead("primary");
       return status;
     } catch (error) {
-      // Each answer proves itself, so a replica that one call was in doubt of is better than none: while a primary is
-      // replaced, the connections that led to it are lost behind a read-only port, too.
       const isGone = error instanceof StatusError && error.reason === "DATASTORE_UNAVAILABLE";
-      const status = isGone && found === "serving" ? await askReplica(reqId, call) : undefined;
+      const status = isGone ? await askDoubtedReplica(reqId, call) : undefined;
       onRead(status === undefined ? "primary" : "replica");
       if (status === undefined) throw error;
       return status;
     }
+  }
+
+  /**
+   * When there is no primary, a replica in doubt is better than none: each answer proves itself. While a primary is
+   * replaced, connections behind a read-only port are lost with the old one, and others lead to the new one before that
+   * is known; each of these is used once.
+   */
+  async function askDoubtedReplica(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
+    const giveUpAt = performance.now() + interval;
+    for (let tries = 0; inDoubt && tries < lastResorts && freshness.isProvable(); tries++) {
+      const status = await askReplica(reqId, call);
+      if (status !== undefined || performance.now() > giveUpAt) return status;
+    }
+    return undefined;
   }
 
   void watch();

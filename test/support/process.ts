@@ -41,13 +41,13 @@ export interface Serving extends Running {
 }
 
 /** Runs `src/cli.ts` with no more in its environment than the test says. */
-export function runCli(args: readonly string[], env: Environment = {}): Running {
-  return run([process.execPath, cli, ...args], { env });
+export function runCli(args: readonly string[], env: Environment = {}, options: SpawnOptions = {}): Running {
+  return run([process.execPath, cli, ...args], { env, ...options });
 }
 
 /** Runs `serve` on a free port of the loopback interface, and waits until it listens. */
-export async function startServing(env: Environment): Promise<Serving> {
-  const running = runCli(["serve"], { HOST: "127.0.0.1", PORT: "0", ...env });
+export async function startServing(env: Environment, options: SpawnOptions = {}): Promise<Serving> {
+  const running = runCli(["serve"], { HOST: "127.0.0.1", PORT: "0", ...env }, options);
   return { ...running, ...(await listening(running)), [Symbol.asyncDispose]: running[Symbol.asyncDispose] };
 }
 

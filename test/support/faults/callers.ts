@@ -35,8 +35,6 @@ export interface Callers extends AsyncDisposable {
 
 const families = ["REST", "Connect", "gRPC-Web", "gRPC"];
 
-/** Between two calls of one client, in milliseconds. */
-const pace = 50;
 /** Of callers that set one; RPC only. */
 const ownDeadline = 500;
 const tolerance = 50;
@@ -47,8 +45,20 @@ const failures: Record<string, string> = {
   DEADLINE_EXCEEDED: "DEADLINE_EXCEEDED",
 };
 
+interface CallersOptions {
+  /** Between two calls of one client, in milliseconds. */
+  readonly pace?: number;
+  /** Where those who speak HTTP/2 call, if it is not the same. */
+  readonly http2Url?: string;
+}
+
 /** Asks steadily over every protocol, for rows that are there and for ids that are not, and judges each answer. */
-export function startCallers(url: string, known: readonly Known[], requestTimeout: number): Callers {
+export function startCallers(
+  url: string,
+  known: readonly Known[],
+  requestTimeout: number,
+  { pace = 50, http2Url = url }: CallersOptions = {},
+): Callers {
   const outcomes = new Map<string, Outcome[]>(families.map((family) => [family, []]));
   const open: Client[] = [];
   const running = new Set<Promise<void>>();
@@ -57,7 +67,7 @@ export function startCallers(url: string, known: readonly Known[], requestTimeou
 
   const timers = protocols.map((protocol, index) => {
     const family = families.find((name) => protocol.name.startsWith(name)) ?? "";
-    const client = protocol.open(url);
+    const client = protocol.open(protocol.name.includes("HTTP/1.1") ? url : http2Url);
     open.push(client);
     return setInterval(
       () => {

@@ -18,6 +18,8 @@ import type { Known } from "./callers.ts";
 /** A PostgreSQL that may be broken, the service in a process of its own, and a proxy between them. */
 export interface Rig extends AsyncDisposable {
   readonly service: Serving;
+  /** Starts another service on the same database. @param env more for its environment. */
+  startService(env: Readonly<Record<string, string>>): Promise<Serving>;
   readonly proxy: TcpProxy;
   readonly known: readonly Known[];
   /** "18.4", as the server says. */
@@ -54,8 +56,16 @@ const password = "of-the-service";
 /** How long a call may take, in milliseconds. */
 export const requestTimeout = 1_000;
 
-/** @param tls whether the service speaks TLS with its database. */
-export async function startRig({ tls }: { tls: boolean }): Promise<Rig> {
+interface RigOptions {
+  /** Whether the service speaks TLS with its database. */
+  readonly tls: boolean;
+  /** Whether services are out of reach of the terminal's Ctrl-C. */
+  readonly detached?: boolean;
+  /** More for the environment of the services. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export async function startRig({ tls, detached = false, env = {} }: RigOptions): Promise<Rig> {
   await using started = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), "gomemory-status-faults-"));
   started.defer(() => rm(directory, { recursive: true, force: true, maxRetries: 10 }));
@@ -93,15 +103,14 @@ export async function startRig({ tls }: { tls: boolean }): Promise<Rig> {
   url.password = password;
   if (tls) url.searchParams.set("sslmode", "no-verify");
   const preload = new URL("./preload.ts", import.meta.url).href;
-  const service = started.use(
-    await startServing({
-      DATABASE_URL: url.href,
-      REQUEST_TIMEOUT: `${requestTimeout}ms`,
-      NODE_OPTIONS: `--import ${preload}`,
-      FAULTS_HOST: host,
-      FAULTS_NO_DNS: noDns,
-    }),
-  );
+  const shared = {
+    REQUEST_TIMEOUT: `${requestTimeout}ms`,
+    NODE_OPTIONS: `--import ${preload}`,
+    FAULTS_HOST: host,
+    FAULTS_NO_DNS: noDns,
+    ...env,
+  };
+  const service = started.use(await startServing({ DATABASE_URL: url.href, ...shared }, { detached }));
   const [{ version } = { version: "" }] = await query<{ version: string }>(
     "select current_setting('server_version') as version",
   );
@@ -109,6 +118,7 @@ export async function startRig({ tls }: { tls: boolean }): Promise<Rig> {
   const running = started.move();
   return {
     service,
+    startService: (more) => startServing({ DATABASE_URL: url.href, ...shared, ...more }, { detached }),
     proxy,
     known,
     version,
