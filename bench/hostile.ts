@@ -1,4 +1,4 @@
-/** Peers that mean no good, each over and over until this process is ended: `node bench/hostile.ts <port>`. */
+/** A peer that means no good, over and over until this process is ended: `node bench/hostile.ts <port> <kind>`. */
 import { setTimeout as pause } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { flag, frame, frameType, grpcCall, headerBlock, preface } from "../test/support/http2-frames.ts";
@@ -22,37 +22,43 @@ const bomb = gzipSync(Buffer.alloc(64 * 2 ** 20));
 const post =
   "POST /gomemory.status.v1.StatusService/GetStatus HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
 
-const attacks: readonly (readonly Uint8Array[])[] = [
-  [Buffer.from(`GET / HTTP/1.1\r\n${"X-Flood: 1\r\n".repeat(10_000)}`)],
-  [Buffer.from(`${post}Content-Length: 100\r\n\r\n{`)],
-  [
+const attacks: Readonly<Record<string, readonly Uint8Array[]>> = {
+  "header flood": [Buffer.from(`GET / HTTP/1.1\r\n${"X-Flood: 1\r\n".repeat(10_000)}`)],
+  "slow sender": [Buffer.from(`${post}Content-Length: 100\r\n\r\n{`)],
+  "compression bombs": [
     Buffer.from(
       `${post}Content-Encoding: gzip\r\nConnection: close\r\nContent-Length: ${bomb.length}\r\n\r\n`,
     ),
     bomb,
   ],
-  [preface, cancelledCalls],
-  [preface, frame(frameType.headers, 0, 1, grpcCall), ...Array<Buffer>(20).fill(continuation)],
-  [
+  "rapid resets": [preface, cancelledCalls],
+  "CONTINUATION flood": [
+    preface,
+    frame(frameType.headers, 0, 1, grpcCall),
+    ...Array<Buffer>(20).fill(continuation),
+  ],
+  "truncated messages": [
     preface,
     frame(frameType.headers, flag.endHeaders, 1, grpcCall),
     frame(frameType.data, 0, 1, Buffer.alloc(3)),
   ],
-];
+};
 
-for (let count = 0; count < idleConnections; count++) {
-  const peer = await openPeer(port);
-  peer.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+const kind = process.argv[3] ?? "";
+const pieces = attacks[kind];
+if (pieces === undefined) {
+  if (kind !== "idle connections") throw new Error(`there is no ${kind}`);
+  for (let count = 0; count < idleConnections; count++) {
+    const peer = await openPeer(port);
+    peer.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+  }
 }
-
-await Promise.all(
-  attacks.map(async (pieces) => {
-    for (;;) {
-      const peer = await openPeer(port);
-      for (const piece of pieces) peer.send(Buffer.from(piece));
-      await Promise.race([peer.closed, pause(5 * breath)]);
-      peer.socket.destroy();
-      await pause(breath);
-    }
-  }),
-);
+for (;;) {
+  if (pieces !== undefined) {
+    const peer = await openPeer(port);
+    for (const piece of pieces) peer.send(Buffer.from(piece));
+    await Promise.race([peer.closed, pause(5 * breath)]);
+    peer.socket.destroy();
+  }
+  await pause(breath);
+}

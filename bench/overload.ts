@@ -16,6 +16,16 @@ const rows = 100_000;
 const retryAfter = 1_000;
 /** Of the peak: the load of honest callers beside whom others are hostile. */
 const partLoad = 0.3;
+/** As bench/hostile.ts knows them. */
+const hostileKinds = [
+  "idle connections",
+  "slow sender",
+  "truncated messages",
+  "header flood",
+  "CONTINUATION flood",
+  "rapid resets",
+  "compression bombs",
+];
 
 interface Row {
   readonly protocol: string;
@@ -54,8 +64,8 @@ async function measure(protocol: "rest" | "grpc"): Promise<void> {
         streams,
         rows,
         seed: port,
-        warmUp: 2,
-        seconds: 5,
+        warmUp: 1,
+        seconds: 2,
         answers: table.base,
       },
       ...{ serverPid: server.pid, databasePid: database.pid, retryAfter },
@@ -73,13 +83,16 @@ async function measure(protocol: "rest" | "grpc"): Promise<void> {
   await run("× 4, shed callers ask at once", { ...fourfold, retryAfter: 0 });
   const rate = (partLoad * peak.answers) / peak.seconds;
   await run("30 %, honest callers alone", { rate });
-  await using _hostile: Child = startChild(
-    "the hostile peers",
-    cpus.generator,
-    [process.execPath, join(import.meta.dirname, "hostile.ts"), `${port}`],
-    {},
-  );
-  await run("30 %, hostile peers beside", { rate });
+  for (const kind of hostileKinds) {
+    // It shares its CPU with the honest callers and the database, which are not to wait for it.
+    await using _hostile: Child = startChild(
+      kind,
+      cpus.generator,
+      ["nice", "-n", "19", process.execPath, join(import.meta.dirname, "hostile.ts"), `${port}`, kind],
+      {},
+    );
+    await run(`30 %, beside: ${kind}`, { rate });
+  }
 }
 
 async function ready(port: number): Promise<void> {
