@@ -1,4 +1,15 @@
-import { chmod, copyFile, link, mkdir, mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import {
+  chmod,
+  copyFile,
+  link,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -10,6 +21,7 @@ import {
   GetStatusResponse_Status as Status,
   StatusService,
 } from "../src/gen/gomemory/status/v1/status_pb.ts";
+import { createAuthority } from "./support/certificates.ts";
 import { createDatabase } from "./support/database.ts";
 import { type Image, replayDockerfile } from "./support/dockerfile.ts";
 import { listening, type Running, run } from "./support/process.ts";
@@ -21,15 +33,29 @@ const startFlags = manifest.scripts.start.split(" ").filter((word) => word.start
 const isRoot = process.getuid?.() === 0;
 /** Owns nothing and may write nowhere. */
 const ordinary = 65534;
+const asOrdinary = ["setpriv", `--reuid=${ordinary}`, `--regid=${ordinary}`, "--clear-groups"];
 /** Runs a command as that user, and as the first process of a namespace: Linux, as root. */
-const asFirstProcess = [
-  ...["unshare", "--pid", "--fork", "--kill-child"],
-  ...["setpriv", `--reuid=${ordinary}`, `--regid=${ordinary}`, "--clear-groups"],
+const asFirstProcess = ["unshare", "--pid", "--fork", "--kill-child", ...asOrdinary];
+/** Runs a command where all that is mounted, but for what the kernel shows of itself, is read-only: Linux, as root. */
+const readOnly = [
+  ...["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c"],
+  `for mounted in $(cut -d ' ' -f 2 /proc/self/mounts | grep -vE '^/(proc|sys|dev)(/|$)'); do
+     mount -o remount,bind,ro "$mounted" 2> /dev/null
+   done
+   exec "$@"`,
+  "sh",
 ];
-const canBeFirstProcess = await run([...asFirstProcess, "true"], {}).exit.then(
-  ({ code }) => code === 0,
-  () => false,
-);
+const canBeFirstProcess = await succeeds([...asFirstProcess, "true"]);
+const canBeReadOnly =
+  (await succeeds([...readOnly, ...asOrdinary, "true"])) &&
+  !(await succeeds([...readOnly, "touch", join(tmpdir(), "gomemory-status-read-only")]));
+
+async function succeeds(command: readonly string[]): Promise<boolean> {
+  return await run(command, {}).exit.then(
+    ({ code }) => code === 0,
+    () => false,
+  );
+}
 
 let root: string;
 let image: Image;
@@ -57,6 +83,12 @@ function runInImage(command: readonly string[], env: Readonly<Record<string, str
     env: { PATH: join(root, "bin"), ...image.env, ...env },
     ...(isRoot && { uid: ordinary, gid: ordinary }),
   });
+}
+
+/** Sends SIGTERM to the first process of the namespace that a command runs in. */
+async function endFirst({ process: { pid } }: Running): Promise<void> {
+  const [first] = (await readFile(`/proc/${pid}/task/${pid}/children`, "utf8")).split(" ");
+  process.kill(Number(first), "SIGTERM");
 }
 
 /** Every file of the image. */
@@ -130,6 +162,46 @@ test("without a DATABASE_URL it ends with exit code 2 and says so", async () => 
   expect(exit.stderr).toMatch(/^DATABASE_URL takes .* it is not set, and NODE_ENV=production demands it\n$/);
 });
 
+test.for([
+  { name: "over TLS", callers: false },
+  { name: "over TLS, where callers must have certificates", callers: true },
+])("it is healthy $name", async ({ callers }) => {
+  await using database = await createDatabase();
+  const authority = await createAuthority("Tests of the image");
+  const { cert, key } = await authority.issue("status", "status.example");
+  const file = async (name: string, content: string) => {
+    const path = join(root, name);
+    await writeFile(path, content, { mode: 0o644 });
+    return path;
+  };
+  const tls = {
+    TLS_CERT: await file("server.crt", cert),
+    TLS_KEY: await file("server.key", key),
+    ...(callers && { TLS_CLIENT_CA: await file("callers.crt", authority.cert) }),
+  };
+  await using service = runInImage(image.command, { DATABASE_URL: database.url, PORT: "0", ...tls });
+  const { port } = await listening(service);
+  await using check = runInImage(image.healthcheck, { PORT: String(port), ...tls });
+  expect(await check.exit).toMatchObject({ code: 0, stderr: "" });
+  await using unhealthy = runInImage(image.healthcheck, { PORT: "1", ...tls });
+  expect(await unhealthy.exit).toMatchObject({ code: 1 });
+});
+
+test.skipIf(!canBeReadOnly)("an ordinary user runs it on a read-only file system", async () => {
+  await using database = await createDatabase();
+  const reqId = await insertJob(database.db);
+  await using service = run([...readOnly, ...asOrdinary, ...image.command], {
+    cwd: image.workdir,
+    env: { PATH: searchPath, ...image.env, DATABASE_URL: database.url, PORT: "0" },
+  });
+  const { url } = await listening(service);
+  const answer = await fetch(`${url}/get_status/${reqId}`, { headers: { Connection: "close" } });
+  expect(await answer.text()).toBe(await documentedJson(database.db, reqId));
+  expect(service.logs.filter(({ level }) => level !== "info")).toEqual([]);
+  await endFirst(service);
+  expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
+});
+
 // The kernel spares the first process of a container every signal that it has no handler for.
 test.skipIf(!canBeFirstProcess)("as the first process it heeds SIGTERM while it still starts", async () => {
   await using database = await createDatabase();
@@ -138,9 +210,7 @@ test.skipIf(!canBeFirstProcess)("as the first process it heeds SIGTERM while it 
     env: { PATH: searchPath, ...image.env, DATABASE_URL: database.url, PORT: "0" },
   });
   await service.logged("starting");
-  const { pid } = service.process;
-  const [first] = (await readFile(`/proc/${pid}/task/${pid}/children`, "utf8")).split(" ");
-  process.kill(Number(first), "SIGTERM");
+  await endFirst(service);
   expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
   expect(service.logs.at(-1)).toMatchObject({ msg: "stopped" });
 });
