@@ -16,7 +16,8 @@ const server = join(import.meta.dirname, "conformance", "server.ts");
 const features = {
   codecs: ["CODEC_PROTO", "CODEC_JSON"],
   compressions: ["COMPRESSION_IDENTITY", "COMPRESSION_GZIP", "COMPRESSION_BR"],
-  supportsTls: false,
+  supportsTls: true,
+  supportsTlsClientCerts: true,
   // connect-es answers 505 HTTP Version Not Supported: a stream both ways takes HTTP/2.
   supportsHalfDuplexBidiOverHttp1: false,
 };
@@ -30,7 +31,7 @@ const protocols = [
   { name: "gRPC, HTTP/2", protocols: ["PROTOCOL_GRPC"], versions: ["HTTP_VERSION_2"] },
 ];
 
-describe.skipIf(suite.skipped)(`${suite.title} (Connect conformance suite)`, () => {
+describe.skipIf(suite.skipped)(`${suite.title} (Connect conformance suite, with TLS and without)`, () => {
   let directory: string;
   let image: string;
 

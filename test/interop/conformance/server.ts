@@ -4,7 +4,9 @@
  * one size-delimited ServerCompatRequest, says where it listens, and ends with SIGTERM.
  */
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import {
   create,
   createFileRegistry,
@@ -20,16 +22,18 @@ import { listen } from "../../../src/protocols/listener.ts";
 import { createRouter } from "../../../src/protocols/router.ts";
 import { conformanceRoutes } from "./service.ts";
 
-type ServerRequest = Message & { readonly messageReceiveLimit: number };
+type ServerRequest = Message & {
+  readonly messageReceiveLimit: number;
+  readonly clientTlsCert: Uint8Array;
+  /** Present when TLS is asked for. */
+  readonly serverCreds?: { readonly cert: Uint8Array; readonly key: Uint8Array };
+};
 
 const [, , withLane, image = ""] = process.argv;
 const ended = once(process, "SIGTERM");
 const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, await readFile(image)));
 
-const { messageReceiveLimit } = fromBinary(
-  descOf("ServerCompatRequest"),
-  await readDelimited(),
-) as ServerRequest;
+const request = fromBinary(descOf("ServerCompatRequest"), await readDelimited()) as ServerRequest;
 let answered = 0;
 const lane = withLane === "on" ? counting(createGrpcUnaryLane()) : undefined;
 const handler = createRouter({
@@ -37,14 +41,36 @@ const handler = createRouter({
   probes: new Map(),
   rpcs: [conformanceRoutes(registry)],
   lane,
-  ...(messageReceiveLimit > 0 && { maxMessageSize: messageReceiveLimit }),
+  ...(request.messageReceiveLimit > 0 && { maxMessageSize: request.messageReceiveLimit }),
 });
-const listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 1_000, handler, lane });
-writeDelimited("ServerCompatResponse", { host: "127.0.0.1", port: listener.address.port });
+await using certificates = await writeCertificates(request);
+const { tls } = certificates;
+const listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 1_000, tls, handler, lane });
+const pemCert = request.serverCreds?.cert ?? new Uint8Array();
+writeDelimited("ServerCompatResponse", { host: "127.0.0.1", port: listener.address.port, pemCert });
 await ended;
 await listener[Symbol.asyncDispose]();
 process.stderr.write(`calls answered by the lane: ${answered}\n`);
-process.exit();
+process.stdin.destroy();
+
+/** The listener reads its certificates from files. */
+async function writeCertificates({ serverCreds, clientTlsCert }: ServerRequest) {
+  if (serverCreds === undefined) return { tls: undefined, async [Symbol.asyncDispose]() {} };
+  const directory = await mkdtemp(join(tmpdir(), "gomemory-status-conformance-"));
+  const file = async (name: string, content: Uint8Array) => {
+    await writeFile(join(directory, name), content);
+    return join(directory, name);
+  };
+  const files = {
+    cert: await file("cert.pem", serverCreds.cert),
+    key: await file("key.pem", serverCreds.key),
+    ...(clientTlsCert.length > 0 && { clientCa: await file("client-ca.pem", clientTlsCert) }),
+  };
+  return {
+    tls: { files, onReload: () => {} },
+    [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
+  };
+}
 
 function descOf(name: string): DescMessage {
   const desc = registry.getMessage(`connectrpc.conformance.v1.${name}`);
