@@ -16,7 +16,7 @@ interface ToldAnswer {
   readonly requestId?: string;
 }
 
-/** A program that asks as it is told to. Disposing of it waits for its last answers. */
+/** A program that asks as it is told to. Disposing of it ends it, whatever it still waits for. */
 export interface ClientProgram extends AsyncDisposable {
   ask(
     reqId: string,
@@ -56,6 +56,7 @@ export function startClientProgram(
       return answer.promise;
     },
     async [Symbol.asyncDispose]() {
+      if (waiting.size > 0) child.kill();
       child.stdin.end();
       await ended;
     },
