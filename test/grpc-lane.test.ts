@@ -61,9 +61,11 @@ async function getStatus(text: string, call: Call): Promise<JobStatus> {
     case ids.slow:
       arrived++;
       return await new Promise((_resolve, reject) => {
-        call.onCancel = (reason) => {
-          reasons.push(reason);
-          reject(reason);
+        call.worker = {
+          cancel(reason) {
+            reasons.push(reason);
+            reject(reason);
+          },
         };
       });
     default:

@@ -9,8 +9,10 @@ export interface SlowPeers extends Disposable {
   hasStreams(session: Http2Session): boolean;
 }
 
-/** Streams that are kept at least before those that are over are sorted out. */
-const leastKept = 256;
+const place = Symbol("place");
+
+/** A stream with its place among those that are watched. */
+type Watched = ServerHttp2Stream & { [place]?: number };
 
 /**
  * @param timeout how long, in milliseconds, a peer may take to send the rest of its request or to take our answer. Streams
@@ -18,19 +20,20 @@ const leastKept = 256;
  */
 export function watchSlowPeers(timeout: number): SlowPeers {
   const sockets = new Map<Http2Session, Socket>();
-  // A listener or a timer a stream would cost more: this way a stream costs two touches of an array.
-  let streams: ServerHttp2Stream[] = [];
-  let sortOutAt = leastKept;
+  // Places that are taken and left again, rather than a Set: V8 replaces a Set's table every few changes, and one table
+  // that has grown old would keep all streams of those that come after it.
+  const streams: (Watched | undefined)[] = [];
+  const free: number[] = [];
   /** Who kept us waiting when we last looked, and since when. */
   let late = new Map<ServerHttp2Stream | Http2Session, number>();
 
-  function sortOut(): void {
-    streams = streams.filter((stream) => !stream.destroyed);
-    sortOutAt = Math.max(leastKept, 2 * streams.length);
+  function forget(this: Watched): void {
+    const at = this[place] as number;
+    streams[at] = undefined;
+    free.push(at);
   }
 
   function sweep(): void {
-    sortOut();
     const now = performance.now();
     const before = late;
     late = new Map();
@@ -40,7 +43,7 @@ export function watchSlowPeers(timeout: number): SlowPeers {
       return now - since >= timeout;
     };
     for (const stream of streams) {
-      if (!waitsForPeer(stream) || !isTooLate(stream)) continue;
+      if (stream === undefined || !waitsForPeer(stream) || !isTooLate(stream)) continue;
       // A peer that does not even take the reset takes nothing at all.
       if (stream.closed) stream.session?.destroy();
       else stream.close(constants.NGHTTP2_CANCEL);
@@ -57,11 +60,13 @@ export function watchSlowPeers(timeout: number): SlowPeers {
       sockets.set(session, socket);
       socket.once("close", () => sockets.delete(session));
     },
-    watchStream(stream) {
-      streams.push(stream);
-      if (streams.length >= sortOutAt) sortOut();
+    watchStream(stream: Watched) {
+      const at = free.pop() ?? streams.length;
+      streams[at] = stream;
+      stream[place] = at;
+      stream.on("close", forget);
     },
-    hasStreams: (session) => streams.some((stream) => stream.session === session && !stream.destroyed),
+    hasStreams: (session) => streams.some((stream) => stream?.session === session && !stream.destroyed),
     [Symbol.dispose]: () => clearInterval(sweeper),
   };
 }

@@ -1,14 +1,19 @@
+/** Whoever works for a call, and can be told to stop. */
+export interface Worker {
+  cancel(reason: unknown): void;
+}
+
 /**
  * One caller's patience: how long an answer is of use, and whether it still is.
  *
  * Cheaper than an AbortSignal with a timer, of which the hot paths would need one a call: whoever works for
- * the call compares {@link deadline} with the clock, and sets {@link onCancel} while there is something to stop.
+ * the call compares {@link deadline} with the clock, and sets {@link worker} while there is something to stop.
  */
 export class Call {
   /** When to give up, in milliseconds of `performance.now()`. */
   readonly deadline: number;
-  /** Called once, by {@link cancel}. At most one party works for a call at a time. */
-  onCancel: ((reason: unknown) => void) | undefined;
+  /** Told once, by {@link cancel}. At most one works for a call at a time. */
+  worker: Worker | undefined;
   #cancelled = false;
   #reason: unknown;
 
@@ -30,6 +35,6 @@ export class Call {
     if (this.#cancelled) return;
     this.#cancelled = true;
     this.#reason = reason;
-    this.onCancel?.(reason);
+    this.worker?.cancel(reason);
   }
 }

@@ -111,7 +111,7 @@ export function openReplica(
     const now = performance.now();
     // The other half of its time is the primary's.
     const attempt = new Call(now + Math.min(interval, (call.deadline - now) / 2));
-    call.onCancel = (reason) => attempt.cancel(reason);
+    call.worker = attempt;
     try {
       const status = await statuses.find(reqId, attempt);
       if (status !== undefined && freshness.isLive(status.createdAt)) return status;
@@ -121,7 +121,7 @@ export function openReplica(
       inDoubt = true;
       onReask(causeOf(error));
     } finally {
-      call.onCancel = undefined;
+      call.worker = undefined;
     }
     return undefined;
   }

@@ -1,19 +1,12 @@
+import type { Writable } from "node:stream";
 import type { CompiledQuery } from "kysely";
 import type pg from "pg";
+import { encodeStatement, sync } from "./statement-messages.ts";
 
 const select = "SELECT ";
 
 /** A row as the texts that PostgreSQL sent, in the order of the columns. */
 export type Row = readonly (string | null)[];
-
-/** What pg's connection can do for a query. */
-interface Wire {
-  readonly stream: { cork(): void; uncork(): void };
-  parse(message: { text: string }): void;
-  bind(message: { values: readonly string[] }): void;
-  execute(message: object): void;
-  sync(): void;
-}
 
 /**
  * An unnamed statement, or two in one transaction, whose columns are known and whose parameters are texts, as pg lets
@@ -41,15 +34,9 @@ export class TextQuery implements pg.Submittable {
   }
 
   submit(connection: unknown): void {
-    const wire = connection as Wire;
-    wire.stream.cork();
-    for (const query of this.#queries) {
-      wire.parse({ text: query.sql });
-      wire.bind({ values: query.parameters as readonly string[] });
-      wire.execute({});
-    }
-    wire.sync();
-    wire.stream.uncork();
+    const { stream } = connection as { stream: Writable };
+    // All in one piece: pg's own way is a piece a message.
+    stream.write(Buffer.concat([...this.#queries.map(encodeStatement), sync]));
   }
 
   handleDataRow(message: { fields: Row }): void {
