@@ -78,7 +78,7 @@ export const settings = {
   },
   BATCH_FLUSH_AT: {
     ...count,
-    default: "16",
+    default: "32",
     help: "So many waiting ids are asked for at once, before the event loop's turn ends.",
   },
   BATCHES_IN_FLIGHT: {

@@ -22,14 +22,16 @@ export function sendJson(
   json: string,
   headers?: Readonly<Record<string, string>>,
 ): void {
-  response.writeHead(status, {
+  const length = Buffer.byteLength(json);
+  const always = {
     "Content-Type": "application/json",
-    "Content-Length": Buffer.byteLength(json),
+    "Content-Length": length,
     "Cache-Control": "no-store",
-    ...headers,
-  });
+  };
+  response.writeHead(status, headers === undefined ? always : { ...always, ...headers });
   if (request.method === "HEAD") response.end();
-  else response.end(json);
+  // What is ASCII alone, Node need not look at again.
+  else response.end(json, length === json.length ? "latin1" : "utf8");
 }
 
 /**

@@ -116,9 +116,29 @@ function decodeId(encoded: string): string {
   }
 }
 
+const secondsADay = 86_400;
+/** 0 to 59, in two digits. */
+const twoDigits = Array.from({ length: 60 }, (_, number) => String(number).padStart(2, "0"));
+let lastDay = Number.NaN;
+let lastDate = "";
+
+/** RFC 3339, UTC, whole seconds. Statuses live for a day, so that the date is nearly always the last one's. */
+function toTimestamp(time: Date): string {
+  const seconds = Math.floor(time.getTime() / 1000);
+  const day = Math.floor(seconds / secondsADay);
+  if (day !== lastDay) {
+    lastDay = day;
+    lastDate = time.toISOString().slice(0, "2026-03-03T".length);
+  }
+  const ofDay = seconds - day * secondsADay;
+  const hours = twoDigits[Math.floor(ofDay / 3600)];
+  const minutes = twoDigits[Math.floor(ofDay / 60) % 60];
+  return `${lastDate}${hours}:${minutes}:${twoDigits[ofDay % 60]}Z`;
+}
+
 /** The canonical JSON of the status' protobuf message, byte for byte, without making the message. */
 export function toJson({ status, createdAt, error }: JobStatus): string {
-  const fixed = `{"status":"${status}","createdAt":"${createdAt.toISOString().slice(0, 19)}Z"`;
+  const fixed = `{"status":"${status}","createdAt":"${toTimestamp(createdAt)}"`;
   return error === undefined ? `${fixed}}` : `${fixed},"error":${JSON.stringify(error)}}`;
 }
 

@@ -48,7 +48,7 @@ export function createStatusStore(
   breaker: Breaker = neverOpen,
 ): StatusStore {
   const {
-    flushAt = 16,
+    flushAt = 32,
     maxInFlight = 2,
     maxBatch = 256,
     maxQueued = 512,

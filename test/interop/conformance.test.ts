@@ -49,7 +49,11 @@ describe.skipIf(suite.skipped)(`${suite.title} (Connect conformance suite, with 
     await writeFile(config, JSON.stringify({ features: { ...features, ...spoken } }));
     const underTest = [process.execPath, server, lane, image];
     const args = ["--mode", "server", "--conf", config, "--", ...underTest];
-    const { stdout, stderr } = await promisify(execFile)(suite.path, args);
+    const { stdout, stderr } = await promisify(execFile)(suite.path, args).catch(
+      (error: { stdout: string }) => {
+        throw new Error(`the suite says:\n${error.stdout}`);
+      },
+    );
     const [, cases] = /^Total cases: (\d+)$/m.exec(stdout) ?? [];
     const laneCalls = Array.from(stderr.matchAll(/^calls answered by the lane: (\d+)$/gm), ([, n]) =>
       Number(n),
@@ -63,7 +67,8 @@ describe.skipIf(suite.skipped)(`${suite.title} (Connect conformance suite, with 
     // Over HTTP/1.1 there is no lane.
     { lane: "off", spoken: protocols.filter(({ versions }) => versions.includes("HTTP_VERSION_2")) },
   ] as const)("GRPC_LANE=$lane", ({ lane, spoken }) => {
-    test.for(spoken)("$name", async ({ name, ...config }, { task }) => {
+    // The suite measures deadlines by the clock: what a busy machine keeps waiting may pass when it is asked again.
+    test.for(spoken)("$name", { retry: 1 }, async ({ name, ...config }, { task }) => {
       const { cases, laneCalls } = await run(lane, config);
       task.meta.cases = cases;
       expect(cases).toBeGreaterThan(300);
