@@ -84,7 +84,7 @@ export const settings = {
   BATCHES_IN_FLIGHT: {
     ...count,
     default: "2",
-    help: "Statements that read statuses at the same time. What comes meanwhile shares the next one.",
+    help: "Statements that read statuses at the same time: one leaves at once, another when BATCH_FLUSH_AT ids wait.",
   },
   REQUEST_TIMEOUT: {
     ...duration,

@@ -86,6 +86,29 @@ test("no more statements are in flight than allowed: what comes meanwhile shares
   expect(statements).toBe(3);
 });
 
+test("while a statement is under way, another one leaves as soon as it is full", async () => {
+  await using lock = await lockTable(database);
+  const store = openStore({ flushAt: 2 });
+  const finds = [store.find(newId(), patiently())];
+  await lock.blocks(1);
+  finds.push(store.find(newId(), patiently()), store.find(newId(), patiently()));
+  expect(statements).toBe(2);
+  await lock.blocks(2);
+  await lock[Symbol.asyncDispose]();
+  expect(await Promise.all(finds)).toEqual([undefined, undefined, undefined]);
+});
+
+test("a statement that hangs does not hold up the next one, though that is not full", async () => {
+  await using lock = await lockTable(database);
+  const store = openStore();
+  const hanging = store.find(newId(), patiently());
+  await lock.blocks(1);
+  const next = store.find(newId(), patiently());
+  await lock.blocks(2);
+  await lock[Symbol.asyncDispose]();
+  expect(await Promise.all([hanging, next])).toEqual([undefined, undefined]);
+});
+
 test("a call that is cancelled, or late, leaves the others of its statement alone", async () => {
   const reqId = parseReqId(await insertJob(database.db));
   const gone = new Error("the caller has gone");
