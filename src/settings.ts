@@ -118,7 +118,7 @@ export const settings = {
   },
   MAX_STREAM_RESETS: {
     ...limit,
-    default: "1000",
+    default: "200",
     help: "Calls that an HTTP/2 connection may cancel in a second before it is closed.",
   },
   MAX_HEADER_SIZE: { ...size, default: "16KiB", help: "The headers of a request at most." },
