@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Call } from "../src/status/call.ts";
-import { parseReqId, StatusError } from "../src/status/status.ts";
+import { parseReqId, type ReqId, StatusError } from "../src/status/status.ts";
 import { createPool } from "../src/store/pool.ts";
 import { createStatusStore } from "../src/store/status-store.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
@@ -132,6 +132,22 @@ test("a call that was cancelled before it came is not asked for", async () => {
   call.cancel(new Error("too late"));
   await expect(openStore().find(newId(), call)).rejects.toThrow("too late");
   expect(statements).toBe(0);
+});
+
+test("what callers have cancelled is not counted, however many asked for the same id", async () => {
+  const counted: number[] = [];
+  const store = createStatusStore(database.db, pool, { ttl, onStatement: (ids) => counted.push(ids) });
+  const reqId = newId();
+  const patient = store.find(reqId, patiently());
+  const cancelled = [...Array<ReqId>(20_000).fill(reqId), newId()].map((id) => {
+    const call = patiently();
+    const answer = store.find(id, call);
+    call.cancel(new Error("gone"));
+    return answer;
+  });
+  await Promise.allSettled(cancelled);
+  expect(await patient).toBeUndefined();
+  expect(counted).toEqual([1]);
 });
 
 test("a call whose deadline has passed is not asked for", async () => {

@@ -104,7 +104,11 @@ class Waiter implements Worker {
 
   /** Whether this one, or another who asked for the same id, still waits. */
   get isWanted(): boolean {
-    return !this.#settled || this.next?.isWanted === true;
+    // As many may ask for one id as there are calls: too many for a recursion.
+    for (let waiter: Waiter | undefined = this; waiter !== undefined; waiter = waiter.next) {
+      if (!waiter.#settled) return true;
+    }
+    return false;
   }
 
   resolve(status: JobStatus | undefined): void {

@@ -114,9 +114,10 @@ export function createStatusStore(
   async function ask(batch: Batch): Promise<void> {
     asking.push(batch);
     batch.startedAt = performance.now();
-    onStatement(batch.size);
+    const ids = batch.ids();
+    onStatement(ids.length);
     try {
-      batch.statement = reader.start(select(batch.ids()));
+      batch.statement = reader.start(select(ids));
       const rows = await batch.statement.rows;
       if (!asking.includes(batch)) return;
       breaker.answered();
