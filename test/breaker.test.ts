@@ -44,6 +44,23 @@ test("a connection that cannot be had opens it, the first probe that is answered
   expect(onChange.mock.calls).toEqual([[refused], [undefined]]);
 });
 
+test("a probe that is left without an answer holds up no other, and few are under way at a time", async () => {
+  const { breaker, database, probe } = fixture();
+  database.answer = () => new Promise(() => {});
+  breaker.failed(refused, statement(5));
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(probe).toHaveBeenCalledTimes(4);
+
+  const another = fixture();
+  another.database.answer = () => new Promise(() => {});
+  another.breaker.failed(refused, statement(5));
+  await vi.advanceTimersByTimeAsync(150);
+  another.database.answer = () => Promise.resolve();
+  await vi.advanceTimersByTimeAsync(320);
+  expect(another.breaker.refusal).toBeUndefined();
+  breaker[Symbol.dispose]();
+});
+
 test("a database that answers with an error is there", async () => {
   const { breaker, database } = fixture();
   breaker.failed(queryError, statement(5));

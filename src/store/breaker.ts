@@ -32,6 +32,8 @@ const probePauses = [50, 100, 200];
 const longestProbePause = 250;
 /** How long, in milliseconds, a probe may take. */
 const probeTimeout = 1_000;
+/** So many probes may be under way: what has swallowed one need not swallow the next, on another connection. */
+const mostProbes = 4;
 
 /**
  * While the database is known to be gone, callers hear so at once instead of waiting for what will not come, and the
@@ -45,6 +47,7 @@ export function createBreaker({ probe, onChange }: BreakerOptions): Breaker & Di
   let abandoned = 0;
   let waitedInVain = 0;
   let probes = 0;
+  let probing = 0;
   let timer: NodeJS.Timeout | undefined;
   let disposed = false;
 
@@ -72,15 +75,17 @@ export function createBreaker({ probe, onChange }: BreakerOptions): Breaker & Di
   }
 
   async function probeNow(): Promise<void> {
+    probeSoon();
+    if (probing >= mostProbes) return;
     const signal = AbortSignal.timeout(probeTimeout);
+    probing++;
     try {
       await probe(signal);
       answered();
     } catch (error) {
-      // Somebody else's statement may have been answered meanwhile.
-      if (refusal === undefined || disposed) return;
-      if (signal.aborted || isConnectionLost(error)) probeSoon();
-      else answered();
+      if (!signal.aborted && !isConnectionLost(error)) answered();
+    } finally {
+      probing--;
     }
   }
 
