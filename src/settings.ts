@@ -99,7 +99,7 @@ export const settings = {
   MAX_WHEN_BUSY: {
     ...limit,
     default: "128",
-    help: "The same, once the event loop has had no rest for 100ms: more would bring later answers, and no more of them.",
+    help: "The same, once the event loop has had no rest for 200ms: more would bring later answers, and no more of them.",
   },
   MAX_QUEUED: {
     ...limit,

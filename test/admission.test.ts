@@ -19,6 +19,17 @@ afterEach(() => vi.restoreAllMocks());
 
 const open = () => createAdmission({ maxInFlight: 10, maxWhenBusy: 4 });
 
+/** The event loop has no rest, for as long as it takes until that is believed. */
+function beBusy(admission: ReturnType<typeof open>): void {
+  const letIn: boolean[] = [];
+  for (let call = 0; call < 4; call++) letIn.push(admission.enter());
+  for (let look = 0; look < 2; look++) {
+    active += 100;
+    letIn.push(admission.enter());
+  }
+  for (const entered of letIn) if (entered) admission.leave();
+}
+
 /** @returns how many of twenty calls are let in, one after the other, none of which leaves. */
 function letIn(admission: ReturnType<typeof open>): number {
   return Array.from({ length: 20 }, () => admission.enter()).filter(Boolean).length;
@@ -33,7 +44,7 @@ test("an event loop that has rest lets in as many as may be in flight", () => {
 
 test("a busy one lets in no more than when it is busy, and the more as others leave", () => {
   const admission = open();
-  active += 100;
+  beBusy(admission);
   expect(letIn(admission)).toBe(4);
   admission.leave();
   expect(letIn(admission)).toBe(1);
@@ -45,13 +56,21 @@ test("a burst after a quiet time is let in, and what goes on after it is not", (
   active += 50;
   expect(letIn(admission)).toBe(10);
   for (let call = 0; call < 10; call++) admission.leave();
-  active += 100;
+  beBusy(admission);
   expect(letIn(admission)).toBe(4);
+});
+
+test("a spike while many wait for the database sheds nobody", () => {
+  const admission = open();
+  idle += 1_000;
+  for (let call = 0; call < 5; call++) expect(admission.enter()).toBe(true);
+  active += 100;
+  expect(letIn(admission)).toBe(5);
 });
 
 test("a busy time that is over is over for new calls, too", () => {
   const admission = open();
-  active += 100;
+  beBusy(admission);
   expect(letIn(admission)).toBe(4);
   idle += 90;
   active += 10;

@@ -18,6 +18,9 @@ const interval = 100;
 /** The share of its time from which on the event loop counts as busy. The rest is what it waits for others meanwhile. */
 const busyFrom = 0.8;
 
+/** So many looks in a row must find it busy: while the database is stuck, many calls wait, and any spike is seen by one. */
+const busyLooks = 2;
+
 /**
  * What makes answers late is either the database, which many calls may wait for and share its statements, or our own
  * event loop. Once that has no rest, more calls at the same time bring no more answers a second, only later ones.
@@ -26,18 +29,19 @@ export function createAdmission({ maxInFlight, maxWhenBusy }: AdmissionOptions):
   let inFlight = 0;
   let lastLook = performance.eventLoopUtilization();
   let nextLook = 0;
-  let isBusy = false;
+  let busyInARow = 0;
 
   /** Looks only when there is something to decide. After a quiet time, that looks back over all of it. */
   function looksBusy(): boolean {
     const now = performance.now();
     if (now >= nextLook) {
       const look = performance.eventLoopUtilization();
-      isBusy = performance.eventLoopUtilization(look, lastLook).utilization > busyFrom;
+      const { utilization } = performance.eventLoopUtilization(look, lastLook);
+      busyInARow = utilization > busyFrom ? busyInARow + 1 : 0;
       lastLook = look;
       nextLook = now + interval;
     }
-    return isBusy;
+    return busyInARow >= busyLooks;
   }
 
   return {
