@@ -35,7 +35,8 @@ const laneTimeout = /^\d{1,8}[HMSmun]$/;
 /** Connect answers both content types with this one. */
 const okHeaders = [":status", "200", "content-type", "application/grpc+proto"];
 const okTrailers = { "grpc-status": "0" };
-const respondOptions = { waitForTrailers: true, sendDate: false };
+const okOptions = { waitForTrailers: true, sendDate: false };
+const errorOptions = { endStream: true, sendDate: false };
 
 /** @param codecs by the method's descriptor, for those that are worth it. */
 export function createGrpcUnaryLane(codecs: ReadonlyMap<DescMethod, UnaryCodec> = new Map()): GrpcUnaryLane {
@@ -166,6 +167,8 @@ class UnaryCall extends UnaryContext {
 
   /** The request has come whole. Whoever takes over one without a message gets to know its end once more. */
   end(): void {
+    // Node says so of one that was reset, too: nobody waits for an answer.
+    if (this.#stream.closed) return;
     if (this.#request !== undefined) {
       if (!this.#registered.isSafe) this.#run();
       return;
@@ -188,14 +191,18 @@ class UnaryCall extends UnaryContext {
 
   async #answer(): Promise<void> {
     let body: Buffer | undefined;
+    let error: readonly string[] = [];
     try {
       const { codec, run } = this.#registered;
       body = writeMessage(this.method, codec, await run(this.#request as Message, this));
     } catch (reason) {
-      this.trailers = errorTrailers(reason);
+      error = errorHeaders(reason);
     }
-    if (!this.#stream.readableEnded) await this.#end();
-    this.#respond(body);
+    const stream = this.#stream;
+    if (!stream.readableEnded) await this.#end();
+    if (stream.destroyed || stream.closed || this.#handedOver) return;
+    if (body === undefined) this.#refuse(error);
+    else this.#respond(body);
   }
 
   /** More may follow the message, which would make it another request. */
@@ -208,30 +215,40 @@ class UnaryCall extends UnaryContext {
     this.abort(this.#stream.headersSent ? undefined : new ConnectError("the caller has gone", Code.Canceled));
   }
 
-  #respond(body: Buffer | undefined): void {
-    const stream = this.#stream;
-    if (stream.destroyed || stream.closed || this.#handedOver) return;
+  #respond(body: Buffer): void {
     const { sentHeader: header, sentTrailer: trailer } = this;
-    stream.respond(header === undefined ? okHeaders : [...okHeaders, ...[...header].flat()], respondOptions);
-    if (trailer !== undefined) this.trailers = { ...Object.fromEntries(trailer), ...this.trailers };
-    stream.end(body);
+    const headers = header === undefined ? okHeaders : [...okHeaders, ...pairs(header)];
+    if (trailer !== undefined) this.trailers = { ...Object.fromEntries(trailer), ...okTrailers };
+    this.#stream.respond(headers, okOptions);
+    this.#stream.end(body);
+  }
+
+  /** Without a message, headers and trailers are one: "Trailers-Only", and cost less. */
+  #refuse(error: readonly string[]): void {
+    const { sentHeader: header, sentTrailer: trailer } = this;
+    const sent = [...pairs(header), ...pairs(trailer)];
+    this.#stream.respond([...okHeaders, ...sent, ...error], errorOptions);
   }
 }
 
-/** Calls that are shed share one error: it is written once. */
-let lastError: { readonly reason: unknown; readonly trailers: Record<string, string> } | undefined;
+function pairs(headers: Headers | undefined): string[] {
+  return headers === undefined ? [] : [...headers].flat();
+}
 
-function errorTrailers(reason: unknown): Record<string, string> {
+/** Calls that are shed share one error: it is written once. */
+let lastError: { readonly reason: unknown; readonly headers: readonly string[] } | undefined;
+
+function errorHeaders(reason: unknown): readonly string[] {
   if (lastError === undefined || lastError.reason !== reason)
-    lastError = { reason, trailers: toTrailers(reason) };
-  return lastError.trailers;
+    lastError = { reason, headers: pairs(toTrailers(reason)) };
+  return lastError.headers;
 }
 
 /** As Connect says it: an error that is none of its own is internal, and keeps its text for itself. */
-function toTrailers(reason: unknown): Record<string, string> {
+function toTrailers(reason: unknown): Headers {
   const error =
     reason instanceof ConnectError
       ? reason
       : new ConnectError("internal error", Code.Internal, undefined, undefined, reason);
-  return Object.fromEntries(setTrailerStatus(new Headers(), error));
+  return setTrailerStatus(new Headers(), error);
 }
