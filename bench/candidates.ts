@@ -19,12 +19,30 @@ const programs = join(root, ".data", "bench", "bin");
 
 const peer = (file: string): readonly string[] => [process.execPath, join(here, "peers", file)];
 
+/** How `npm start` starts the service. */
+function startScript(): { variables: string; flags: string[]; program: string[] } {
+  const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  const [variables, command] = scripts.start.split(" node ");
+  const words: string[] = command.split(" ");
+  const isFlag = (word: string) => word.startsWith("--");
+  return { variables, flags: words.filter(isFlag), program: words.filter((word) => !isFlag(word)) };
+}
+
+/** What `npm start` tells V8. */
+export const serviceFlags: readonly string[] = startScript().flags;
+
 /** As `npm start` starts it, with its variables and flags, and the Node that runs us. */
 export function serviceCommand(): readonly string[] {
-  const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  const [variables, flags] = scripts.start.split(" node ");
-  return ["env", variables, process.execPath, ...flags.split(" ")];
+  const { variables, flags, program } = startScript();
+  return ["env", variables, process.execPath, ...flags, ...program];
 }
+
+/** A floor has V8's flags from us: they are as good for it as for the service. */
+const floor = (file: string): readonly string[] => [
+  process.execPath,
+  ...serviceFlags,
+  join(here, "peers", file),
+];
 
 export const serviceName = "this service";
 export const uncountedName = "this service, METRICS=off";
@@ -35,7 +53,7 @@ export const nodeCandidates: readonly Candidate[] = [
   {
     name: "bare node:http",
     protocol: "rest",
-    command: peer("bare-http.ts"),
+    command: floor("bare-http.ts"),
     constant: Buffer.from(`{"status":"success","createdAt":"2026-03-03T21:44:15Z"}`).toString("hex"),
   },
   { name: "node:http + pg", protocol: "rest", command: peer("http-pg.ts") },
@@ -46,7 +64,7 @@ export const nodeCandidates: readonly Candidate[] = [
   {
     name: "bare node:http2",
     protocol: "grpc",
-    command: peer("bare-http2.ts"),
+    command: floor("bare-http2.ts"),
     constant: "000000000a0803120608afac9dcd06",
   },
   { name: "grpc-js + pg", protocol: "grpc", command: peer("grpcjs-pg.ts") },

@@ -1,24 +1,44 @@
 /**
- * Where gRPC's tail comes from: `npm run bench:gc-tail`. Node's own servers with a constant answer, nothing of ours,
- * both asked 8,000 times a second, and what the garbage collector did meanwhile.
+ * Where gRPC's tail comes from: `npm run bench:gc-tail`. Node's own HTTP/2 server with a constant answer, asked 8,000 times
+ * a second, and what the garbage collector did meanwhile. What finished streams outlive is for two reasons, and each is
+ * switched off in turn:
+ *
+ * - V8 allocates what was seen to survive in old space from the start ("pretenuring"). In a burst, streams do survive;
+ *   from then on each has its listeners and its state in old space, and these keep the rest of it until the next full
+ *   collection. `--no-allocation-site-pretenuring` ends that.
+ * - Node keeps a session's streams in a Map, whose tables keep one another (`npm run bench:table-chain`). A table that
+ *   is not replaced every few changes ends that (src/protocols/stream-table.ts).
  */
 import { freePort } from "../src/store/embedded.ts";
-import { nodeCandidates } from "./candidates.ts";
+import { nodeCandidates, serviceFlags } from "./candidates.ts";
 import { checkCandidate } from "./check.ts";
 import { startChild } from "./children.ts";
 import { startGenerator } from "./generator.ts";
 import { chooseCpus } from "./machine.ts";
 import { concurrency, defaultRows } from "./plan.ts";
 
+interface Variant {
+  readonly title: string;
+  readonly flags: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+const variants: readonly Variant[] = [
+  { title: "as Node is", flags: [] },
+  { title: "with the service's flags", flags: serviceFlags },
+  { title: "with its flags and its table of streams", flags: serviceFlags, env: { STREAM_TABLE: "ours" } },
+];
+
 const cpus = chooseCpus();
-for (const candidate of nodeCandidates) {
-  const { name, protocol, command, constant } = candidate;
-  if (constant === undefined) continue;
+const candidate = nodeCandidates.find(({ name }) => name === "bare node:http2");
+if (candidate?.constant === undefined) throw new Error("there is no floor for gRPC");
+const { protocol, command, constant } = candidate;
+for (const { title, flags, env } of variants) {
   const port = await freePort();
-  const [node = "", ...program] = command;
+  const program = [process.execPath, ...flags, "--trace-gc-nvp", command.at(-1) ?? ""];
   // V8 writes its trace through C's buffers, which a signal would leave behind.
-  await using server = startChild(name, cpus.server, ["stdbuf", "-oL", node, "--trace-gc-nvp", ...program], {
-    env: { ...process.env, PORT: `${port}` },
+  await using server = startChild(title, cpus.server, ["stdbuf", "-oL", ...program], {
+    env: { ...process.env, ...env, PORT: `${port}` },
   });
   let trace = "";
   server.process.stdout?.on("data", (text) => {
@@ -38,7 +58,9 @@ for (const candidate of nodeCandidates) {
   trace = "";
   const { latency } = await generator.run({ ...phase, warmUp: 0, seconds: 10 });
 
-  process.stdout.write(`${name}: p50 ${latency.p50.toFixed(2)} ms, p99 ${latency.p99.toFixed(2)} ms\n`);
+  process.stdout.write(
+    `node:http2, ${title}: p50 ${latency.p50.toFixed(2)} ms, p99 ${latency.p99.toFixed(2)} ms\n`,
+  );
   const collections = [...trace.matchAll(/ GC: (\{.*\})/g)].map(([, json = ""]) => JSON.parse(json));
   for (const [kind, title] of Object.entries({ s: "scavenges", mc: "mark-compacts" })) {
     const these = collections.filter(({ gc }) => gc === kind);

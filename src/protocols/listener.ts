@@ -6,6 +6,7 @@ import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
 import type { HttpHandler } from "./http.ts";
 import { http1Options, http2Options, type Limits } from "./limits.ts";
 import { watchSlowPeers } from "./slow-peers.ts";
+import { keepStreamsBriefly } from "./stream-table.ts";
 import { openTls, type TlsOptions } from "./tls.ts";
 
 export interface ListenOptions {
@@ -95,6 +96,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     else lane.serve(stream, headers, flags, handOver);
   });
   http2.on("session", (session) => {
+    keepStreamsBriefly(session);
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
     // A peer that announces HTTP/2 and then says nothing more must not stay for ever.
