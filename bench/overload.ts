@@ -1,6 +1,8 @@
 /** `npm run bench:overload`: four times the load that saturates the service, and hostile peers beside honest callers. */
+import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { freePort } from "../src/store/embedded.ts";
 import { serviceCommand } from "./candidates.ts";
 import { type Child, runToEnd, startChild } from "./children.ts";
@@ -27,7 +29,9 @@ const hostileKinds = [
   "header flood",
   "CONTINUATION flood",
   "rapid resets",
-  "compression bombs",
+  "gzip bombs",
+  "brotli bombs",
+  "never reads",
 ];
 
 interface Row {
@@ -89,12 +93,13 @@ async function measure(protocol: "rest" | "grpc"): Promise<void> {
   await run("30 %, honest callers alone", { rate });
   for (const kind of hostileKinds) {
     // It shares its CPU with the honest callers and the database, which are not to wait for it.
-    await using _hostile: Child = startChild(
+    await using hostile: Child = startChild(
       kind,
       cpus.generator,
       ["nice", "-n", "19", process.execPath, join(import.meta.dirname, "hostile.ts"), `${port}`, kind],
       {},
     );
+    await Promise.race([once(hostile.process.stdout as Readable, "data"), hostile.failed]);
     await run(`30 %, beside: ${kind}`, { rate });
   }
 }
