@@ -19,5 +19,5 @@ EXPOSE 9000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
   CMD ["node", "src/healthcheck.ts"]
 # In place of the base image's shell script: Node is the first process, and gets the signals itself.
-ENTRYPOINT ["node", "--max-semi-space-size=8", "--no-allocation-site-pretenuring", "--heap-growing-percent=50", "src/cli.ts"]
+ENTRYPOINT ["node", "--max-semi-space-size=8", "--no-allocation-site-pretenuring", "--heap-growing-percent=100", "src/cli.ts"]
 CMD ["serve"]
