@@ -86,6 +86,7 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   const handler = createRouter({
     lane,
     maxMessageSize: config.MAX_MESSAGE_SIZE,
+    maxReceivingSize: config.MAX_RECEIVING_SIZE,
     rest: createRest(statuses, config.REQUEST_TIMEOUT, observe),
     probes: createProbes(readiness, metrics),
     rpcs,

@@ -127,6 +127,11 @@ export const settings = {
     default: "4MiB",
     help: "The message of a request at most, before and after it is decompressed.",
   },
+  MAX_RECEIVING_SIZE: {
+    ...size,
+    default: "64MiB",
+    help: "The messages of all requests that are under way at most. Requests for more are shed.",
+  },
   PEER_TIMEOUT: {
     ...duration,
     default: "10s",

@@ -22,8 +22,9 @@ interface GuardOptions {
   readonly rpcs: readonly ((router: ConnectRouter) => void)[];
 }
 
-/** Of a message that is read only to be refused, in bytes. */
+/** Of a message that is read only to be refused, and of all of them at the same time, in bytes. */
 const maxMessageSize = 2 ** 16;
+const maxReceivingSize = 2 ** 22;
 
 /**
  * Stands in front of every lane: what does not bear a token gets no further. The path that is compared is the one that
@@ -59,6 +60,7 @@ function createRefusal(rpcs: GuardOptions["rpcs"]): HttpHandler {
     },
     fallback: (request, response) => sendFailure(request, response, unauthenticated),
     maxMessageSize,
+    maxReceivingSize,
   });
 }
 

@@ -1,7 +1,9 @@
 import type { ConnectRouter } from "@connectrpc/connect";
 import { compressionBrotli, compressionGzip, connectNodeAdapter } from "@connectrpc/connect-node";
+import { overloaded } from "../status/status.ts";
 import { oneAfterTheOther } from "./decompression.ts";
-import { errorBody, type HttpHandler, type HttpRequest, type HttpResponse, sendJson } from "./http.ts";
+import { toConnectError } from "./errors.ts";
+import { errorBody, type HttpHandler, sendJson } from "./http.ts";
 import { shortenTimeout } from "./timeouts.ts";
 
 interface ConnectAdapterOptions {
@@ -10,6 +12,8 @@ interface ConnectAdapterOptions {
   readonly fallback: HttpHandler;
   /** Of a request's message at most, in bytes. */
   readonly maxMessageSize: number;
+  /** Of the messages of all requests that are under way at most, in bytes. */
+  readonly maxReceivingSize: number;
 }
 
 /** Connect's adapter, which serves gRPC, gRPC-Web and Connect, hardened against what callers may send. */
@@ -17,7 +21,9 @@ export function createConnectAdapter({
   routes,
   fallback,
   maxMessageSize,
+  maxReceivingSize,
 }: ConnectAdapterOptions): HttpHandler {
+  const receive = createReceiver(maxReceivingSize);
   const connect = connectNodeAdapter({
     routes,
     fallback,
@@ -28,7 +34,7 @@ export function createConnectAdapter({
   return (request, response) => {
     // The adapter may have stopped listening when a request breaks off, and an error nobody hears ends the process.
     request.on("error", ignore);
-    readToTheEnd(request, response);
+    receive(request, response);
     shortenTimeout(request);
     try {
       connect(request, response);
@@ -41,17 +47,40 @@ export function createConnectAdapter({
 
 function ignore(): void {}
 
-/**
- * The adapter destroys a request when it refuses its message, and Node then never reads what is left of it: over HTTP/1.1
- * the next request on the connection waits for it until both time out, over HTTP/2 the stream stays for ever.
- */
-function readToTheEnd(request: HttpRequest, response: HttpResponse): void {
-  request[Symbol.asyncIterator] = iterateWithoutDestroying;
-  // Over HTTP/2, the response itself finishes with the stream, and the stream not before the request is read.
-  const sent = "stream" in response ? response.stream : response;
-  sent.once("finish", () => request.resume());
-}
+/** So much of each message, in bytes, does not count: however many large ones come, usual calls are not shed for them. */
+const uncounted = 2 ** 14;
 
-function iterateWithoutDestroying(this: HttpRequest): NodeJS.AsyncIterator<unknown> {
-  return this.iterator({ destroyOnReturn: false });
+/**
+ * Has requests give the adapter their messages, with what it leaves open:
+ *
+ * - It bounds each message, and not all of them. A peer may have many half sent, or wait to be decompressed, each almost as
+ *   large as one may be. What comes of a request counts until its response is over; what is too much is shed.
+ * - It destroys a request when it refuses its message, and Node then never reads what is left of it: over HTTP/1.1 the next
+ *   request on the connection waits for it until both time out, over HTTP/2 the stream stays for ever.
+ */
+function createReceiver(maxReceivingSize: number): HttpHandler {
+  let receiving = 0;
+
+  return (request, response) => {
+    // Over HTTP/2, the response itself finishes with the stream, and the stream not before the request is read.
+    const sent = "stream" in response ? response.stream : response;
+    let received = 0;
+    let counted = 0;
+    sent.once("finish", () => request.resume());
+    sent.once("close", () => {
+      receiving -= counted;
+    });
+
+    async function* iterate(): AsyncGenerator<Buffer, undefined> {
+      for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+        received += chunk.length;
+        const more = Math.max(0, received - uncounted) - counted;
+        if (receiving + more > maxReceivingSize) throw toConnectError(overloaded);
+        counted += more;
+        receiving += more;
+        yield chunk;
+      }
+    }
+    request[Symbol.asyncIterator] = iterate;
+  };
 }

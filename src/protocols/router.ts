@@ -21,6 +21,8 @@ export interface Routes {
   readonly lane: GrpcUnaryLane | undefined;
   /** Of a request's message at most, in bytes. Absent: what gRPC implementations accept by default, 4 MiB. */
   readonly maxMessageSize?: number;
+  /** Of the messages of all requests that are under way at most, in bytes. Absent: there is no bound. */
+  readonly maxReceivingSize?: number;
 }
 
 /** Sends every request to whom it is for. */
@@ -30,6 +32,7 @@ export function createRouter({
   rpcs,
   lane,
   maxMessageSize = 4 * 2 ** 20,
+  maxReceivingSize = Number.POSITIVE_INFINITY,
 }: Routes): HttpHandler {
   const connect = createConnectAdapter({
     routes: (router) => {
@@ -37,6 +40,7 @@ export function createRouter({
     },
     fallback: notFound,
     maxMessageSize,
+    maxReceivingSize,
   });
 
   return (request, response) => {
