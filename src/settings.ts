@@ -130,7 +130,7 @@ export const settings = {
   MAX_RECEIVING_SIZE: {
     ...size,
     default: "64MiB",
-    help: "The messages of all requests that are under way at most. Requests for more are shed.",
+    help: "The messages of all requests that are under way at most, but for 16KiB of each. Requests for more are shed.",
   },
   PEER_TIMEOUT: {
     ...duration,
