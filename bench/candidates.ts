@@ -19,23 +19,20 @@ const programs = join(root, ".data", "bench", "bin");
 
 const peer = (file: string): readonly string[] => [process.execPath, join(here, "peers", file)];
 
-/** How `npm start` starts the service. */
-function startScript(): { variables: string; flags: string[]; program: string[] } {
-  const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  const [variables, command] = scripts.start.split(" node ");
-  const words: string[] = command.split(" ");
-  const isFlag = (word: string) => word.startsWith("--");
-  return { variables, flags: words.filter(isFlag), program: words.filter((word) => !isFlag(word)) };
-}
-
-/** What `npm start` tells V8. */
-export const serviceFlags: readonly string[] = startScript().flags;
+/** `npm start`: its variables, what it tells V8, and what it runs. */
+const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+const [, variables = "", flags = "", program = ""] =
+  /^(\S+) node ((?:--\S+ )*)(.+)$/.exec(scripts.start) ?? [];
+export const serviceFlags: readonly string[] = flags.trim().split(" ");
 
 /** As `npm start` starts it, with its variables and flags, and the Node that runs us. */
-export function serviceCommand(): readonly string[] {
-  const { variables, flags, program } = startScript();
-  return ["env", variables, process.execPath, ...flags, ...program];
-}
+export const serviceCommand: readonly string[] = [
+  "env",
+  variables,
+  process.execPath,
+  ...serviceFlags,
+  ...program.split(" "),
+];
 
 /** A floor has V8's flags from us: they are as good for it as for the service. */
 const floor = (file: string): readonly string[] => [
@@ -48,8 +45,8 @@ export const serviceName = "this service";
 export const uncountedName = "this service, METRICS=off";
 
 export const nodeCandidates: readonly Candidate[] = [
-  { name: serviceName, protocol: "rest", command: serviceCommand() },
-  { name: uncountedName, protocol: "rest", command: serviceCommand(), env: { METRICS: "off" } },
+  { name: serviceName, protocol: "rest", command: serviceCommand },
+  { name: uncountedName, protocol: "rest", command: serviceCommand, env: { METRICS: "off" } },
   {
     name: "bare node:http",
     protocol: "rest",
@@ -59,8 +56,8 @@ export const nodeCandidates: readonly Candidate[] = [
   { name: "node:http + pg", protocol: "rest", command: peer("http-pg.ts") },
   { name: "node:http + postgres.js", protocol: "rest", command: peer("http-postgresjs.js") },
   { name: "Fastify + pg", protocol: "rest", command: peer("fastify-pg.js") },
-  { name: serviceName, protocol: "grpc", command: serviceCommand() },
-  { name: uncountedName, protocol: "grpc", command: serviceCommand(), env: { METRICS: "off" } },
+  { name: serviceName, protocol: "grpc", command: serviceCommand },
+  { name: uncountedName, protocol: "grpc", command: serviceCommand, env: { METRICS: "off" } },
   {
     name: "bare node:http2",
     protocol: "grpc",

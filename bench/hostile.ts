@@ -6,14 +6,13 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import {
-  errorCode,
+  cancelledCalls,
   flag,
   frame,
   frameType,
   grpcCall,
   headerBlock,
   preface,
-  uint32,
 } from "../test/support/http2-frames.ts";
 import { openPeer } from "../test/support/peer.ts";
 
@@ -21,7 +20,6 @@ const port = Number(process.argv[2]);
 const idleConnections = 2_000;
 /** Between two attacks of a kind, in milliseconds. */
 const breath = 200;
-const zeros = Buffer.alloc(64 * 2 ** 20);
 
 const post =
   "POST /gomemory.status.v1.StatusService/GetStatus HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
@@ -30,19 +28,9 @@ const post =
 const attacks: Readonly<Record<string, () => readonly Uint8Array[]>> = {
   "header flood": () => [Buffer.from(`GET / HTTP/1.1\r\n${"X-Flood: 1\r\n".repeat(10_000)}`)],
   "slow sender": () => [Buffer.from(`${post}Content-Length: 100\r\n\r\n{`)],
-  "gzip bombs": () => bombs("gzip", gzipSync(zeros)),
-  "brotli bombs": () => bombs("br", brotliCompressSync(zeros)),
-  "rapid resets": () => [
-    preface,
-    Buffer.concat(
-      Array.from({ length: 5_000 }, (_, index) =>
-        Buffer.concat([
-          frame(frameType.headers, flag.endHeaders, 2 * index + 1, grpcCall),
-          frame(frameType.resetStream, 0, 2 * index + 1, uint32(errorCode.cancel)),
-        ]),
-      ),
-    ),
-  ],
+  "gzip bombs": () => bombs("gzip", gzipSync),
+  "brotli bombs": () => bombs("br", brotliCompressSync),
+  "rapid resets": () => [preface, cancelledCalls(5_000)],
   "CONTINUATION flood": () => [
     preface,
     frame(frameType.headers, 0, 1, grpcCall),
@@ -60,7 +48,8 @@ const attacks: Readonly<Record<string, () => readonly Uint8Array[]>> = {
   ],
 };
 
-function bombs(encoding: string, bomb: Buffer): Buffer[] {
+function bombs(encoding: string, compress: (bytes: Buffer) => Buffer): Buffer[] {
+  const bomb = compress(Buffer.alloc(64 * 2 ** 20));
   const head = `Content-Encoding: ${encoding}\r\nConnection: close\r\nContent-Length: ${bomb.length}\r\n\r\n`;
   return [Buffer.from(`${post}${head}`), bomb];
 }

@@ -57,7 +57,7 @@ process.stdout.write(report());
 async function measure(protocol: "rest" | "grpc"): Promise<void> {
   const port = await freePort();
   const env = { NODE_ENV: "production", HOST: "127.0.0.1", PORT: `${port}`, DATABASE_URL: table.url };
-  await using server: Child = startChild("the service", cpus.server, serviceCommand(), {
+  await using server: Child = startChild("the service", cpus.server, serviceCommand, {
     env: { ...process.env, ...env },
   });
   await using generator: Generator = startGenerator(cpus.generator);

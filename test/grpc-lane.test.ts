@@ -23,14 +23,13 @@ import { getStatusCodec } from "../src/protocols/status-codec.ts";
 import type { Call } from "../src/status/call.ts";
 import { type JobStatus, parseReqId, StatusError } from "../src/status/status.ts";
 import {
+  cancelledCall,
   errorCode,
   flag,
   frame as frameOf,
   frameType,
-  grpcCall,
   preface,
   restCall,
-  uint32,
 } from "./support/http2-frames.ts";
 import { openPeer } from "./support/peer.ts";
 
@@ -347,10 +346,7 @@ test("a stream that is reset before its message has come is nobody's work", asyn
 
   using peer = await openPeer(listener.address.port);
   // In one piece, so that the stream is reset before anybody hears of it.
-  const cancelled = [errorCode.cancel, errorCode.internal].flatMap((code, index) => [
-    frameOf(frameType.headers, flag.endHeaders, 2 * index + 1, grpcCall),
-    frameOf(frameType.resetStream, 0, 2 * index + 1, uint32(code)),
-  ]);
+  const cancelled = [cancelledCall(1, errorCode.cancel), cancelledCall(3, errorCode.internal)];
   peer.send(preface);
   await peer.frame(({ type }) => type === frameType.settings);
   peer.send(Buffer.concat(cancelled));

@@ -50,6 +50,10 @@ function ignore(): void {}
 /** So much of each message, in bytes, does not count: however many large ones come, usual calls are not shed for them. */
 const uncounted = 2 ** 14;
 
+function countOf(received: number): number {
+  return Math.max(0, received - uncounted);
+}
+
 /**
  * Has requests give the adapter their messages, with what it leaves open:
  *
@@ -65,18 +69,18 @@ function createReceiver(maxReceivingSize: number): HttpHandler {
     // Over HTTP/2, the response itself finishes with the stream, and the stream not before the request is read.
     const sent = "stream" in response ? response.stream : response;
     let received = 0;
-    let counted = 0;
     sent.once("finish", () => request.resume());
     sent.once("close", () => {
-      receiving -= counted;
+      receiving -= countOf(received);
+      // What is still read behind the answer is nobody's any more.
+      received = Number.NEGATIVE_INFINITY;
     });
 
     async function* iterate(): AsyncGenerator<Buffer, undefined> {
       for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-        received += chunk.length;
-        const more = Math.max(0, received - uncounted) - counted;
+        const more = countOf(received + chunk.length) - countOf(received);
         if (receiving + more > maxReceivingSize) throw toConnectError(overloaded);
-        counted += more;
+        received += chunk.length;
         receiving += more;
         yield chunk;
       }

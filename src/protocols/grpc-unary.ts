@@ -2,7 +2,7 @@ import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "nod
 import type { DescMethod, DescMethodUnary, Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
-import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
+import { errorHeaders, headerPairs } from "./grpc-headers.ts";
 import { readMessage, type UnaryCodec, writeMessage } from "./grpc-message.ts";
 import { UnaryContext } from "./unary-context.ts";
 
@@ -217,7 +217,7 @@ class UnaryCall extends UnaryContext {
 
   #respond(body: Buffer): void {
     const { sentHeader: header, sentTrailer: trailer } = this;
-    const headers = header === undefined ? okHeaders : [...okHeaders, ...pairs(header)];
+    const headers = header === undefined ? okHeaders : [...okHeaders, ...headerPairs(header)];
     if (trailer !== undefined) this.trailers = { ...Object.fromEntries(trailer), ...okTrailers };
     this.#stream.respond(headers, okOptions);
     this.#stream.end(body);
@@ -226,29 +226,7 @@ class UnaryCall extends UnaryContext {
   /** Without a message, headers and trailers are one: "Trailers-Only", and cost less. */
   #refuse(error: readonly string[]): void {
     const { sentHeader: header, sentTrailer: trailer } = this;
-    const sent = [...pairs(header), ...pairs(trailer)];
+    const sent = [...headerPairs(header), ...headerPairs(trailer)];
     this.#stream.respond([...okHeaders, ...sent, ...error], errorOptions);
   }
-}
-
-function pairs(headers: Headers | undefined): string[] {
-  return headers === undefined ? [] : [...headers].flat();
-}
-
-/** Calls that are shed share one error: it is written once. */
-let lastError: { readonly reason: unknown; readonly headers: readonly string[] } | undefined;
-
-function errorHeaders(reason: unknown): readonly string[] {
-  if (lastError === undefined || lastError.reason !== reason)
-    lastError = { reason, headers: pairs(toTrailers(reason)) };
-  return lastError.headers;
-}
-
-/** As Connect says it: an error that is none of its own is internal, and keeps its text for itself. */
-function toTrailers(reason: unknown): Headers {
-  const error =
-    reason instanceof ConnectError
-      ? reason
-      : new ConnectError("internal error", Code.Internal, undefined, undefined, reason);
-  return setTrailerStatus(new Headers(), error);
 }

@@ -4,6 +4,7 @@ import { text } from "node:stream/consumers";
 import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
+  cancelledCalls,
   errorCode,
   flag,
   frame,
@@ -77,14 +78,6 @@ describe("too many headers", () => {
 });
 
 describe("calls that are cancelled at once", () => {
-  const cancelledCall = (stream: number) =>
-    Buffer.concat([
-      frame(frameType.headers, flag.endHeaders, stream, grpcCall),
-      frame(frameType.resetStream, 0, stream, Buffer.from([0, 0, 0, errorCode.cancel])),
-    ]);
-  const cancelledCalls = (count: number) =>
-    Buffer.concat(Array.from({ length: count }, (_, index) => cancelledCall(2 * index + 1)));
-
   test("thousands of them end the connection", async () => {
     using peer = await openPeer(target.serving.port);
     peer.send(Buffer.concat([preface, cancelledCalls(20_000)]));

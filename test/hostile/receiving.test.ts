@@ -5,8 +5,8 @@ import { startTarget, type Target } from "./support.ts";
 
 let target: Target;
 
-const kib = 2 ** 10;
-const size = 200 * kib;
+/** Of a message, in bytes. */
+const size = 200 * 2 ** 10;
 
 beforeAll(async () => {
   target = await startTarget({ MAX_MESSAGE_SIZE: "256KiB", MAX_RECEIVING_SIZE: "512KiB" });

@@ -82,6 +82,19 @@ export const grpcCall = headerBlock({
   te: "trailers",
 });
 
+/** A call that is cancelled before its message has come. */
+export function cancelledCall(stream: number, code: number = errorCode.cancel): Buffer {
+  return Buffer.concat([
+    frame(frameType.headers, flag.endHeaders, stream, grpcCall),
+    frame(frameType.resetStream, 0, stream, uint32(code)),
+  ]);
+}
+
+/** So many of them, on the first streams of a connection. */
+export function cancelledCalls(count: number): Buffer {
+  return Buffer.concat(Array.from({ length: count }, (_, index) => cancelledCall(2 * index + 1)));
+}
+
 export function restCall(reqId: string): Buffer {
   const path = `/get_status/${reqId}`;
   return headerBlock({ ":method": "GET", ":scheme": "http", ":path": path, ":authority": "test" });
