@@ -171,8 +171,8 @@ function selectStatuses(db: Kysely<Tables>, ttl: number): (ids: readonly ReqId[]
     .selectFrom("memory_job")
     .select(["req_id", "status", "error", sql<number>`date_part('epoch', created_at)`.as("created_at")])
     .where("req_id", "=", sql<string>`any(${"{}"}::uuid[])`)
-    .where("created_at", ">", sql<Date>`now() - make_interval(secs => ${ttl / 1000})`)
+    .where("created_at", ">", sql<Date>`now() - ${`${ttl / 1000} s`}::interval`)
     .compile();
-  const seconds = String(compiled.parameters[1]);
-  return (ids) => ({ ...compiled, parameters: [`{${ids.join()}}`, seconds] });
+  const [, interval] = compiled.parameters;
+  return (ids) => ({ ...compiled, parameters: [`{${ids.join()}}`, interval] });
 }
