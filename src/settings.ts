@@ -140,7 +140,7 @@ export const settings = {
   IDLE_TIMEOUT: {
     ...duration,
     default: "65s",
-    help: "How long a connection may be idle: longer than load balancers keep theirs, usually 60s.",
+    help: "How long a connection may be without a call: longer than load balancers keep theirs, usually 60s.",
   },
   SHUTDOWN_DELAY: {
     ...duration,

@@ -4,6 +4,8 @@ import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Listener, listen } from "../src/protocols/listener.ts";
+import { flag, frame, frameType, grpcCall, preface as http2Preface } from "./support/http2-frames.ts";
+import { openPeer } from "./support/peer.ts";
 
 let listener: Listener;
 
@@ -43,6 +45,15 @@ describe("a peer that does not say what it wants is dropped in time", () => {
     if (bytes !== "") socket.write(bytes);
     await once(socket, "close");
   });
+});
+
+test("a peer that goes away in the middle of an HTTP/2 request takes its connection with it", async () => {
+  using peer = await openPeer(listener.address.port);
+  peer.send(Buffer.concat([http2Preface, frame(frameType.headers, flag.endHeaders, 1, grpcCall)]));
+  peer.send(frame(frameType.ping, 0, 0, Buffer.alloc(8)));
+  await peer.frame(({ type, flags }) => type === frameType.ping && flags === flag.ack);
+  peer.socket.end();
+  await peer.closed;
 });
 
 describe("the first bytes decide, in however many pieces they come", () => {

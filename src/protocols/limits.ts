@@ -13,7 +13,7 @@ export interface Limits {
   readonly maxHeaderSize?: number;
   /** How long a peer may take to say which protocol it speaks, to send a request, and to take an answer. */
   readonly peerTimeout?: number;
-  /** How long a connection may be idle. */
+  /** How long a connection may be without a call. */
   readonly idleTimeout?: number;
 }
 

@@ -38,7 +38,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   http1.setTimeout(peerTimeout, dropUnlessBusy);
   const http2 = createHttp2(http2Options(limits));
   const tls = options.tls && openTls(options.tls, peerTimeout);
-  const slowPeers = watchSlowPeers(peerTimeout);
+  const slowPeers = watchSlowPeers(peerTimeout, idleTimeout);
   const sockets = new Set<Socket>();
   const silent = new Set<Socket>();
   const sessions = new Set<Http2Session>();
@@ -80,6 +80,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   }
 
   function serveHttp2(socket: Socket): void {
+    // Who ends an HTTP/2 connection has gone (RFC 9113, section 9.1). Over HTTP/1.1 it may yet read its answer.
+    socket.allowHalfOpen = false;
     const watch = (session: Http2Session) => slowPeers.watchSession(session, socket);
     http2.once("session", watch);
     http2.emit("connection", socket);
@@ -103,11 +105,6 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     const tooLate = setTimeout(() => session.destroy(), peerTimeout);
     session.once("remoteSettings", () => clearTimeout(tooLate));
     session.once("close", () => clearTimeout(tooLate));
-    // A quiet stream is none of its peer's fault: it goes on, and new ones need a new connection.
-    session.setTimeout(idleTimeout, () => {
-      if (slowPeers.hasStreams(session)) session.close();
-      else session.destroy();
-    });
   });
 
   http1.listen({ port, host });

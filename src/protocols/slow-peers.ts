@@ -6,7 +6,6 @@ export interface SlowPeers extends Disposable {
   /** @param socket the session's own, which alone can be closed while the peer takes nothing. */
   watchSession(session: Http2Session, socket: Socket): void;
   watchStream(stream: ServerHttp2Stream): void;
-  hasStreams(session: Http2Session): boolean;
 }
 
 const place = Symbol("place");
@@ -14,12 +13,19 @@ const place = Symbol("place");
 /** A stream with its place among those that are watched. */
 type Watched = ServerHttp2Stream & { [place]?: number };
 
+const idleSince = Symbol("idleSince");
+
+/** A session with when it was first seen without a stream. Undefined: it has one, or has had one since we last looked. */
+type WatchedSession = Http2Session & { [idleSince]?: number | undefined };
+
 /**
  * @param timeout how long, in milliseconds, a peer may take to send the rest of its request or to take our answer. Streams
  *   on which an answer is under way are left alone, however long that takes.
+ * @param idleTimeout how long, in milliseconds, a connection may be without a stream. Node's own timeout of a session is
+ *   set anew with every frame, which costs a gRPC call three hundredths of its time.
  */
-export function watchSlowPeers(timeout: number): SlowPeers {
-  const sockets = new Map<Http2Session, Socket>();
+export function watchSlowPeers(timeout: number, idleTimeout: number): SlowPeers {
+  const sockets = new Map<WatchedSession, Socket>();
   // Places that are taken and left again, rather than a Set: V8 replaces a Set's table every few changes, and one table
   // that has grown old would keep all streams of those that come after it.
   const streams: (Watched | undefined)[] = [];
@@ -43,18 +49,25 @@ export function watchSlowPeers(timeout: number): SlowPeers {
       return now - since >= timeout;
     };
     for (const stream of streams) {
-      if (stream === undefined || !waitsForPeer(stream) || !isTooLate(stream)) continue;
+      if (stream === undefined) continue;
+      noteBusy(stream);
+      if (!waitsForPeer(stream) || !isTooLate(stream)) continue;
       // A peer that does not even take the reset takes nothing at all.
       if (stream.closed) stream.session?.destroy();
       else stream.close(constants.NGHTTP2_CANCEL);
     }
     for (const [session, socket] of sockets) {
       // A session that has been ended waits until the peer has taken its last words.
-      if (session.destroyed && isTooLate(session)) socket.destroy();
+      if (session.destroyed) {
+        if (isTooLate(session)) socket.destroy();
+        continue;
+      }
+      session[idleSince] ??= now;
+      if (now - session[idleSince] >= idleTimeout) session.destroy();
     }
   }
 
-  const sweeper = setInterval(sweep, timeout / 4).unref();
+  const sweeper = setInterval(sweep, Math.min(timeout, idleTimeout) / 4).unref();
   return {
     watchSession(session, socket) {
       sockets.set(session, socket);
@@ -65,10 +78,15 @@ export function watchSlowPeers(timeout: number): SlowPeers {
       streams[at] = stream;
       stream[place] = at;
       stream.on("close", forget);
+      noteBusy(stream);
     },
-    hasStreams: (session) => streams.some((stream) => stream?.session === session && !stream.destroyed),
     [Symbol.dispose]: () => clearInterval(sweeper),
   };
+}
+
+/** Costs less than to look at the clock: the next sweep does that. */
+function noteBusy({ session }: ServerHttp2Stream): void {
+  if (session !== undefined) (session as WatchedSession)[idleSince] = undefined;
 }
 
 /** Either for the rest of the request, unless the answer has begun before, or to take the whole of the answer. */
