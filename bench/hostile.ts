@@ -49,7 +49,7 @@ const attacks: Readonly<Record<string, () => readonly Uint8Array[]>> = {
 };
 
 function bombs(encoding: string, compress: (bytes: Buffer) => Buffer): Buffer[] {
-  const bomb = compress(Buffer.alloc(64 * 2 ** 20));
+  const bomb = compress(Buffer.alloc(32 * 2 ** 20));
   const head = `Content-Encoding: ${encoding}\r\nConnection: close\r\nContent-Length: ${bomb.length}\r\n\r\n`;
   return [Buffer.from(`${post}${head}`), bomb];
 }

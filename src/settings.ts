@@ -124,8 +124,8 @@ export const settings = {
   MAX_HEADER_SIZE: { ...size, default: "16KiB", help: "The headers of a request at most." },
   MAX_MESSAGE_SIZE: {
     ...size,
-    default: "4MiB",
-    help: "The message of a request at most, before and after it is decompressed.",
+    default: "64KiB",
+    help: "The message of a request at most, before and after it is decompressed. A call needs 38 bytes.",
   },
   MAX_RECEIVING_SIZE: {
     ...size,

@@ -89,6 +89,9 @@ function isPlain(headers: IncomingHttpHeaders): boolean {
   );
 }
 
+/** Made once, with its stack trace: a peer may cancel many calls. */
+const gone = new ConnectError("the caller has gone", Code.Canceled);
+
 const served = Symbol("served");
 
 /** A stream with the call that it carries, so that all streams can share their listeners. */
@@ -212,7 +215,7 @@ class UnaryCall extends UnaryContext {
 
   /** The caller has had its answer, or has gone. */
   close(): void {
-    this.abort(this.#stream.headersSent ? undefined : new ConnectError("the caller has gone", Code.Canceled));
+    this.abort(this.#stream.headersSent ? undefined : gone);
   }
 
   #respond(body: Buffer): void {

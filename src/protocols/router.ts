@@ -19,7 +19,7 @@ export interface Routes {
   readonly rpcs: readonly ((router: ConnectRouter) => void)[];
   /** Learns of the same RPCs, to answer the usual calls by itself. */
   readonly lane: GrpcUnaryLane | undefined;
-  /** Of a request's message at most, in bytes. Absent: what gRPC implementations accept by default, 4 MiB. */
+  /** Of a request's message at most, in bytes. Absent: 64 KiB, where the longest that a caller needs has some hundred. */
   readonly maxMessageSize?: number;
   /** Of the messages of all requests that are under way at most, in bytes. Absent: there is no bound. */
   readonly maxReceivingSize?: number;
@@ -31,7 +31,7 @@ export function createRouter({
   probes,
   rpcs,
   lane,
-  maxMessageSize = 4 * 2 ** 20,
+  maxMessageSize = 2 ** 16,
   maxReceivingSize = Number.POSITIVE_INFINITY,
 }: Routes): HttpHandler {
   const connect = createConnectAdapter({

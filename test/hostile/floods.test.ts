@@ -127,7 +127,7 @@ describe("frames that ask for an answer each, and nobody reads those", () => {
 
 describe("messages", () => {
   const method = "/gomemory.status.v1.StatusService/GetStatus";
-  const bomb = gzipSync(Buffer.alloc(256 * 2 ** 20));
+  const bomb = gzipSync(Buffer.alloc(32 * 2 ** 20));
   const prefixed = (isCompressed: number, length: number, body: Buffer) => {
     const prefix = Buffer.from([isCompressed, 0, 0, 0, 0]);
     prefix.writeUInt32BE(length, 1);
