@@ -62,8 +62,8 @@ export async function measure(
 
     const peak = saturation.answers / saturation.seconds;
     const loads: PhaseResult[] = [];
-    for (const share of plan.loads) {
-      loads.push(await generator.run({ ...phase, ...plan.load, rate: share * peak }));
+    for (const { share, ...window } of plan.loads) {
+      loads.push(await generator.run({ ...phase, ...window, rate: share * peak }));
     }
     const serial = await generator.run({ ...phase, ...plan.serial, connections: 1, streams: 1 });
     return { saturation, statementsPerAnswer, residentBytes: memory, loads, serial };

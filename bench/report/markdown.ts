@@ -102,9 +102,11 @@ ${table(
 }
 
 function loadTables({ series, plan }: Report): string[] {
-  return plan.loads.map((share, index) => {
+  return plan.loads.map(({ share, warmUp, seconds }, index) => {
     const of = ({ loads }: Measured): PhaseResult => loads[index] as PhaseResult;
     return `## At ${number(share * 100, 0)} % of each server's own peak
+
+Warm-up ${warmUp} s, window ${seconds} s.
 
 ${table(
   [

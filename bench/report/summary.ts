@@ -1,6 +1,6 @@
 import { serviceName, uncountedName } from "../candidates.ts";
 import type { PhaseResult } from "../load/phase.ts";
-import { comparedLoad, type Plan } from "../plan.ts";
+import { comparedLoadIndex, type Plan } from "../plan.ts";
 import type { Measured } from "../round.ts";
 import type { Series } from "./report.ts";
 
@@ -49,8 +49,7 @@ const direct = "node:http + pg";
 
 /** What is said about the service. A ratio is taken within each round, and the median of the ratios is given. */
 export function findings(series: readonly Series[], plan: Plan): Finding[] {
-  const atComparedLoad = ({ loads }: Measured): PhaseResult | undefined =>
-    loads[plan.loads.indexOf(comparedLoad)];
+  const atComparedLoad = ({ loads }: Measured): PhaseResult | undefined => loads[comparedLoadIndex(plan)];
   const find = (name: string, protocol: string, rows = plan.rows) =>
     series.find(
       ({ candidate, table }) =>

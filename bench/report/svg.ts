@@ -1,5 +1,5 @@
 import { serviceName } from "../candidates.ts";
-import { comparedLoad } from "../plan.ts";
+import { comparedLoad, comparedLoadIndex } from "../plan.ts";
 import type { Report, Series } from "./report.ts";
 import { perCpuSecond, spread } from "./summary.ts";
 
@@ -83,7 +83,7 @@ function row(
   const kind = candidate.name === serviceName ? "ours" : "others";
   const { median, min, max } = speed({ measured });
   const scale = (value: number): number => bars.x + (value / fastest) * bars.width;
-  const part = measured.flatMap(({ loads }) => loads[plan.loads.indexOf(comparedLoad)] ?? []);
+  const part = measured.flatMap(({ loads }) => loads[comparedLoadIndex(plan)] ?? []);
   const p50 = onLatency(spread(part.map((each) => each.latency.p50)).median);
   const p99 = onLatency(spread(part.map((each) => each.latency.p99)).median);
   const floor = candidate.constant === undefined ? "" : " (constant answer)";
