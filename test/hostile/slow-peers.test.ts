@@ -41,13 +41,13 @@ describe("a slow sender over HTTP/1.1 is dropped in time", () => {
     { name: "a body that never comes", first: `${post("application/json")}Content-Length: 90\r\n\r\n` },
     {
       name: "a body, byte by byte",
-      first: `${post("application/json")}Content-Length: 100000\r\n\r\n`,
+      first: `${post("application/json")}Content-Length: 10000\r\n\r\n`,
       drip: " ",
     },
     {
       name: "chunks, byte by byte",
-      // The message is to be a MiB long.
-      first: `${post("application/grpc-web+proto")}Transfer-Encoding: chunked\r\n\r\n5\r\n\0\0\x10\0\0\r\n`,
+      // The message is to be 16 KiB long.
+      first: `${post("application/grpc-web+proto")}Transfer-Encoding: chunked\r\n\r\n5\r\n\0\0\0\x40\0\r\n`,
       drip: "1\r\n\0\r\n",
     },
   ];
