@@ -22,24 +22,21 @@ const peer = (file: string): readonly string[] => [process.execPath, join(here, 
 /** `npm start`: its variables, what it tells V8, and what it runs. */
 const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const [, variables = "", flags = "", program = ""] =
-  /^(\S+) node ((?:--\S+ )*)(.+)$/.exec(scripts.start) ?? [];
+  /^((?:\S+=\S+ )*)node ((?:--\S+ )*)(.+)$/.exec(scripts.start) ?? [];
 export const serviceFlags: readonly string[] = flags.trim().split(" ");
-
-/** As `npm start` starts it, with its variables and flags, and the Node that runs us. */
-export const serviceCommand: readonly string[] = [
+/** With the Node that runs us. */
+const serviceNode: readonly string[] = [
   "env",
-  variables,
+  ...variables.trim().split(" "),
   process.execPath,
   ...serviceFlags,
-  ...program.split(" "),
 ];
 
-/** A floor has V8's flags from us: they are as good for it as for the service. */
-const floor = (file: string): readonly string[] => [
-  process.execPath,
-  ...serviceFlags,
-  join(here, "peers", file),
-];
+/** As `npm start` starts it. */
+export const serviceCommand: readonly string[] = [...serviceNode, ...program.split(" ")];
+
+/** A floor has variables and flags from us: they are as good for it as for the service. */
+const floor = (file: string): readonly string[] => [...serviceNode, join(here, "peers", file)];
 
 export const serviceName = "this service";
 export const uncountedName = "this service, METRICS=off";

@@ -63,7 +63,7 @@ export async function replayDockerfile(context: string, root: string, path: stri
         break;
       case "ENV":
         for (const pair of rest.split(/\s+/)) {
-          const [name = "", value = ""] = pair.split("=");
+          const [, name = "", value = ""] = /^(.*?)=(.*)$/.exec(pair) ?? [];
           stage.env[name] = value;
         }
         break;
