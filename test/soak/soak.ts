@@ -114,7 +114,8 @@ async function callUndisturbed(rig: Rig): Promise<void> {
 }
 
 async function suffer(rig: Rig, fault: (typeof faults)[number], result: SoakResult): Promise<void> {
-  await using callers = startCallers(rig.service.url, rig.known, requestTimeout, { pace });
+  const { url, process } = rig.service;
+  await using callers = startCallers(url, rig.known, requestTimeout, { pace, pid: process.pid });
   const mend = await fault.inject(rig);
   await pause(fault.lasts ?? lasting);
   await mend();
