@@ -78,8 +78,7 @@ afterAll(async () => {
 async function suffer(rig: Rig, fault: Fault): Promise<FaultReport> {
   const logged = rig.service.logs.length;
   await using readiness = watchReadiness(rig.service.url);
-  const { url, process } = rig.service;
-  await using callers = startCallers(url, rig.known, requestTimeout, { pid: process.pid });
+  await using callers = startCallers(rig.service.url, rig.known, requestTimeout);
   await pause(before);
   const injectedAt = performance.now();
   const mend = await fault.inject(rig);

@@ -114,8 +114,7 @@ async function callUndisturbed(rig: Rig): Promise<void> {
 }
 
 async function suffer(rig: Rig, fault: (typeof faults)[number], result: SoakResult): Promise<void> {
-  const { url, process } = rig.service;
-  await using callers = startCallers(url, rig.known, requestTimeout, { pace, pid: process.pid });
+  await using callers = startCallers(rig.service.url, rig.known, requestTimeout, { pace });
   const mend = await fault.inject(rig);
   await pause(fault.lasts ?? lasting);
   await mend();

@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { type Answer, type Client, type Protocol, protocols, technicalIssues } from "../protocols.ts";
 
 /** A row that is there, and the answer that is right for it. */
@@ -51,8 +50,6 @@ interface CallersOptions {
   readonly pace?: number;
   /** Where those who speak HTTP/2 call, if it is not the same. */
   readonly http2Url?: string;
-  /** Of the service, when there is one: how long the machine ran others in its place is taken off. */
-  readonly pid?: number | undefined;
 }
 
 /** Asks steadily over every protocol, for rows that are there and for ids that are not, and judges each answer. */
@@ -60,7 +57,7 @@ export function startCallers(
   url: string,
   known: readonly Known[],
   requestTimeout: number,
-  { pace = 50, http2Url = url, pid }: CallersOptions = {},
+  { pace = 50, http2Url = url }: CallersOptions = {},
 ): Callers {
   const outcomes = new Map<string, Outcome[]>(families.map((family) => [family, []]));
   const open: Client[] = [];
@@ -87,15 +84,13 @@ export function startCallers(
     turn++;
     const row = turn % 5 === 0 ? undefined : known[turn % known.length];
     const timeoutMs = !protocol.isRest && turn % 2 === 0 ? ownDeadline : undefined;
-    const waitedBefore = waitedForCpu(pid);
     const startedAt = performance.now();
     const answer = await client
       .ask(row?.reqId ?? randomUUID(), timeoutMs === undefined ? {} : { timeoutMs })
       .catch(
         (error): Answer => ({ code: String(error.cause ?? error), reason: undefined, more: "no answer" }),
       );
-    const notRunFor = clock.lagSince(startedAt) + waitedForCpu(pid) - waitedBefore;
-    const took = performance.now() - startedAt - notRunFor;
+    const took = performance.now() - startedAt - clock.lagSince(startedAt);
     const verdict = judge(answer, row, protocol, timeoutMs !== undefined);
     const late = took > (timeoutMs ?? requestTimeout) + tolerance;
     return {
@@ -156,20 +151,6 @@ function tally(family: string, outcomes: readonly Outcome[], mendedAt: number): 
     ),
     complaints: bad.slice(0, 5).map(({ detail }) => detail),
   };
-}
-
-/**
- * How long a process' first thread, in Node its event loop, was ready to run and did not, in milliseconds since it began.
- * 0 where nobody counts that, which Linux does.
- */
-function waitedForCpu(pid: number | undefined): number {
-  if (pid === undefined) return 0;
-  try {
-    const [, waited = "0"] = readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ");
-    return Number(waited) / 1e6;
-  } catch {
-    return 0;
-  }
 }
 
 /** Tells how long this process itself was busy, which is not the service's fault. */

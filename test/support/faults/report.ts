@@ -60,8 +60,7 @@ is never restarted.
 - **wrong**: anything but the right status, NOT_FOUND for an id that is not there, or a documented failure
   (\`DATASTORE_UNAVAILABLE\`, \`DEADLINE_EXCEEDED\`) in its documented form.
 - **late**: took longer than its deadline and 50 ms. The deadline is ${measured.requestTimeout} ms (\`REQUEST_TIMEOUT\`), and 500 ms for every
-  other RPC, whose caller says so. Taken off is how long the caller's own process was busy, and how
-  long the service was ready to run and the machine ran others in its place (\`/proc/<pid>/schedstat\`).
+  other RPC, whose caller says so. For how long the caller's own process was busy is taken off.
 - **failed**: told that the database could not be asked, or not in time.
 - **recovered in**: from the end of the fault to the last call that failed (0: none did).
 
