@@ -114,7 +114,7 @@ export const settings = {
   MAX_CONCURRENT_STREAMS: {
     ...limit,
     default: "100",
-    help: "Calls at the same time on an HTTP/2 connection. Its client keeps the others back.",
+    help: "Calls at the same time on an HTTP/2 connection, whose client keeps the others back, and begun in one turn of the event loop.",
   },
   MAX_STREAM_RESETS: {
     ...limit,

@@ -1,10 +1,20 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type Listener, listen } from "../src/protocols/listener.ts";
-import { flag, frame, frameType, grpcCall, preface as http2Preface } from "./support/http2-frames.ts";
+import {
+  cancelledCall,
+  cancelledCalls,
+  errorCode,
+  flag,
+  frame,
+  frameType,
+  grpcCall,
+  preface as http2Preface,
+} from "./support/http2-frames.ts";
 import { openPeer } from "./support/peer.ts";
 
 let listener: Listener;
@@ -54,6 +64,64 @@ test("a peer that goes away in the middle of an HTTP/2 request takes its connect
   await peer.frame(({ type, flags }) => type === frameType.ping && flags === flag.ack);
   peer.socket.end();
   await peer.closed;
+});
+
+describe("calls that are cancelled at once, and others begun in their place", () => {
+  const most = 10;
+  let begun: number;
+  let limited: Listener;
+  const count = () => begun++;
+
+  beforeAll(async () => {
+    limited = await listen({
+      host: "127.0.0.1",
+      port: 0,
+      shutdownTimeout: 1_000,
+      limits: { maxConcurrentStreams: most, maxStreamResets: 100_000 },
+      handler: (_request, response) => void response.end(),
+    });
+    subscribe("http2.server.stream.created", count);
+  });
+
+  afterAll(async () => {
+    unsubscribe("http2.server.stream.created", count);
+    await limited[Symbol.asyncDispose]();
+  });
+
+  beforeEach(() => {
+    begun = 0;
+  });
+
+  test("in one piece: the first that is too many ends the connection", async () => {
+    using peer = await openPeer(limited.address.port);
+    peer.send(Buffer.concat([http2Preface, cancelledCalls(1_000)]));
+    const { payload } = await peer.frame(({ type }) => type === frameType.goaway);
+    expect(payload.readUInt32BE(4)).toBe(errorCode.enhanceYourCalm);
+    await peer.closed;
+    expect(begun).toBe(most + 1);
+  });
+
+  test("so, too, when the connection has been open for a while", async () => {
+    using peer = await openPeer(limited.address.port);
+    peer.send(http2Preface);
+    await peer.frame(({ type }) => type === frameType.settings);
+    peer.send(cancelledCalls(1_000));
+    const { payload } = await peer.frame(({ type }) => type === frameType.goaway);
+    expect(payload.readUInt32BE(4)).toBe(errorCode.enhanceYourCalm);
+    await peer.closed;
+    expect(begun).toBe(most + 1);
+  });
+
+  test("one after the other: all are begun", async () => {
+    using peer = await openPeer(limited.address.port);
+    peer.send(http2Preface);
+    for (let call = 1; call <= 5 * most; call++) {
+      const mark = Buffer.alloc(8, call);
+      peer.send(Buffer.concat([cancelledCall(2 * call - 1), frame(frameType.ping, 0, 0, mark)]));
+      await peer.frame(({ type, payload }) => type === frameType.ping && payload.equals(mark));
+    }
+    expect(begun).toBe(5 * most);
+  });
 });
 
 describe("the first bytes decide, in however many pieces they come", () => {

@@ -6,6 +6,7 @@ import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
 import type { HttpHandler } from "./http.ts";
 import { http1Options, http2Options, type Limits } from "./limits.ts";
 import { watchSlowPeers } from "./slow-peers.ts";
+import { watchBursts } from "./stream-bursts.ts";
 import { keepStreamsBriefly } from "./stream-table.ts";
 import { openTls, type TlsOptions } from "./tls.ts";
 
@@ -93,6 +94,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   reference.on("request", handler);
   const handOver: HandOver = (stream, headers, flags) => reference.emit("stream", stream, headers, flags, []);
   http2.on("stream", (stream: ServerHttp2Stream, headers, flags) => {
+    // Reset before anybody has heard of it: nobody waits for an answer.
+    if (stream.destroyed) return void stream.on("error", () => {});
     slowPeers.watchStream(stream);
     if (lane === undefined) handOver(stream, headers, flags);
     else lane.serve(stream, headers, flags, handOver);
@@ -109,6 +112,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
 
   http1.listen({ port, host });
   await once(http1, "listening");
+  const bursts = watchBursts(sessions, limits.maxConcurrentStreams ?? Number.POSITIVE_INFINITY);
 
   async function drain(): Promise<void> {
     const closed = once(http1, "close");
@@ -124,6 +128,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     await closed;
     clearTimeout(late);
     slowPeers[Symbol.dispose]();
+    bursts[Symbol.dispose]();
     tls?.[Symbol.dispose]();
   }
 

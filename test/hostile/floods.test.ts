@@ -4,6 +4,7 @@ import { text } from "node:stream/consumers";
 import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
+  cancelledCall,
   cancelledCalls,
   errorCode,
   flag,
@@ -16,7 +17,7 @@ import {
   setting,
   settings,
 } from "../support/http2-frames.ts";
-import { openPeer } from "../support/peer.ts";
+import { openPeer, type Peer } from "../support/peer.ts";
 import { startTarget, type Target } from "./support.ts";
 
 /** In MiB. What a flood may take of memory for a while, garbage that is not collected yet included. */
@@ -78,19 +79,40 @@ describe("too many headers", () => {
 });
 
 describe("calls that are cancelled at once", () => {
-  test("thousands of them end the connection", async () => {
+  /** As many as a connection may have at the same time, which the service has seen before more are sent. */
+  async function cancel(peer: Peer, first: number): Promise<void> {
+    const calls = Array.from({ length: 100 }, (_, index) => cancelledCall(first + 2 * index));
+    const mark = Buffer.alloc(8);
+    mark.writeUInt32BE(first);
+    peer.send(Buffer.concat([...calls, frame(frameType.ping, 0, 0, mark)]));
+    await peer.frame(({ type, payload }) => type === frameType.ping && payload.equals(mark));
+  }
+
+  test("thousands of them in one piece end the connection", async () => {
     using peer = await openPeer(target.serving.port);
     peer.send(Buffer.concat([preface, cancelledCalls(20_000)]));
     const { payload } = await peer.frame(({ type }) => type === frameType.goaway);
+    expect(payload.readUInt32BE(4)).toBe(errorCode.enhanceYourCalm);
+    await peer.closed;
+  });
+
+  test("more in a second than MAX_STREAM_RESETS end the connection", async () => {
+    using peer = await openPeer(target.serving.port);
+    peer.send(preface);
+    const flood = (async () => {
+      for (let first = 1; ; first += 200) await cancel(peer, first);
+    })();
+    await expect(flood).rejects.toThrow("the connection was closed");
+    const { payload } = await peer.frame(({ type }) => type === frameType.goaway);
     // It is nghttp2's choice: ENHANCE_YOUR_CALM would say more.
     expect(payload.readUInt32BE(4)).toBe(errorCode.internal);
-    await peer.closed;
   });
 
   test("hundreds of them are a caller's right", async () => {
     using peer = await openPeer(target.serving.port);
-    const next = frame(frameType.headers, flag.endHeaders | flag.endStream, 1_001, restCall(target.reqId));
-    peer.send(Buffer.concat([preface, cancelledCalls(500), next]));
+    peer.send(preface);
+    for (let first = 1; first < 1_000; first += 200) await cancel(peer, first);
+    peer.send(frame(frameType.headers, flag.endHeaders | flag.endStream, 1_001, restCall(target.reqId)));
     await peer.frame(({ type, stream }) => type === frameType.data && stream === 1_001);
   });
 });

@@ -15,7 +15,7 @@ export const frameType = {
 
 export const flag = { endStream: 1, ack: 1, endHeaders: 4, padded: 8 } as const;
 
-export const errorCode = { internal: 2, refusedStream: 7, cancel: 8 } as const;
+export const errorCode = { internal: 2, refusedStream: 7, cancel: 8, enhanceYourCalm: 11 } as const;
 
 /** RFC 9113, section 6.5.2. */
 export const setting = { maxConcurrentStreams: 3, initialWindowSize: 4 } as const;
