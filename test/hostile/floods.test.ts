@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import { text } from "node:stream/consumers";
-import { gzipSync } from "node:zlib";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
   cancelledCall,
@@ -177,6 +177,7 @@ describe("messages", () => {
   }
 
   const resourceExhausted = "8";
+  const unimplemented = "12";
   test.for([
     { name: "one that says it has 4 GiB", body: prefixed(0, 2 ** 32 - 1, Buffer.alloc(10)) },
     { name: "one of 5 MiB", body: prefixed(0, 5 * 2 ** 20, Buffer.alloc(5 * 2 ** 20)) },
@@ -206,6 +207,26 @@ describe("messages", () => {
     });
     expect(response.status).toBe(429);
     expect(await response.json()).toMatchObject({ code: "resource_exhausted" });
+  });
+
+  describe("Brotli, whose decoder takes 16 MiB for 27 bytes, is not spoken, and the answer says what is", () => {
+    const brotli = brotliCompressSync("{}");
+    const wanted = expect.stringContaining("gzip");
+
+    test("gRPC", async () => {
+      const trailers = await call(prefixed(1, brotli.length, brotli), { "grpc-encoding": "br" });
+      expect(trailers).toMatchObject({ "grpc-status": unimplemented, "grpc-message": wanted });
+    });
+
+    test("Connect", async () => {
+      const response = await fetch(target.serving.url + method, {
+        method: "POST",
+        headers: { "Content-Type": "application/json", "Content-Encoding": "br" },
+        body: new Uint8Array(brotli),
+      });
+      expect(response.status).toBe(501);
+      expect(await response.json()).toMatchObject({ code: "unimplemented", message: wanted });
+    });
   });
 
   test("a body that breaks off behind its answer ends nothing but its connection", async () => {

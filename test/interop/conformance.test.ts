@@ -15,7 +15,7 @@ const server = join(import.meta.dirname, "conformance", "server.ts");
 /** What we speak, as the suite's Config names it. */
 const features = {
   codecs: ["CODEC_PROTO", "CODEC_JSON"],
-  compressions: ["COMPRESSION_IDENTITY", "COMPRESSION_GZIP", "COMPRESSION_BR"],
+  compressions: ["COMPRESSION_IDENTITY", "COMPRESSION_GZIP"],
   supportsTls: true,
   supportsTlsClientCerts: true,
   // connect-es answers 505 HTTP Version Not Supported: a stream both ways takes HTTP/2.
