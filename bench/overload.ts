@@ -86,8 +86,8 @@ async function measure(protocol: "rest" | "grpc"): Promise<void> {
   await run("× 4, shed callers wait 1 s", fourfold, peak);
   await run("× 4, shed callers ask at once", { ...fourfold, retryAfter: 0 }, peak);
   const rate = partLoad * perSecond(peak);
-  // Long enough that each window has a full collection, of which gRPC has one in seven seconds.
-  const part = { rate, seconds: 8 };
+  // So long that each window has as many full collections, of which gRPC has one in seven seconds: two.
+  const part = { rate, seconds: protocol === "grpc" ? 14 : 8 };
   // V8 compiles anew what it had compiled for saturation, and below, what the first hostile peers of a kind make it run.
   await generator.run({ ...phase, rate, warmUp: 0, seconds: 4 });
   for (const kind of hostileKinds) {
