@@ -59,9 +59,7 @@ describe("a peer that does not say what it wants is dropped in time", () => {
 
 test("a peer that goes away in the middle of an HTTP/2 request takes its connection with it", async () => {
   using peer = await openPeer(listener.address.port);
-  peer.send(Buffer.concat([http2Preface, frame(frameType.headers, flag.endHeaders, 1, grpcCall)]));
-  peer.send(frame(frameType.ping, 0, 0, Buffer.alloc(8)));
-  await peer.frame(({ type, flags }) => type === frameType.ping && flags === flag.ack);
+  await peer.deliver(http2Preface, frame(frameType.headers, flag.endHeaders, 1, grpcCall));
   peer.socket.end();
   await peer.closed;
 });
@@ -92,22 +90,14 @@ describe("calls that are cancelled at once, and others begun in their place", ()
     begun = 0;
   });
 
-  test("in one piece: the first that is too many ends the connection", async () => {
+  test.for([
+    { name: "at the beginning of a connection", isOpen: false },
+    { name: "on a connection that is open", isOpen: true },
+  ])("in one piece, $name: the first that is too many ends it", async ({ isOpen }) => {
     using peer = await openPeer(limited.address.port);
-    peer.send(Buffer.concat([http2Preface, cancelledCalls(1_000)]));
-    const { payload } = await peer.frame(({ type }) => type === frameType.goaway);
-    expect(payload.readUInt32BE(4)).toBe(errorCode.enhanceYourCalm);
-    await peer.closed;
-    expect(begun).toBe(most + 1);
-  });
-
-  test("so, too, when the connection has been open for a while", async () => {
-    using peer = await openPeer(limited.address.port);
-    peer.send(http2Preface);
-    await peer.frame(({ type }) => type === frameType.settings);
-    peer.send(cancelledCalls(1_000));
-    const { payload } = await peer.frame(({ type }) => type === frameType.goaway);
-    expect(payload.readUInt32BE(4)).toBe(errorCode.enhanceYourCalm);
+    if (isOpen) await peer.deliver(http2Preface);
+    peer.send(Buffer.concat([...(isOpen ? [] : [http2Preface]), cancelledCalls(1_000)]));
+    expect(await peer.goaway()).toBe(errorCode.enhanceYourCalm);
     await peer.closed;
     expect(begun).toBe(most + 1);
   });
@@ -115,11 +105,7 @@ describe("calls that are cancelled at once, and others begun in their place", ()
   test("one after the other: all are begun", async () => {
     using peer = await openPeer(limited.address.port);
     peer.send(http2Preface);
-    for (let call = 1; call <= 5 * most; call++) {
-      const mark = Buffer.alloc(8, call);
-      peer.send(Buffer.concat([cancelledCall(2 * call - 1), frame(frameType.ping, 0, 0, mark)]));
-      await peer.frame(({ type, payload }) => type === frameType.ping && payload.equals(mark));
-    }
+    for (let call = 1; call <= 5 * most; call++) await peer.deliver(cancelledCall(2 * call - 1));
     expect(begun).toBe(5 * most);
   });
 });
