@@ -1,8 +1,11 @@
 /**
  * A peer that means no good, over and over until this process is ended: `node bench/hostile.ts <port> <kind>`. Writes a
- * line when it begins.
+ * line when it begins. With port 0, it plays with a server of its own: what it costs whoever shares its CPU, without
+ * what it does to the service.
  */
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import {
@@ -16,7 +19,7 @@ import {
 } from "../test/support/http2-frames.ts";
 import { openPeer } from "../test/support/peer.ts";
 
-const port = Number(process.argv[2]);
+const port = Number(process.argv[2]) || (await startOwnServer());
 const idleConnections = 2_000;
 /** Between two attacks of a kind, in milliseconds. */
 const breath = 200;
@@ -52,6 +55,18 @@ function bombs(encoding: string, compress: (bytes: Buffer) => Buffer): Buffer[] 
   const bomb = compress(Buffer.alloc(32 * 2 ** 20));
   const head = `Content-Encoding: ${encoding}\r\nConnection: close\r\nContent-Length: ${bomb.length}\r\n\r\n`;
   return [Buffer.from(`${post}${head}`), bomb];
+}
+
+/** Hangs up on whoever sends much, as the service does, and lets all others wait. @returns its port. */
+async function startOwnServer(): Promise<number> {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.on("data", () => {
+      if (socket.bytesRead > 16_384) socket.destroy();
+    });
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  return (server.address() as AddressInfo).port;
 }
 
 const kind = process.argv[3] ?? "";
