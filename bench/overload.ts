@@ -160,6 +160,9 @@ The goals: with four times the calls that saturate the service, those that are a
 saturation, at ${goals.throughput} × its throughput or more; beside one kind of hostile peer, honest callers at 30 % of the peak keep a p99 of
 at most ${goals.p99} × what they have while the same peer plays elsewhere, on the same CPU. MiB is the service's resident memory.
 
+Callers who ask again at once, although they are told when, miss the first goal: to read a request that is shed costs Node about
+what an answer costs, and they send several for each that is answered. The service is not taken down, and its memory stays.
+
 ${report()}`;
 }
 
