@@ -1,7 +1,10 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { constants, type Http2Session, type ServerHttp2Stream } from "node:http2";
 
-/** Where node:http2 says at once that a stream has begun. Its event comes when all that was read has been looked at. */
+/**
+ * Where node:http2 says at once that a stream has begun. Its event comes later: for what a connection brings first, when all of
+ * that has been looked at.
+ */
 const streamCreated = "http2.server.stream.created";
 
 /**
