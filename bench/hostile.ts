@@ -19,7 +19,7 @@ import {
 } from "../test/support/http2-frames.ts";
 import { openPeer } from "../test/support/peer.ts";
 
-const port = Number(process.argv[2]) || (await startOwnServer());
+const port = process.argv[2] === "0" ? await startOwnServer() : Number(process.argv[2]);
 const idleConnections = 2_000;
 /** Between two attacks of a kind, in milliseconds. */
 const breath = 200;

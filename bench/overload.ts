@@ -99,29 +99,35 @@ async function measure(protocol: "rest" | "grpc"): Promise<void> {
   // V8 compiles anew what it had compiled for saturation.
   await generator.run({ ...phase, rate, warmUp: 0, seconds: 8 });
   await run("30 %, honest callers alone", part);
+  // A hostile peer takes its time from the CPU of the honest callers and of the database, wherever it plays: that is none of the
+  // service's doing.
+  const beside = async (
+    kind: string,
+    at: number,
+    warmUp: number,
+    load: string,
+    usual?: Row,
+  ): Promise<Row> => {
+    await using hostile: Child = startHostile(kind, at);
+    await Promise.race([once(hostile.process.stdout as Readable, "data"), hostile.failed]);
+    return await run(load, { ...part, warmUp }, usual);
+  };
   for (const kind of hostileKinds) {
-    // Each has its own to be compared with, since other programs come and go. A hostile peer takes its time from the CPU of the
-    // honest callers and of the database, wherever it plays: that is none of the service's doing.
-    const beside = async (port: number, warmUp: number, load: string, usual?: Row) => {
-      await using hostile: Child = startHostile(port, kind);
-      await Promise.race([once(hostile.process.stdout as Readable, "data"), hostile.failed]);
-      return await run(load, { ...part, warmUp }, usual);
-    };
-    const usual = await beside(0, 1, "30 %, hostile peers elsewhere");
+    // Each has its own to be compared with, since other programs come and go.
+    const usual = await beside(kind, 0, 1, "30 %, hostile peers elsewhere");
     // V8 takes seconds to compile what is run a few times a second.
-    await beside(port, 8, `30 %, beside: ${kind}`, usual);
+    await beside(kind, port, 8, `30 %, beside: ${kind}`, usual);
   }
 }
 
-/** It shares its CPU with the honest callers and the database, which are not to wait for it. */
-function startHostile(port: number, kind: string): Child {
-  const program = join(import.meta.dirname, "hostile.ts");
-  return startChild(
-    kind,
-    cpus.generator,
-    ["nice", "-n", "19", process.execPath, program, `${port}`, kind],
-    {},
-  );
+/**
+ * It shares its CPU with the honest callers and the database, which are not to wait for it.
+ *
+ * @param port 0: it plays elsewhere.
+ */
+function startHostile(kind: string, port: number): Child {
+  const program = [process.execPath, join(import.meta.dirname, "hostile.ts"), `${port}`, kind];
+  return startChild(kind, cpus.generator, ["nice", "-n", "19", ...program], {});
 }
 
 async function ready(port: number): Promise<void> {
