@@ -4,7 +4,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, fromBinary, toBinary, toJsonString } from "@bufbuild/protobuf";
-import { Kysely, PostgresDialect, sql } from "kysely";
+import { sql } from "kysely";
+import pg from "pg";
 import { Histogram as PromHistogram, Registry } from "prom-client";
 import { GetStatusRequestSchema, GetStatusResponseSchema } from "../src/gen/gomemory/status/v1/status_pb.ts";
 import { toResponse } from "../src/protocols/connect.ts";
@@ -12,12 +13,11 @@ import { toJson } from "../src/protocols/rest.ts";
 import { getStatusCodec } from "../src/protocols/status-codec.ts";
 import { Call } from "../src/status/call.ts";
 import { type JobStatus, parseReqId } from "../src/status/status.ts";
+import { openConnections } from "../src/store/connections.ts";
 import { startEmbedded } from "../src/store/embedded.ts";
 import { migrate } from "../src/store/migrate.ts";
-import { createPool } from "../src/store/pool.ts";
 import { createReader } from "../src/store/reader.ts";
 import { createStatusStore } from "../src/store/status-store.ts";
-import type { Tables } from "../src/store/tables.ts";
 import { Histogram } from "../src/telemetry/histogram.ts";
 
 interface Candidate {
@@ -99,8 +99,9 @@ try {
     connectTimeout: 1_000,
     onLost: () => {},
   };
-  const pool = createPool(options);
-  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+  await using connections = openConnections(options);
+  const { db } = connections;
+  const pool = new pg.Pool({ connectionString: postgres.url, max: options.size });
   await migrate(db);
   const ids = Array.from({ length: 10_000 }, () => parseReqId(randomUUID()));
   await sql`insert into memory_job (req_id, status) select id, 'success' from unnest(${ids}::uuid[]) id`.execute(
@@ -113,7 +114,7 @@ try {
       .select(["req_id", "status", "error", sql<number>`date_part('epoch', created_at)`.as("created_at")])
       .where("req_id", "=", sql<string>`any(${`{${batch.join()}}`}::uuid[])`)
       .where("created_at", ">", sql<Date>`now() - make_interval(secs => ${"86400"})`);
-  const reader = createReader(pool);
+  const reader = createReader(connections);
   const batch = ids.slice(0, 16);
   const compiled = select(batch).compile();
   const each = (work: () => Promise<unknown>) => async (times: number) => {
@@ -148,9 +149,8 @@ try {
       await Promise.all(ids.slice(done, done + 100).map((id) => store.find(id, new Call(deadline))));
     }
   };
-  const ttl = 24 * 3_600_000;
-  const coalesced = createStatusStore(db, pool, { ttl });
-  const single = createStatusStore(db, pool, { ttl, flushAt: 1, maxInFlight: 2, maxBatch: 1 });
+  const coalesced = createStatusStore(connections);
+  const single = createStatusStore(connections, { flushAt: 1, maxInFlight: 2, maxBatch: 1 });
   await compare("reading a status, 100 callers at a time", 5_000, [
     { name: "coalesced", run: (times) => ask(coalesced, times) },
     { name: "a statement each", run: (times) => ask(single, times) },

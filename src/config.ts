@@ -1,6 +1,6 @@
 import { fileMistakes } from "./setting-files.ts";
 import type { Kind } from "./setting-kinds.ts";
-import { type Setting, type SettingName, settings } from "./settings.ts";
+import { removedSettings, type Setting, type SettingName, settings } from "./settings.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -42,6 +42,9 @@ export function readConfig(env: Environment, command: Command): Config {
     }
     return [name, value];
   });
+  for (const [name, reason] of Object.entries(removedSettings)) {
+    if (env[name]) mistakes.push(`${name} is no setting any more (unset it): ${reason}`);
+  }
   for (const [name, by] of demands(env, command)) {
     if (by && !env[name]) {
       mistakes.push(`${name} takes ${settings[name].takes}: it is not set, and ${by} demands it`);
@@ -49,6 +52,11 @@ export function readConfig(env: Environment, command: Command): Config {
   }
   const config: Config = Object.fromEntries(values);
   if (command === "serve") {
+    for (const { higher, lower, why } of orders) {
+      // What is not set gives way: see settings.ts.
+      if (!env[higher] || !env[lower] || !((config[higher] ?? 0) < (config[lower] ?? 0))) continue;
+      mistakes.push(`${lower}=${config[lower]} does not go with ${higher}=${config[higher]}: ${why}`);
+    }
     for (const { name, problem } of fileMistakes(config)) {
       mistakes.push(
         `${name} takes ${settings[name].takes}: it got ${JSON.stringify(env[name])}, which ${problem}`,
@@ -58,6 +66,16 @@ export function readConfig(env: Environment, command: Command): Config {
   if (mistakes.length > 0) throw new ConfigError(mistakes);
   return config;
 }
+
+/** Settings of which one must not be more than the other. */
+const orders = [
+  {
+    lower: "BATCHES_IN_FLIGHT",
+    higher: "DATABASE_POOL_SIZE",
+    why: "each statement needs a connection of its own",
+  },
+  { lower: "BATCH_FLUSH_AT", higher: "MAX_QUEUED", why: "no more ids than that may wait" },
+] as const;
 
 /** Which settings must not be missing, and on whose account. */
 function demands(env: Environment, command: Command): [name: SettingName, by: string | undefined | false][] {

@@ -25,13 +25,19 @@ function databaseOptions(config: Config, url: string, log: Log, metrics?: Metric
     url,
     size: config.DATABASE_POOL_SIZE,
     connectTimeout: config.DATABASE_CONNECT_TIMEOUT,
-    ttl: config.STATUS_TTL,
     flushAt: config.BATCH_FLUSH_AT,
-    maxInFlight: config.BATCHES_IN_FLIGHT,
+    // Each statement needs a connection of its own.
+    maxInFlight: Math.min(config.BATCHES_IN_FLIGHT, config.DATABASE_POOL_SIZE),
     maxQueued: config.MAX_QUEUED,
     onLost: (err: Error) => {
       metrics?.connectionLost();
       log.warn({ err }, "lost an idle connection to the database");
+    },
+    onLimited(open: number, err: unknown) {
+      log.warn(
+        { err, open },
+        "the database gives fewer connections than DATABASE_POOL_SIZE: calls share them",
+      );
     },
     ...(metrics !== undefined && {
       onStatement: metrics.statement,
@@ -67,7 +73,7 @@ export function openReplicaOf(
     maxStaleness: config.REPLICA_MAX_STALENESS,
     onChange(err) {
       if (err === undefined) log.info("the replica serves");
-      else log.warn({ err }, "the replica does not serve: the primary is asked");
+      else log.warn({ err }, "the replica is suspended: the primary is asked");
     },
     ...(counts !== undefined && { onRead: counts.read, onReask: counts.reask }),
   });

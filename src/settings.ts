@@ -71,11 +71,6 @@ export const settings = {
     default: undefined,
     help: "Who may ask: those who bear one of these tokens. Unset: everybody.",
   },
-  STATUS_TTL: {
-    ...duration,
-    default: "24h",
-    help: "How long after its creation a status can be read, by the database's clock.",
-  },
   BATCH_FLUSH_AT: {
     ...count,
     default: "32",
@@ -187,3 +182,8 @@ export const settings = {
 } as const satisfies Record<string, Setting<unknown>>;
 
 export type SettingName = keyof typeof settings;
+
+/** Settings of earlier versions, and why they are gone: what an operator sets must not be ignored in silence. */
+export const removedSettings: Readonly<Record<string, string>> = {
+  STATUS_TTL: "a status is valid for 24 hours, a rule of the contract that the database keeps as well",
+};

@@ -1,4 +1,4 @@
-import { settings } from "./settings.ts";
+import { removedSettings, settings } from "./settings.ts";
 
 /** Prefixes that are ours, so that an unknown variable under one of them is probably a mistake. */
 const prefixes = [
@@ -24,7 +24,7 @@ const prefixes = [
 export function suspectVariables(env: Readonly<Record<string, string | undefined>>): string[] {
   const known = Object.keys(settings);
   return Object.keys(env)
-    .filter((name) => !known.includes(name))
+    .filter((name) => !known.includes(name) && !(name in removedSettings))
     .flatMap((name) => {
       const meant = known.find(
         (candidate) => candidate.length > 3 && isOneSlipAway(name.toUpperCase(), candidate),

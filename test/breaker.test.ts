@@ -1,6 +1,7 @@
 import pg from "pg";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { createBreaker } from "../src/store/breaker.ts";
+import { type Breaker, createBreaker } from "../src/store/breaker.ts";
+import { NotSent } from "../src/store/reader.ts";
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
@@ -79,22 +80,61 @@ test("it stays closed while others are answered", () => {
   expect(breaker.refusal).toBeUndefined();
 });
 
-test("one slow statement does not open it, nor do many that nobody waited for", () => {
-  const { breaker } = fixture();
-  breaker.abandoned(statement(10_000));
+/** Statements are sent and left without an answer for so long, in milliseconds, and looked at as the store does. */
+async function silence(breaker: Breaker, duration: number): Promise<void> {
+  breaker.sent();
+  for (let passed = 0; passed < duration; passed += 10) {
+    await vi.advanceTimersByTimeAsync(10);
+    breaker.check(performance.now());
+  }
+}
+
+/** A probe that is left without an answer until its time is over. */
+const unanswered = () =>
+  new Promise<void>((_resolve, reject) => setTimeout(() => reject(new Error("no answer in time")), 1_000));
+
+test("statements and a probe that are left without an answer open it", async () => {
+  const { breaker, database, probe } = fixture();
+  database.answer = unanswered;
+  await silence(breaker, 1_490);
+  expect(probe).toHaveBeenCalledTimes(1);
   expect(breaker.refusal).toBeUndefined();
+  await vi.advanceTimersByTimeAsync(20);
+  expect(breaker.refusal).toBeDefined();
+  breaker[Symbol.dispose]();
+});
+
+test("callers' deadlines do not open it: statements that they leave prove nothing while a probe is answered", async () => {
+  const { breaker, database, probe } = fixture();
+  database.answer = () => Promise.resolve();
+  await silence(breaker, 60_000);
+  expect(breaker.refusal).toBeUndefined();
+  expect(probe).toHaveBeenCalled();
+});
+
+test("a statement that is answered after its callers have left ends the suspicion", async () => {
+  const { breaker, probe } = fixture();
+  for (let n = 0; n < 50; n++) {
+    await silence(breaker, 490);
+    breaker.answered();
+  }
+  expect(probe).not.toHaveBeenCalled();
+});
+
+test("an answer while the probe waits keeps it closed", async () => {
+  const { breaker, database } = fixture();
+  database.answer = unanswered;
+  await silence(breaker, 1_000);
   breaker.answered();
-  for (let i = 0; i < 100; i++) breaker.abandoned(statement(1));
+  await vi.advanceTimersByTimeAsync(2_000);
   expect(breaker.refusal).toBeUndefined();
 });
 
-test("statements that wait in vain, one after the other, open it", () => {
-  const { breaker } = fixture();
-  for (const took of [1_500, 400]) breaker.abandoned(statement(took));
+test("a probe for which there was no connection proves nothing", async () => {
+  const { breaker, database } = fixture();
+  database.answer = () => Promise.reject(new NotSent());
+  await silence(breaker, 10_000);
   expect(breaker.refusal).toBeUndefined();
-  breaker.abandoned(statement(100));
-  expect(breaker.refusal).toBeDefined();
-  breaker[Symbol.dispose]();
 });
 
 test("somebody else's answer closes it, and it probes no more", async () => {

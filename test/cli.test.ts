@@ -100,7 +100,7 @@ describe.concurrent("settings", () => {
     await using service = await startServing({
       DATABASE_URL: `postgres://root:hunter2@${nowhere}/none?password=hunter3`,
       DATABSE_URL: "postgres://root:hunter4@db/status",
-      STATUS_TLL: "1h",
+      STATUS_URI: "http://db",
       LOG_REQUEST: "true",
     });
     service.kill("SIGTERM");
@@ -108,7 +108,7 @@ describe.concurrent("settings", () => {
     const warnings = service.logs.filter((line) => line.msg.includes("is not a setting"));
     expect(warnings.map(({ level, msg }) => `${level}: ${msg}`)).toEqual([
       "warn: DATABSE_URL is not a setting: did you mean DATABASE_URL?",
-      "warn: STATUS_TLL is not a setting: did you mean STATUS_TTL?",
+      "warn: STATUS_URI is not a setting: did you mean STATUS_URL?",
       "warn: LOG_REQUEST is not a setting: did you mean LOG_REQUESTS?",
     ]);
     expect(stdout + stderr).not.toContain("hunter");

@@ -29,7 +29,7 @@ describe("readConfig", () => {
       MIGRATE: false,
       HOST: undefined,
       PORT: 9000,
-      STATUS_TTL: 24 * 60 * 60 * 1_000,
+      IDLE_TIMEOUT: 65_000,
       REQUEST_TIMEOUT: 2_000,
       SHUTDOWN_DELAY: undefined,
       SHUTDOWN_TIMEOUT: 10_000,
@@ -64,7 +64,7 @@ describe("readConfig", () => {
       name: "DATABASE_CONNECT_TIMEOUT",
       values: { "1ms": 1, "500ms": 500, "2s": 2_000, "10m": 600_000, "24h": 86_400_000, "7d": 604_800_000 },
     },
-    { name: "STATUS_TTL", values: { "24d": 2_073_600_000, "2147483647ms": 2_147_483_647 } },
+    { name: "IDLE_TIMEOUT", values: { "24d": 2_073_600_000, "2147483647ms": 2_147_483_647 } },
     { name: "MIGRATE", values: { true: true, false: false } },
     { name: "HOST", values: { "127.0.0.1": "127.0.0.1", "::": "::", localhost: "localhost" } },
     { name: "PORT", values: { "0": 0, "80": 80, "65535": 65535 } },
@@ -81,7 +81,7 @@ describe("readConfig", () => {
   const refused: { name: SettingName; values: string[] }[] = [
     { name: "DATABASE_POOL_SIZE", values: ["0", "-1", "1001", "10000", "1.5", "1e2", "ten", " 5"] },
     { name: "REQUEST_TIMEOUT", values: ["0s", "2", "s", "-2s", "1.5s", "2 s", "2S", "2sec", "1w", "25d"] },
-    { name: "STATUS_TTL", values: ["2147483648ms", "99999999999999999999d"] },
+    { name: "IDLE_TIMEOUT", values: ["2147483648ms", "99999999999999999999d"] },
     { name: "MIGRATE", values: ["yes", "1", "TRUE", "no"] },
     { name: "PORT", values: ["65536", "-1", "http", "80.0", "0x50", "9000/tcp"] },
     { name: "LOG_LEVEL", values: ["loud", "INFO", "trace"] },
@@ -124,6 +124,42 @@ describe("readConfig", () => {
     expect(mistakesIn({ NODE_ENV: "production" }, "get")).toEqual([]);
     expect(mistakesIn(production)).toEqual([]);
     expect(mistakesIn({ NODE_ENV: "development" })).toEqual([]);
+  });
+
+  test.for([
+    "serve",
+    "migrate",
+    "get",
+  ] as const)("a setting that was removed is refused with the reason, not ignored: STATUS_TTL, %s", (command) => {
+    expect(mistakesIn({ STATUS_TTL: "1h", DATABASE_URL: "postgres://db" }, command)).toEqual([
+      "STATUS_TTL is no setting any more (unset it): a status is valid for 24 hours, a rule of the contract " +
+        "that the database keeps as well",
+    ]);
+    expect(mistakesIn({ STATUS_TTL: "", DATABASE_URL: "postgres://db" }, command)).toEqual([]);
+    expect(suspectVariables({ STATUS_TTL: "1h" })).toEqual([]);
+  });
+
+  const contradictions: { env: Record<string, string>; mistake: string | undefined }[] = [
+    {
+      env: { BATCHES_IN_FLIGHT: "4", DATABASE_POOL_SIZE: "3" },
+      mistake:
+        "BATCHES_IN_FLIGHT=4 does not go with DATABASE_POOL_SIZE=3: each statement needs a connection of its own",
+    },
+    {
+      env: { BATCH_FLUSH_AT: "64", MAX_QUEUED: "20" },
+      mistake: "BATCH_FLUSH_AT=64 does not go with MAX_QUEUED=20: no more ids than that may wait",
+    },
+    { env: { BATCHES_IN_FLIGHT: "3", DATABASE_POOL_SIZE: "3" }, mistake: undefined },
+    // What nobody has set gives way.
+    { env: { DATABASE_POOL_SIZE: "1" }, mistake: undefined },
+    { env: { MAX_WHEN_BUSY: "200", MAX_IN_FLIGHT: "100" }, mistake: undefined },
+    { env: { MAX_QUEUED: "20" }, mistake: undefined },
+  ];
+  test.for(contradictions)("settings that cannot work together are refused, each named: $env", ({
+    env,
+    mistake,
+  }) => {
+    expect(mistakesIn(env)).toEqual(mistake === undefined ? [] : [mistake]);
   });
 
   test("a replica is one of a database that is named", () => {
@@ -214,7 +250,7 @@ describe("showConfig", () => {
 
   test("shows every setting", () => {
     expect(Object.keys(shown(production))).toEqual(Object.keys(settings));
-    expect(shown(production)).toMatchObject({ PORT: 9000, STATUS_TTL: 86_400_000, NODE_ENV: "production" });
+    expect(shown(production)).toMatchObject({ PORT: 9000, IDLE_TIMEOUT: 65_000, NODE_ENV: "production" });
   });
 
   test("of STATUS_TOKEN, it shows that there is one", () => {
@@ -243,7 +279,7 @@ describe("suspectVariables", () => {
   const hints: { name: string; meant?: SettingName }[] = [
     { name: "DATABSE_URL", meant: "DATABASE_URL" }, // a letter less
     { name: "DATABASE_URLS", meant: "DATABASE_URL" }, // a letter more
-    { name: "STATUS_TLL", meant: "STATUS_TTL" }, // another letter
+    { name: "STATUS_URI", meant: "STATUS_URL" }, // another letter
     { name: "LOG_LEVLE", meant: "LOG_LEVEL" }, // two swapped
     { name: "LOG_REQUEST", meant: "LOG_REQUESTS" },
     { name: "port", meant: "PORT" }, // nothing but case

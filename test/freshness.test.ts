@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { statusLifetime } from "../src/status/status.ts";
 import { createFreshness } from "../src/store/freshness.ts";
 
 const bound = 1_000;
-const ttl = 60_000;
 /** By the primary's clock, in seconds. */
 const epoch = 1_800_000_000;
 
@@ -28,7 +28,7 @@ const row = ["id", "pending", null, "0"];
 
 describe("check", () => {
   test("wants what the primary had written a bound ago, not what it has written since", () => {
-    const freshness = createFreshness(bound, ttl);
+    const freshness = createFreshness(bound);
     freshness.note(positionRow(100), performance.now());
     vi.advanceTimersByTime(600);
     freshness.note(positionRow(200), performance.now());
@@ -44,7 +44,7 @@ describe("check", () => {
   });
 
   test("counts the age from when the primary was asked, not from when it answered", () => {
-    const freshness = createFreshness(bound, ttl);
+    const freshness = createFreshness(bound);
     const at = performance.now();
     vi.advanceTimersByTime(800);
     freshness.note(positionRow(100), at);
@@ -54,7 +54,7 @@ describe("check", () => {
   });
 
   test("positions of a bound of hours do not pile up, and stay exact to a sixteenth", () => {
-    const freshness = createFreshness(16 * bound, ttl);
+    const freshness = createFreshness(16 * bound);
     for (let written = 0; written <= 160; written++) {
       freshness.note(positionRow(written), performance.now());
       vi.advanceTimersByTime(100);
@@ -70,7 +70,7 @@ describe("check", () => {
     { name: "in a snapshot of its own", row: evidence(900, 2, "2", "repeatable read"), why: "isolation" },
   ];
   test.for(refused)("refuses a server that is $name", ({ row: shown, why }) => {
-    const freshness = createFreshness(bound, ttl);
+    const freshness = createFreshness(bound);
     freshness.note(positionRow(900, 1), performance.now());
     freshness.note(positionRow(500, 2, "1"), performance.now());
     expect(freshness.check([evidence(500, 2), row])).toEqual([row]);
@@ -80,8 +80,8 @@ describe("check", () => {
 });
 
 test("what has expired by the primary's clock does not live, whatever a replica's says", () => {
-  const freshness = createFreshness(bound, ttl);
-  const createdAt = new Date(epoch * 1_000 - ttl + 500);
+  const freshness = createFreshness(bound);
+  const createdAt = new Date(epoch * 1_000 - statusLifetime + 500);
   expect(freshness.isLive(createdAt)).toBe(false);
   freshness.note(positionRow(1), performance.now());
   expect(freshness.isLive(createdAt)).toBe(true);
@@ -90,7 +90,7 @@ test("what has expired by the primary's clock does not live, whatever a replica'
 });
 
 test("a primary that says nothing of use, such as another engine, is not sampled", () => {
-  const freshness = createFreshness(bound, ttl);
+  const freshness = createFreshness(bound);
   expect(() => freshness.note([], 0)).toThrow("does not say how far it is");
   expect(() => freshness.note(undefined, 0)).toThrow("does not say how far it is");
 });

@@ -330,7 +330,7 @@ describe("a replica that breaks", () => {
 
 describe("what is not a replica of the primary is not used", () => {
   async function refusal(app: TestApp): Promise<string> {
-    const found = () => app.logs.find(({ msg }) => String(msg).startsWith("the replica does not serve"));
+    const found = () => app.logs.find(({ msg }) => String(msg).startsWith("the replica is suspended"));
     await expect.poll(found, { interval: 10, timeout: 10_000 }).toBeDefined();
     const reqId = await submit();
     expect(await ask(app, reqId)).toBe("pending");

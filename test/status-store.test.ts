@@ -3,21 +3,19 @@ import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Call } from "../src/status/call.ts";
 import { parseReqId, type ReqId, StatusError } from "../src/status/status.ts";
-import { createPool } from "../src/store/pool.ts";
+import { type Connections, openConnections } from "../src/store/connections.ts";
 import { createStatusStore } from "../src/store/status-store.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
 import { lockTable } from "./support/lock.ts";
 import { insertJob } from "./support/rows.ts";
 
-const ttl = 24 * 3_600_000;
-
 let database: TestDatabase;
-let pool: pg.Pool;
+let connections: Connections;
 let statements: number;
 
 beforeAll(async () => {
   database = await createDatabase();
-  pool = createPool({
+  connections = openConnections({
     url: database.url,
     size: 4,
     connectTimeout: 1_000,
@@ -26,13 +24,13 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await pool.end();
+  await connections[Symbol.asyncDispose]();
   await database[Symbol.asyncDispose]();
 });
 
 function openStore(options: { flushAt?: number; maxInFlight?: number } = {}) {
   statements = 0;
-  return createStatusStore(database.db, pool, { ttl, ...options, onStatement: () => statements++ });
+  return createStatusStore(connections, { ...options, onStatement: () => statements++ });
 }
 
 const patiently = (ms = 10_000) => new Call(performance.now() + ms);
@@ -136,7 +134,7 @@ test("a call that was cancelled before it came is not asked for", async () => {
 
 test("what callers have cancelled is not counted, however many asked for the same id", async () => {
   const counted: number[] = [];
-  const store = createStatusStore(database.db, pool, { ttl, onStatement: (ids) => counted.push(ids) });
+  const store = createStatusStore(connections, { onStatement: (ids) => counted.push(ids) });
   const reqId = newId();
   const patient = store.find(reqId, patiently());
   const cancelled = [...Array<ReqId>(20_000).fill(reqId), newId()].map((id) => {
@@ -189,18 +187,19 @@ test("a statement that does not heed its cancellation loses its connection", asy
   const [backend] = await lock.blocks(1);
   // Stopped, a backend hears nothing: neither the cancellation nor that its client has left.
   process.kill(Number(backend), "SIGSTOP");
-  const removed = new Promise((resolve) => pool.once("remove", resolve));
+  const { open } = connections.state();
   call.cancel(new Error("gone"));
   await expect(find).rejects.toThrow("gone");
-  await removed;
+  await expect.poll(() => connections.state().open, { interval: 10 }).toBe(open - 1);
   process.kill(Number(backend), "SIGCONT");
 });
 
 test("a failed statement is each caller's DATASTORE_UNAVAILABLE, with the cause for the log", async () => {
   const failures: unknown[] = [];
-  const store = createStatusStore(database.db, pool, { ttl, onFailure: (error) => failures.push(error) });
+  const store = createStatusStore(connections, { onFailure: (error) => failures.push(error) });
   await using lock = await lockTable(database);
-  const finds = [newId(), newId()].map((id) => store.find(id, patiently()));
+  const reqId = newId();
+  const finds = [reqId, reqId].map((id) => store.find(id, patiently()));
   const settled = Promise.allSettled(finds);
   const [backend] = await lock.blocks(1);
   await database.pool.query("select pg_cancel_backend($1)", [backend]);
@@ -218,8 +217,7 @@ test("a failed statement is each caller's DATASTORE_UNAVAILABLE, with the cause 
 
 test("a statement whose connection is lost is run once more on another, and not a third time", async () => {
   const told = { failures: 0, retries: 0 };
-  const store = createStatusStore(database.db, pool, {
-    ttl,
+  const store = createStatusStore(connections, {
     onFailure: () => told.failures++,
     onRetry: () => told.retries++,
   });

@@ -19,6 +19,7 @@ export const wireErrors = {
   DATASTORE_UNAVAILABLE: { code: Code.Unavailable, http: 500, retryAfter: 1_000 },
   DEADLINE_EXCEEDED: { code: Code.DeadlineExceeded, http: 500 },
   OVERLOADED: { code: Code.ResourceExhausted, http: 503, retryAfter: 1_000 },
+  STATUS_UNREADABLE: { code: Code.DataLoss, http: 500 },
   UNAUTHENTICATED: { code: Code.Unauthenticated, http: 401 },
 } as const satisfies Record<StatusErrorReason, WireError>;
 
@@ -61,5 +62,7 @@ function withDetails(error: StatusError): ConnectError {
 
 /** Whether it is for us to find out what went wrong, and not for the caller. */
 export function isOurFault(code: Code): boolean {
-  return code === Code.Unavailable || code === Code.Internal || code === Code.Unknown;
+  return (
+    code === Code.Unavailable || code === Code.Internal || code === Code.Unknown || code === Code.DataLoss
+  );
 }

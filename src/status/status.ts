@@ -5,6 +5,15 @@ declare const reqId: unique symbol;
 /** A request id that has passed {@link parseReqId}: lower-case canonical UUID text. */
 export type ReqId = string & { readonly [reqId]: true };
 
+/**
+ * How long a status exists after its creation, in milliseconds, by the database's clock. A rule of the contract; the
+ * statements and the table's guard say it as `interval '24 hours'`.
+ */
+export const statusLifetime = 24 * 3_600_000;
+
+/** The characters (Unicode code points) that an error text has at most: the contract's, and the table's trigger's. */
+export const longestError = 16_384;
+
 /** How far a request has come: the four words of the contract, of the table and of the wire. */
 export type JobState = "pending" | "processing" | "success" | "failure";
 
@@ -23,6 +32,7 @@ export type StatusErrorReason =
   | "DATASTORE_UNAVAILABLE"
   | "DEADLINE_EXCEEDED"
   | "OVERLOADED"
+  | "STATUS_UNREADABLE"
   | "UNAUTHENTICATED";
 
 /** Every way a status lookup can fail that a caller may act on. */
@@ -43,6 +53,13 @@ export class StatusError extends Error {
 /** The one way to say that the answer came too late, whoever notices it. */
 export function deadlineExceeded(): StatusError {
   return new StatusError("DEADLINE_EXCEEDED", "the status could not be read in time");
+}
+
+/** The status is there, and trying again is of no use. @param cause for the log: what is wrong with its row. */
+export function unreadableStatus(cause: unknown): StatusError {
+  return new StatusError("STATUS_UNREADABLE", "the status cannot be read (trying again is of no use)", {
+    cause,
+  });
 }
 
 /** What a call is told that is shed. Made once: to shed must cost next to nothing. */

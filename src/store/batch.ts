@@ -1,147 +1,152 @@
 import type { Call, Worker } from "../status/call.ts";
-import { deadlineExceeded, type JobState, type JobStatus, type ReqId } from "../status/status.ts";
-import type { Statement } from "./reader.ts";
+import { deadlineExceeded, type JobStatus, type ReqId, StatusError } from "../status/status.ts";
+import { readRow } from "./status-query.ts";
 import type { Row } from "./text-query.ts";
 
 /**
  * Calls that share a statement.
  *
- * Batches, and those who wait in them, are linked to nothing that outlives them. A Map or a Set that is added to and
+ * Batches, and the calls that wait in them, are linked to nothing that outlives them. A Map or a Set that is added to and
  * deleted from without end would do that: V8 replaces its table every few changes, each table refers to the next, and
  * one that has grown old keeps all that come after it, with whatever they held, until the next full collection.
  */
 export class Batch {
-  readonly #waiters: Waiter[] = [];
-  /** The last who asked for an id. */
-  readonly #byId = new Map<ReqId, Waiter>();
-  readonly #onAbandoned: (batch: Batch) => void;
-  #unanswered = 0;
-  /** Undefined: it waits for its turn. */
-  statement: Statement | undefined;
-  /** When its turn came, by `performance.now()`. */
-  startedAt = 0;
+  /** The ids that a call still waits for. */
+  readonly #wanted = new Map<ReqId, WantedId>();
+  #abandonment: PromiseWithResolvers<undefined> | undefined;
   /** It waits for its turn for longer than a statement usually takes. */
   isOverdue = false;
 
-  /** @param onAbandoned told when all who waited for the answer have given up. */
-  constructor(onAbandoned: (batch: Batch) => void) {
-    this.#onAbandoned = onAbandoned;
-  }
-
-  /** How many ids are asked for. */
+  /** How many ids calls wait for. */
   get size(): number {
-    return this.#byId.size;
-  }
-
-  /** Whether there is anybody who still waits. */
-  get isWanted(): boolean {
-    return this.#unanswered > 0;
+    return this.#wanted.size;
   }
 
   /** @returns the status, undefined where there is none. Rejects as {@link fail} and {@link giveUpLate} say. */
   add(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
-    const waiter = new Waiter(reqId, call, this, this.#byId.get(reqId));
-    this.#byId.set(reqId, waiter);
-    this.#waiters.push(waiter);
-    this.#unanswered++;
+    let id = this.#wanted.get(reqId);
+    if (id === undefined) {
+      id = new WantedId(reqId, this);
+      this.#wanted.set(reqId, id);
+    }
+    const waiter = new Waiter(call, id);
     call.worker = waiter;
     return waiter.answer.promise;
   }
 
-  /** The ids that somebody still waits for. */
+  /** Resolves when no call waits for the answer any more. To be asked when the statement is sent. */
+  abandonment(): Promise<undefined> {
+    this.#abandonment = Promise.withResolvers();
+    return this.#abandonment.promise;
+  }
+
   ids(): ReqId[] {
-    const ids: ReqId[] = [];
-    for (const waiter of this.#byId.values()) if (waiter.isWanted) ids.push(waiter.reqId);
-    return ids;
+    return [...this.#wanted.keys()];
+  }
+
+  /** A batch for each id, with the calls that wait for it. This one is of no use any more. */
+  split(): Batch[] {
+    return Array.from(this.#wanted.values(), (id) => {
+      const single = new Batch();
+      single.#wanted.set(id.reqId, id);
+      id.batch = single;
+      return single;
+    });
   }
 
   /** @throws Error when a row was not asked for: better no answer than "not found" for the id that it was meant for. */
-  resolve(rows: readonly Row[]): void {
+  resolve(rows: readonly Row[], asked: readonly ReqId[]): void {
     for (const row of rows) {
-      let waiter = this.#byId.get(row[0] as ReqId);
-      if (waiter === undefined) throw new Error("the database answered with a row that was not asked for");
-      const status = toJobStatus(row);
-      for (; waiter !== undefined; waiter = waiter.next) waiter.resolve(status);
+      const id = this.#wanted.get(row[0] as ReqId);
+      if (id !== undefined) {
+        this.#wanted.delete(id.reqId);
+        id.settle(readRow(row));
+      } else if (!asked.includes(row[0] as ReqId)) {
+        throw new Error("the database answered with a row that was not asked for");
+      }
     }
-    for (const waiter of this.#waiters) waiter.resolve(undefined);
+    this.#settleAll(undefined);
   }
 
-  fail(reason: unknown): void {
-    for (const waiter of this.#waiters) waiter.reject(reason);
+  fail(reason: StatusError): void {
+    this.#settleAll(reason);
   }
 
-  /** Those whose deadline has passed get no answer any more. */
+  #settleAll(outcome: undefined | StatusError): void {
+    const ids = [...this.#wanted.values()];
+    this.#wanted.clear();
+    for (const id of ids) id.settle(outcome);
+  }
+
+  /** Calls whose deadline has passed get no answer any more. */
   giveUpLate(now: number): void {
-    for (const waiter of this.#waiters) if (waiter.call.deadline <= now) waiter.giveUp();
+    for (const id of this.#wanted.values()) id.giveUpLate(now);
   }
 
-  /** One waiter less: it has its answer, or wants none any more. */
-  settled(): void {
-    this.#unanswered--;
+  /** No call waits for this id any more. */
+  drop(reqId: ReqId): void {
+    this.#wanted.delete(reqId);
+    if (this.#wanted.size === 0) this.#abandonment?.resolve(undefined);
+  }
+}
+
+/** An id with the calls that wait for it: as many may ask for one id as there are calls. */
+class WantedId {
+  readonly reqId: ReqId;
+  batch: Batch;
+  /** The last to ask; each knows its neighbours, so that a call that leaves costs the others nothing. */
+  last: Waiter | undefined;
+
+  constructor(reqId: ReqId, batch: Batch) {
+    this.reqId = reqId;
+    this.batch = batch;
   }
 
-  abandonIfUnwanted(): void {
-    if (this.#unanswered === 0) this.#onAbandoned(this);
+  settle(outcome: JobStatus | undefined | StatusError): void {
+    let waiter = this.last;
+    this.last = undefined;
+    for (; waiter !== undefined; waiter = waiter.previous) waiter.settle(outcome);
+  }
+
+  giveUpLate(now: number): void {
+    for (let waiter = this.last; waiter !== undefined; waiter = waiter.previous) {
+      if (waiter.call.deadline <= now) waiter.cancel(deadlineExceeded());
+    }
   }
 }
 
 /** One call that waits for its row. */
 class Waiter implements Worker {
-  readonly reqId: ReqId;
   readonly call: Call;
-  readonly batch: Batch;
-  /** Who asked for the same id before, in the same batch. */
-  readonly next: Waiter | undefined;
   readonly answer = Promise.withResolvers<JobStatus | undefined>();
-  #settled = false;
+  readonly #id: WantedId;
+  previous: Waiter | undefined;
+  #next: Waiter | undefined;
 
-  constructor(reqId: ReqId, call: Call, batch: Batch, next: Waiter | undefined) {
-    this.reqId = reqId;
+  constructor(call: Call, id: WantedId) {
     this.call = call;
-    this.batch = batch;
-    this.next = next;
+    this.#id = id;
+    this.previous = id.last;
+    if (id.last !== undefined) id.last.#next = this;
+    id.last = this;
   }
 
-  /** Whether this one, or another who asked for the same id, still waits. */
-  get isWanted(): boolean {
-    // As many may ask for one id as there are calls: too many for a recursion.
-    for (let waiter: Waiter | undefined = this; waiter !== undefined; waiter = waiter.next) {
-      if (!waiter.#settled) return true;
-    }
-    return false;
-  }
-
-  resolve(status: JobStatus | undefined): void {
-    if (this.#settle()) this.answer.resolve(status);
-  }
-
-  reject(reason: unknown): void {
-    if (this.#settle()) this.answer.reject(reason);
-  }
-
-  cancel(reason: unknown): void {
-    if (!this.#settle()) return;
-    this.answer.reject(reason);
-    this.batch.abandonIfUnwanted();
-  }
-
-  giveUp(): void {
-    if (!this.#settled) this.cancel(deadlineExceeded());
-  }
-
-  /** @returns whether it is the first time. */
-  #settle(): boolean {
-    if (this.#settled) return false;
-    this.#settled = true;
+  settle(outcome: JobStatus | undefined | StatusError): void {
     this.call.worker = undefined;
-    this.batch.settled();
-    return true;
+    if (outcome instanceof StatusError) this.answer.reject(outcome);
+    else this.answer.resolve(outcome);
   }
-}
 
-function toJobStatus([, status, error, epoch]: Row): JobStatus {
-  const createdAt = new Date(Number(epoch) * 1000);
-  return typeof error === "string"
-    ? { status: status as JobState, createdAt, error }
-    : { status: status as JobState, createdAt };
+  /** The call leaves before it is answered. */
+  cancel(reason: unknown): void {
+    this.call.worker = undefined;
+    this.answer.reject(reason);
+    const { previous } = this;
+    if (previous !== undefined) previous.#next = this.#next;
+    if (this.#next !== undefined) this.#next.previous = previous;
+    else {
+      this.#id.last = previous;
+      if (previous === undefined) this.#id.batch.drop(this.#id.reqId);
+    }
+  }
 }

@@ -1,31 +1,30 @@
 import { StatusError } from "../status/status.ts";
 import { isConnectionLost } from "./pool.ts";
+import { NotSent } from "./reader.ts";
 
 /** Knows whether the database is gone, from what became of the statements. Times as `performance.now()` tells them. */
 export interface Breaker {
   /** What to tell callers at once, without asking the database. Undefined while it is there. */
   readonly refusal: StatusError | undefined;
-  /** A statement was answered. */
+  /** A statement was sent. */
+  sent(): void;
+  /** The database has answered a statement, in whatever way: with an error, too, and though no call waits any more. */
   answered(): void;
   /** A statement that was begun at that time has failed for good. */
   failed(error: unknown, startedAt: number): void;
-  /** Nobody waits any more for a statement that was begun at that time. */
-  abandoned(startedAt: number): void;
+  /** Compares with the clock. To be called every few milliseconds while statements are under way. */
+  check(now: number): void;
 }
 
 interface BreakerOptions {
-  /** Asks the database, until the signal fires. */
+  /** Asks the database, until the signal fires. Rejects with {@link NotSent} when it did not come to that. */
   readonly probe: (signal: AbortSignal) => Promise<void>;
   /** Told when the database is gone, and why; told when it is back, with nothing. */
   readonly onChange: (cause: unknown) => void;
 }
 
-/**
- * So long, in milliseconds and taken together, have statements waited in vain, one after the other, when the database
- * is taken for stalled. So many they are at least: one may just be slow.
- */
-const stallAfter = 2_000;
-const stalledStatements = 2;
+/** How long, in milliseconds, statements are left without any answer until the database is asked by a probe. */
+const suspectAfter = 500;
 
 /** Pauses between probes, in milliseconds, give or take a quarter: many instances should not ask in step. */
 const probePauses = [50, 100, 200];
@@ -37,15 +36,17 @@ const mostProbes = 4;
 
 /**
  * While the database is known to be gone, callers hear so at once instead of waiting for what will not come, and the
- * database is spared their statements. It is gone when a connection could not be had, or failed twice in a row, or
- * when nothing is answered any more; never while others are answered, and never for an error of a statement. The
- * first answer of any kind brings it back.
+ * database is spared their statements. It is gone when a connection could not be had, or failed twice in a row; and when
+ * statements are left without an answer and a probe of the service's own is, too, for as long as the service gives one.
+ * How long callers are ready to wait says nothing about the database, nor does an error of a statement. It is not gone
+ * while other statements are answered, and the first answer of any kind brings it back.
  */
 export function createBreaker({ probe, onChange }: BreakerOptions): Breaker & Disposable {
   let refusal: StatusError | undefined;
   let answeredAt = Number.NEGATIVE_INFINITY;
-  let abandoned = 0;
-  let waitedInVain = 0;
+  /** When the first statement was sent to which there has been no answer, nor to any since. */
+  let unansweredSince: number | undefined;
+  let suspected = false;
   let probes = 0;
   let probing = 0;
   let timer: NodeJS.Timeout | undefined;
@@ -61,8 +62,7 @@ export function createBreaker({ probe, onChange }: BreakerOptions): Breaker & Di
 
   function answered(): void {
     answeredAt = performance.now();
-    abandoned = 0;
-    waitedInVain = 0;
+    unansweredSince = undefined;
     if (refusal === undefined || disposed) return;
     refusal = undefined;
     clearTimeout(timer);
@@ -71,21 +71,39 @@ export function createBreaker({ probe, onChange }: BreakerOptions): Breaker & Di
 
   function probeSoon(): void {
     const pause = probePauses[probes++] ?? longestProbePause;
-    timer = setTimeout(probeNow, pause * (0.75 + Math.random() / 2)).unref();
+    timer = setTimeout(
+      () => {
+        probeSoon();
+        if (probing < mostProbes) void probeNow();
+      },
+      pause * (0.75 + Math.random() / 2),
+    ).unref();
   }
 
-  async function probeNow(): Promise<void> {
-    probeSoon();
-    if (probing >= mostProbes) return;
+  /** @returns why the database is gone, if that is what the probe shows. */
+  async function probeNow(): Promise<unknown> {
     const signal = AbortSignal.timeout(probeTimeout);
     probing++;
     try {
       await probe(signal);
       answered();
     } catch (error) {
-      if (!signal.aborted && !isConnectionLost(error)) answered();
+      if (error instanceof NotSent) return undefined;
+      if (signal.aborted || isConnectionLost(error)) return error;
+      answered();
     } finally {
       probing--;
+    }
+    return undefined;
+  }
+
+  async function suspect(): Promise<void> {
+    suspected = true;
+    const askedAt = performance.now();
+    const cause = await probeNow();
+    suspected = false;
+    if (cause !== undefined && answeredAt < askedAt) {
+      open(new Error("the database answers neither statements nor a probe", { cause }));
     }
   }
 
@@ -93,17 +111,17 @@ export function createBreaker({ probe, onChange }: BreakerOptions): Breaker & Di
     get refusal() {
       return refusal;
     },
+    sent() {
+      unansweredSince ??= performance.now();
+    },
     answered,
     failed(error, startedAt) {
       if (!isConnectionLost(error)) answered();
       else if (startedAt > answeredAt) open(error);
     },
-    abandoned(startedAt) {
-      if (startedAt <= answeredAt) return;
-      abandoned++;
-      waitedInVain += performance.now() - startedAt;
-      if (abandoned < stalledStatements || waitedInVain < stallAfter) return;
-      open(new Error(`the database left ${abandoned} statements in a row without an answer`));
+    check(now) {
+      if (unansweredSince === undefined || now - unansweredSince < suspectAfter) return;
+      if (!suspected && refusal === undefined && !disposed) void suspect();
     },
     [Symbol.dispose]() {
       disposed = true;

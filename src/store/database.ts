@@ -1,10 +1,12 @@
-import { type Kysely, sql } from "kysely";
+import type { Kysely } from "kysely";
 import type { StatusStore } from "../status/service.ts";
 import { createBreaker } from "./breaker.ts";
 import { openConnections } from "./connections.ts";
 import { checkSchema } from "./migrate.ts";
 import { isConnectionLost, type PoolOptions } from "./pool.ts";
 import { createReader, type Reader } from "./reader.ts";
+import type { Engine } from "./statement-errors.ts";
+import { statusQueries } from "./status-query.ts";
 import { createStatusStore, type StatusStoreOptions } from "./status-store.ts";
 import type { Tables } from "./tables.ts";
 
@@ -12,6 +14,8 @@ import type { Tables } from "./tables.ts";
 export interface Database extends AsyncDisposable {
   readonly db: Kysely<Tables>;
   readonly statuses: StatusStore;
+  /** What is known of it, once it has answered. */
+  readonly engine: Engine;
   /** Another way to its connections, beneath Kysely. */
   reader(): Reader;
   /** The connections, now. */
@@ -31,15 +35,18 @@ interface DatabaseOptions extends PoolOptions, StatusStoreOptions {
 }
 
 export function openDatabase(options: DatabaseOptions): Database {
-  const { pool, db, ...connections } = openConnections(options);
-  const prober = createReader(pool);
+  const connections = openConnections(options);
+  const { db } = connections;
+  const engine = { isDistributed: false };
+  const prober = createReader(connections);
   const breaker = createBreaker({ probe: look, onChange: options.onBreaker });
-  const question = sql`select from memory_job limit 0`.compile(db);
+  const { none } = statusQueries(db);
   let schemaChecked = false;
 
+  /** What decides is the statement that calls need, asked for no row. */
   async function look(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    const statement = prober.start(question);
+    const statement = prober.start(none);
     signal.addEventListener("abort", statement.cancel);
     try {
       await statement.rows;
@@ -52,28 +59,21 @@ export function openDatabase(options: DatabaseOptions): Database {
 
   return {
     db,
-    statuses: createStatusStore(db, pool, options, breaker),
+    engine,
+    statuses: createStatusStore(connections, { ...options, engine }, breaker),
     reader() {
-      const reader = createReader(pool);
+      const reader = createReader(connections);
       return {
         ...reader,
-        start(query) {
-          const statement = reader.start(query);
-          // Whoever gets an answer knows before the next probe that the database is back. A cancelled one has no rows.
-          statement.rows.then(
-            (rows) => rows.length > 0 && breaker.answered(),
-            () => {},
-          );
+        start(...queries) {
+          const statement = reader.start(...queries);
+          // Whatever is answered tells before the next probe that the database is back.
+          statement.rows.then(breaker.answered, () => {});
           return statement;
         },
       };
     },
-    pool: () => ({
-      open: pool.totalCount,
-      idle: pool.idleCount,
-      waiting: pool.waitingCount,
-      max: options.size,
-    }),
+    pool: connections.state,
     async probe(signal) {
       const looking = look(signal);
       // Once is enough: a newer version may migrate the database while this one still serves. Not before there was an

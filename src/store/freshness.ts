@@ -1,4 +1,5 @@
 import { CompiledQuery } from "kysely";
+import { statusLifetime } from "../status/status.ts";
 import { type Proof, StaleReplica } from "./reader.ts";
 import type { Row } from "./text-query.ts";
 
@@ -73,11 +74,8 @@ const evidenceQuery = CompiledQuery.raw(`
 /** Samples that are kept for a bound. */
 const resolution = 16;
 
-/**
- * @param maxStaleness the bound, in milliseconds.
- * @param ttl how long after its creation a status exists, in milliseconds.
- */
-export function createFreshness(maxStaleness: number, ttl: number): Freshness {
+/** @param maxStaleness the bound, in milliseconds. */
+export function createFreshness(maxStaleness: number): Freshness {
   /** The oldest first: those that are at most as old as the bound, all of the same server. */
   let samples: Sample[] = [];
 
@@ -129,7 +127,7 @@ export function createFreshness(maxStaleness: number, ttl: number): Freshness {
     isLive(createdAt) {
       const sample = samples.at(-1);
       if (sample === undefined) return false;
-      return createdAt.getTime() + ttl > sample.clock + (performance.now() - sample.at);
+      return createdAt.getTime() + statusLifetime > sample.clock + (performance.now() - sample.at);
     },
   };
 }

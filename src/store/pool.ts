@@ -1,5 +1,4 @@
 import type { Duplex } from "node:stream";
-import { setTimeout as pause } from "node:timers/promises";
 import pg from "pg";
 
 /** How the service reaches its database, and how long it waits for it. Times in milliseconds. */
@@ -8,15 +7,17 @@ export interface PoolOptions {
   readonly url: string;
   /** Connections at most. */
   readonly size: number;
-  /** The longest wait for a connection: to be opened, or to be given back by another caller. */
+  /** The longest that it may take to open a connection. */
   readonly connectTimeout: number;
   /** Told of connections that were lost while nobody used them. */
   readonly onLost: (error: Error) => void;
+  /** Told when the server gives fewer connections than {@link size}: how many are open, and what it says. */
+  readonly onLimited?: (open: number, error: unknown) => void;
 }
 
 /** What connections of one pool know of each other. */
 interface Trust {
-  /** When one of them was last found to be bad. Whatever was opened before may be so, too: a restart ends them all. */
+  /** When the server last ended all its connections, as far as is known. What was opened before is not used again. */
   since: number;
 }
 
@@ -47,41 +48,6 @@ export function createPool(options: PoolOptions): pg.Pool {
   return pool;
 }
 
-/** How long, in milliseconds, a server that takes no connections is asked again: after a crash it is soon back. */
-const restartPatience = 250;
-const restartPause = 25;
-
-/**
- * Takes a connection that is not known to be bad.
- *
- * @throws what the driver says, after {@link restartPatience} if the server looks as if it were restarting.
- */
-export async function takeConnection(pool: pg.Pool): Promise<PooledConnection> {
-  const giveUpAt = performance.now() + restartPatience;
-  for (;;) {
-    try {
-      const client = (await pool.connect()) as PooledConnection;
-      if (!client.lost) return client;
-      releaseConnection(client);
-    } catch (error) {
-      if (performance.now() > giveUpAt || !isPassing(error)) throw error;
-      await pause(restartPause);
-    }
-  }
-}
-
-/** Nobody listens, the server hangs up (of that the driver gives no code), is stopping or starting. */
-function isPassing(error: unknown): boolean {
-  const { code = "" } = error as { code?: string };
-  return /^(|ECONNREFUSED|ECONNRESET|57P0[1-3])$/.test(code);
-}
-
-/** Gives a connection back to its pool, which keeps it unless it is bad. */
-export function releaseConnection(client: PooledConnection): void {
-  if (client.lost) client.close();
-  client.release();
-}
-
 /** A client that knows when it has become useless. */
 export class Connection extends pg.Client {
   readonly #openedAt = performance.now();
@@ -93,7 +59,7 @@ export class Connection extends pg.Client {
     this.#trust = config.trust;
     guardParser(this.connection as unknown as Wire);
     // The pool listens while the client is idle, and nobody while it is checked out.
-    this.on("error", () => this.#distrust());
+    this.on("error", (error) => this.#lose(error));
 
     const connect = this.connect.bind(this) as (opened: (error?: Error) => void) => void;
     const closing = (opened: (error?: Error) => void): void =>
@@ -109,25 +75,25 @@ export class Connection extends pg.Client {
       const result = query(...args);
       if (!(result instanceof Promise)) return result;
       return result.catch((error: unknown) => {
-        if (isConnectionLost(error)) this.lose();
+        if (isConnectionLost(error)) this.lose(error);
         throw error;
       });
     };
     this.query = watched as typeof this.query;
   }
 
-  /** Whether it is bad, or was opened before another one was found to be so. */
+  /** Whether it is not to be used again. */
   get lost(): boolean {
     return this.#lost || this.#openedAt < this.#trust.since;
   }
 
-  /** It is bad: it is closed, and those that were opened before it was noticed are trusted no more. */
-  lose(): void {
-    this.#distrust();
+  /** It is bad, and is closed. @param error why: some errors end the others, too. */
+  lose(error: unknown): void {
+    this.#lose(error);
     this.close();
   }
 
-  /** It leads where we do not want to be, and that says nothing about the others: it is not used again. */
+  /** It leads where we do not want to be, or does not answer, which says nothing about the others: it is not used again. */
   retire(): void {
     this.#lost = true;
   }
@@ -137,23 +103,40 @@ export class Connection extends pg.Client {
    * socket closes: released in between, the client would be handed out once more. One that has been asked to end is not.
    */
   close(): void {
+    this.#lost = true;
     void this.end();
     (this.connection as unknown as Wire).stream.destroy();
   }
 
-  #distrust(): void {
+  #lose(error: unknown): void {
+    // What comes of a connection that we have given up ourselves is no news.
+    if (!this.#lost && endsAllConnections(error)) this.#trust.since = performance.now();
     this.#lost = true;
-    this.#trust.since = performance.now();
   }
 }
 
 /**
  * Whether an error means that the connection is bad, and not just the query: the driver's own errors do (they have no
- * severity), and so do the server's FATAL and PANIC (class 08, and 57P01 to 57P05, in servers that translate it).
+ * severity), and so do the server's FATAL and PANIC. An ERROR never does: an engine that loses one of its servers says
+ * 08006 or 57P01 as an ERROR, and the session lives on. Servers may translate the word; then the SQLSTATE has to tell.
  */
 export function isConnectionLost(error: unknown): boolean {
   if (!(error instanceof pg.DatabaseError) || error.severity === undefined) return true;
+  if (error.severity === "ERROR") return false;
   return error.severity === "FATAL" || error.severity === "PANIC" || /^(08|57P)/.test(error.code ?? "");
+}
+
+/**
+ * Whether the server, or the way to it, has ended all connections: it is shutting down or starting (57P01 to 57P03; it
+ * says the same when it ends one on an administrator's account), one of its processes has crashed, or the network says
+ * that there is no way. Not: a time of ours that has passed, an answer that makes no sense, a session's own timeout.
+ */
+function endsAllConnections(error: unknown): boolean {
+  const { code = "", message } = error as Partial<pg.DatabaseError>;
+  return (
+    /^(57P0[1-3]|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/.test(code) ||
+    message === "Connection terminated unexpectedly"
+  );
 }
 
 /** What pg's connection has besides what its types tell. */

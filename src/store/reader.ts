@@ -1,24 +1,37 @@
 import type { CompiledQuery } from "kysely";
-import type pg from "pg";
 import { cancelStatement } from "./cancel.ts";
-import { isConnectionLost, type PooledConnection, releaseConnection, takeConnection } from "./pool.ts";
+import type { Connections } from "./connections.ts";
+import { isConnectionLost, type PooledConnection } from "./pool.ts";
 import { type Row, TextQuery } from "./text-query.ts";
 
 /** One statement on its way. */
 export interface Statement {
+  /** Rejects with what the driver says; with {@link NotSent} when it was cancelled before it had a connection. */
   readonly rows: Promise<readonly Row[]>;
-  /** Asks the database to stop. The rows are of no use to anybody any more. */
+  /** Whether it had a connection. */
+  readonly wasSent: boolean;
+  /** Asks the database to stop. The rows are of no use to any call any more. */
   cancel(): void;
 }
 
-/** Runs statements, each on a connection that is nobody else's meanwhile. */
+/** A statement was cancelled before it was sent: what became of it says nothing about the database. */
+export class NotSent extends Error {
+  override readonly name = "NotSent";
+
+  constructor() {
+    super("the statement was cancelled before it was sent");
+  }
+}
+
+/** Runs statements, each on a connection that no other uses meanwhile. */
 export interface Reader {
   /**
    * Runs it once more, on another connection, when the one that it was sent over turns out to be bad.
    *
-   * @param query as Kysely compiled it, its parameters texts. It only reads.
+   * @param queries as Kysely compiled them, their parameters texts. They only read, and are sent as one, in one
+   *   transaction; their rows come one after the other.
    */
-  start(query: CompiledQuery): Statement;
+  start(...queries: CompiledQuery[]): Statement;
   /** There is nothing to do for now: others may have the connections. */
   rest(): void;
 }
@@ -40,7 +53,9 @@ export class StaleReplica extends Error {
   override readonly name = "StaleReplica";
 }
 
-interface ReaderOptions {
+export interface ReaderOptions {
+  /** Told of each statement that is sent, and sent once more. */
+  readonly onSent?: () => void;
   /** Told of each statement that is run once more. */
   readonly onRetry?: () => void;
   readonly proof?: Proof;
@@ -51,24 +66,31 @@ const cancelTimeout = 500;
 
 /**
  * Here we go beneath Kysely, for three reasons: rows come as plain texts ({@link TextQuery}); a busy reader keeps its
- * connections from one statement to the next, where taking one from the pool costs as much as a third of a
- * statement; and a statement that does not heed its cancellation loses its connection, where Kysely would wait for
- * it for ever. `npm run bench:micro` shows what that gains.
+ * connections from one statement to the next, unless others wait for one, where taking one from the pool costs as much as
+ * a third of a statement; and a statement that does not heed its cancellation loses its connection, where Kysely would
+ * wait for it for ever. `npm run bench:micro` shows what that gains.
  */
-export function createReader(pool: pg.Pool, { onRetry = () => {}, proof }: ReaderOptions = {}): Reader {
+export function createReader(connections: Connections, options: ReaderOptions = {}): Reader {
+  const { onSent = () => {}, onRetry = () => {}, proof } = options;
   const kept: PooledConnection[] = [];
   let resting = false;
 
   async function take(): Promise<PooledConnection> {
     for (let client = kept.pop(); client !== undefined; client = kept.pop()) {
       if (!client.lost) return client;
-      releaseConnection(client);
+      client.release();
     }
-    return await takeConnection(pool);
+    return await connections.take();
   }
 
-  function start(query: CompiledQuery): Statement {
+  function giveBack(client: PooledConnection): void {
+    if (client.lost || resting || connections.areAwaited) client.release();
+    else kept.push(client);
+  }
+
+  function start(...queries: CompiledQuery[]): Statement {
     let cancelled = false;
+    let wasSent = false;
     let running: PooledConnection | undefined;
     let cancelling: Promise<void> | undefined;
     let giveUp: NodeJS.Timeout | undefined;
@@ -78,17 +100,20 @@ export function createReader(pool: pg.Pool, { onRetry = () => {}, proof }: Reade
       for (let retried = false; ; retried = true) {
         const client = await take();
         try {
-          if (cancelled) return [];
+          if (cancelled) throw new NotSent();
           running = client;
-          if (proof === undefined) return await client.query(new TextQuery(query)).rows;
-          return proof.check(await client.query(new TextQuery(proof.query, query)).rows);
+          wasSent = true;
+          onSent();
+          if (proof === undefined) return await client.query(new TextQuery(...queries)).rows;
+          return proof.check(await client.query(new TextQuery(proof.query, ...queries)).rows);
         } catch (error) {
+          if (error instanceof NotSent) throw error;
           if (error instanceof StaleReplica) {
             client.retire();
             throw error;
           }
           const lost = isConnectionLost(error);
-          if (lost) client.lose();
+          if (lost) client.lose(error);
           if (!lost || retried || cancelled) throw error;
           onRetry();
         } finally {
@@ -96,20 +121,22 @@ export function createReader(pool: pg.Pool, { onRetry = () => {}, proof }: Reade
           clearTimeout(giveUp);
           // A connection that is in use again must not be hit by the cancellation of what it did before.
           if (cancelling !== undefined && !client.lost) await cancelling;
-          if (client.lost || resting) releaseConnection(client);
-          else kept.push(client);
+          giveBack(client);
         }
       }
     }
 
     return {
       rows: run(),
+      get wasSent() {
+        return wasSent;
+      },
       cancel() {
         cancelled = true;
         const client = running;
         if (client === undefined || cancelling !== undefined) return;
-        giveUp = setTimeout(() => client.lose(), cancelTimeout);
-        cancelling = cancelStatement(client, pool.options, cancelTimeout);
+        giveUp = setTimeout(() => client.close(), cancelTimeout);
+        cancelling = cancelStatement(client, connections.options, cancelTimeout);
       },
     };
   }
@@ -118,7 +145,7 @@ export function createReader(pool: pg.Pool, { onRetry = () => {}, proof }: Reade
     start,
     rest() {
       resting = true;
-      for (const client of kept.splice(0)) releaseConnection(client);
+      for (const client of kept.splice(0)) client.release();
     },
   };
 }

@@ -6,20 +6,27 @@ import { openConnections } from "./connections.ts";
 import type { Database } from "./database.ts";
 import { createFreshness, identityQuery, positionQuery } from "./freshness.ts";
 import type { PoolOptions } from "./pool.ts";
-import { createReader, type Reader, StaleReplica } from "./reader.ts";
+import { createReader, NotSent, type Reader, StaleReplica } from "./reader.ts";
+import { mayConcernOneId } from "./statement-errors.ts";
 import { createStatusStore, type StatusStoreOptions } from "./status-store.ts";
 import type { Row } from "./text-query.ts";
 
-/** Why the primary was asked for what the replica had been asked for. */
-type ReaskCause = "missing" | "stale" | "slow" | "failed";
+/**
+ * Why the primary is asked for what the replica was asked for first: it lacks the row, is behind, took its full time, failed,
+ * or cannot decode the row; or the call had too little time left, or was one too many for us.
+ */
+type ReaskCause = "missing" | "stale" | "slow" | "failed" | "unreadable" | "deadline" | "shed";
+
+/** What counts against the replica. A caller's own deadline does not, nor does our own shedding, nor one row. */
+const suspending: ReadonlySet<ReaskCause> = new Set(["stale", "slow", "failed"]);
 
 interface ReplicaOptions {
   /** No answer is older than this, in milliseconds. */
   readonly maxStaleness: number;
-  /** Told of each call, once it is known who is to answer it. */
+  /** Told of each call that is answered, and by which of the two. */
   readonly onRead?: (role: "replica" | "primary") => void;
   readonly onReask?: (cause: ReaskCause) => void;
-  /** Told of the first finding and of each change; without a cause, the replica serves. */
+  /** Told of the first finding and of each change; without a cause, the replica serves. With one, it is suspended. */
   readonly onChange?: (cause?: unknown) => void;
 }
 
@@ -28,6 +35,8 @@ export interface Replica extends AsyncDisposable {
   readonly statuses: StatusStore;
   /** Whether calls go to the replica now. */
   serving(): boolean;
+  /** Whether it answers, and is within its bound, now. Asks it when it is suspended. Never rejects. */
+  isCurrent(): Promise<boolean>;
 }
 
 /** The limits, in milliseconds, of how often both are asked how far they are. */
@@ -35,12 +44,12 @@ const shortestInterval = 20;
 const longestInterval = 250;
 /** The longest, in milliseconds, that the primary may take to say how far it is. */
 const longestSample = 1_000;
-/** So often is a replica in doubt asked for one call when there is no primary. */
+/** So often is a suspended replica asked for one call when there is no primary. */
 const lastResorts = 4;
 
 /**
  * A miss is always asked again of the primary, and so is whatever the replica cannot answer in time or without
- * being behind (each answer proves that itself: see freshness.ts). A replica in doubt is not asked at all
+ * being behind (each answer proves that itself: see freshness.ts). A suspended replica is not asked at all
  * until it has answered a question of ours, a few times a second.
  *
  * @param primary stays the caller's.
@@ -52,25 +61,28 @@ export function openReplica(
 ): Replica {
   const { maxStaleness, onRead = () => {}, onReask = () => {}, onChange = () => {} } = options;
   const interval = Math.min(Math.max(maxStaleness / 4, shortestInterval), longestInterval);
-  const freshness = createFreshness(maxStaleness, options.ttl);
-  const { pool, db, ...connections } = openConnections(options);
+  const freshness = createFreshness(maxStaleness);
+  const connections = openConnections(options);
   // What fails here is asked again, and counted as that.
-  const statuses = createStatusStore(db, pool, { ...options, proof: freshness, onFailure: () => {} });
-  const readers = { primary: primary.reader(), replica: createReader(pool, { proof: freshness }) };
+  const statuses = createStatusStore(connections, {
+    ...options,
+    engine: primary.engine,
+    proof: freshness,
+    onFailure: () => {},
+  });
+  const readers = { primary: primary.reader(), replica: createReader(connections, { proof: freshness }) };
   /** Undefined: not known yet. */
-  let found: "serving" | "not serving" | undefined;
-  let inDoubt = true;
+  let suspended: boolean | undefined;
   let probing = false;
   let sampleFailure: Error | undefined;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
 
+  /** Every change of the replica's state. @param cause why it is suspended. Absent: it serves. */
   function settle(cause?: unknown): void {
-    inDoubt = cause !== undefined;
-    const finding = inDoubt ? "not serving" : "serving";
-    if (finding === found || closed) return;
-    found = finding;
-    onChange(cause);
+    const before = suspended;
+    suspended = cause !== undefined;
+    if (suspended !== before && !closed) onChange(cause);
   }
 
   async function sample(): Promise<void> {
@@ -88,11 +100,12 @@ export function openReplica(
     if (probing) return;
     probing = true;
     try {
-      const [row] = await ask(readers.replica, identityQuery, interval);
+      const [row] = await ask(readers.replica, identityQuery, interval, () => connections.areAwaited);
       freshness.recognize(row);
       settle();
     } catch (error) {
-      settle(sampleFailure ?? error);
+      // While our own connections are all in use, nothing was found.
+      if (!(error instanceof NotSent)) settle(sampleFailure ?? error);
     } finally {
       probing = false;
     }
@@ -110,7 +123,8 @@ export function openReplica(
   async function askReplica(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
     const now = performance.now();
     // The other half of its time is the primary's.
-    const attempt = new Call(now + Math.min(interval, (call.deadline - now) / 2));
+    const half = (call.deadline - now) / 2;
+    const attempt = new Call(now + Math.min(interval, half));
     call.worker = attempt;
     try {
       const status = await statuses.find(reqId, attempt);
@@ -118,16 +132,22 @@ export function openReplica(
       onReask("missing");
     } catch (error) {
       if (!(error instanceof StatusError)) throw error;
-      inDoubt = true;
-      onReask(causeOf(error));
+      const cause = causeOf(error, half >= interval);
+      if (suspending.has(cause) && !concernsOneId(error)) settle(error.cause ?? noAnswer(interval));
+      onReask(cause);
     } finally {
       call.worker = undefined;
     }
     return undefined;
   }
 
+  /** A shard that is gone, behind the replica, or a row that it cannot decode, says nothing about the others. */
+  function concernsOneId({ cause }: StatusError): boolean {
+    return !(cause instanceof StaleReplica) && mayConcernOneId(cause, primary.engine);
+  }
+
   async function find(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
-    if (!inDoubt && !call.cancelled) {
+    if (suspended === false && !call.cancelled) {
       const status = await askReplica(reqId, call);
       if (status !== undefined) {
         onRead("replica");
@@ -140,21 +160,21 @@ export function openReplica(
       return status;
     } catch (error) {
       const isGone = error instanceof StatusError && error.reason === "DATASTORE_UNAVAILABLE";
-      const status = isGone ? await askDoubtedReplica(reqId, call) : undefined;
-      onRead(status === undefined ? "primary" : "replica");
+      const status = isGone ? await askSuspendedReplica(reqId, call) : undefined;
       if (status === undefined) throw error;
+      onRead("replica");
       return status;
     }
   }
 
   /**
-   * When there is no primary, a replica in doubt is better than none: each answer proves itself. While a primary is
+   * When there is no primary, a suspended replica is better than none: each answer proves itself. While a primary is
    * replaced, connections behind a read-only port are lost with the old one, and others lead to the new one before that
    * is known; each of these is used once.
    */
-  async function askDoubtedReplica(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
+  async function askSuspendedReplica(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
     const giveUpAt = performance.now() + interval;
-    for (let tries = 0; inDoubt && tries < lastResorts && freshness.isProvable(); tries++) {
+    for (let tries = 0; suspended !== false && tries < lastResorts && freshness.isProvable(); tries++) {
       const status = await askReplica(reqId, call);
       if (status !== undefined || performance.now() > giveUpAt) return status;
     }
@@ -164,37 +184,48 @@ export function openReplica(
   void watch();
   return {
     statuses: { find },
-    serving: () => !inDoubt,
+    serving: () => suspended === false,
+    async isCurrent() {
+      if (suspended !== false) await probe();
+      return suspended === false && freshness.isProvable();
+    },
     async [Symbol.asyncDispose]() {
       closed = true;
-      inDoubt = true;
+      suspended = true;
       clearTimeout(timer);
       await connections[Symbol.asyncDispose]();
     },
   };
 }
 
-function causeOf(error: StatusError): ReaskCause {
-  if (error.reason === "DEADLINE_EXCEEDED") return "slow";
-  return error.cause instanceof StaleReplica ? "stale" : "failed";
+function noAnswer(timeout: number): Error {
+  return new Error(`no answer within ${timeout} ms`);
 }
 
-/** @throws what the driver says; Error when there was no answer in time. */
-async function ask(reader: Reader, query: CompiledQuery, timeout: number): Promise<readonly Row[]> {
+function causeOf({ reason, cause }: StatusError, hadFullTime: boolean): ReaskCause {
+  if (reason === "DEADLINE_EXCEEDED") return hadFullTime ? "slow" : "deadline";
+  if (reason === "OVERLOADED") return "shed";
+  if (reason === "STATUS_UNREADABLE") return "unreadable";
+  return cause instanceof StaleReplica ? "stale" : "failed";
+}
+
+/** @throws what the driver says; Error when there was no answer in time; NotSent when all connections were in use. */
+async function ask(
+  reader: Reader,
+  query: CompiledQuery,
+  timeout: number,
+  areInUse = () => false,
+): Promise<readonly Row[]> {
   const statement = reader.start(query);
-  let late = false;
-  const patience = setTimeout(() => {
-    late = true;
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
     statement.cancel();
+    late.reject(!statement.wasSent && areInUse() ? new NotSent() : noAnswer(timeout));
   }, timeout);
   try {
-    const rows = await statement.rows;
-    if (!late) return rows;
-  } catch (error) {
-    if (!late) throw error;
+    return await Promise.race([statement.rows, late.promise]);
   } finally {
-    clearTimeout(patience);
+    clearTimeout(timer);
     reader.rest();
   }
-  throw new Error(`no answer within ${timeout} ms`);
 }

@@ -1,23 +1,23 @@
-import { type CompiledQuery, type Kysely, sql } from "kysely";
-import type pg from "pg";
 import type { Call } from "../status/call.ts";
 import type { StatusStore } from "../status/service.ts";
-import { type JobStatus, overloaded, type ReqId, StatusError } from "../status/status.ts";
+import { type JobStatus, overloaded, type ReqId } from "../status/status.ts";
 import { Batch } from "./batch.ts";
 import type { Breaker } from "./breaker.ts";
-import { createReader, type Proof } from "./reader.ts";
-import type { Tables } from "./tables.ts";
+import type { Connections } from "./connections.ts";
+import { isConnectionLost } from "./pool.ts";
+import { createReader, NotSent, type Proof, type Statement } from "./reader.ts";
+import { createSingles, type Outcome } from "./singles.ts";
+import { type Engine, isShardLost, mayConcernOneId, toStatusError } from "./statement-errors.ts";
+import { statusQueries } from "./status-query.ts";
 
 export interface StatusStoreOptions {
-  /** How long after its creation a status can be read, in milliseconds, by the database's clock. */
-  readonly ttl: number;
   /** So many waiting ids are asked at once, without waiting for the end of the event loop's turn. */
   readonly flushAt?: number;
   /** So many statements run at the same time. What comes meanwhile shares the next one. */
   readonly maxInFlight?: number;
   /** Ids in one statement at most. */
   readonly maxBatch?: number;
-  /** Ids that wait for a statement at most. Who comes then is told to come again. */
+  /** Ids that wait for a statement at most. Calls for more are told to try again. */
   readonly maxQueued?: number;
   /** Told of each statement, and for how many ids it is. */
   readonly onStatement?: (ids: number) => void;
@@ -27,24 +27,36 @@ export interface StatusStoreOptions {
   readonly onRetry?: () => void;
   /** What a replica must show with each statement. */
   readonly proof?: Proof;
+  /** What is known of the engine. Absent: it is a plain server. */
+  readonly engine?: Engine;
 }
 
-/** For those who always want to ask. */
-const neverOpen: Breaker = { refusal: undefined, answered() {}, failed() {}, abandoned() {} };
+/** For a reader that always asks. */
+const neverOpen: Breaker = { refusal: undefined, sent() {}, answered() {}, failed() {}, check() {} };
 
 /** How often, in milliseconds, waiting calls are compared with the clock. */
 const sweepInterval = 10;
+
+/** How long, in milliseconds, after a server behind the engine was found to be gone, each id is asked for by itself. */
+const singlyFor = 1_000;
+
+/**
+ * Once so many ids of a statement that failed have failed by themselves, all alike, the others fail unasked. Of an engine
+ * with one of three servers gone, the first four are all on that server for one statement in 81, the first twelve never.
+ */
+const mostAlike = 4;
+const mostAlikeDistributed = 12;
 
 /**
  * Reads statuses from PostgreSQL: many callers, one query.
  *
  * Calls that wait at the same moment become one statement. Nothing is remembered between statements, so a
- * status is always read after the call that asks for it came in.
+ * status is always read after the call that asks for it came in. A statement that fails for one id fails no other: its
+ * ids are asked for one by one.
  */
 export function createStatusStore(
-  db: Kysely<Tables>,
-  pool: pg.Pool,
-  options: StatusStoreOptions,
+  connections: Connections,
+  options: StatusStoreOptions = {},
   breaker: Breaker = neverOpen,
 ): StatusStore {
   const {
@@ -54,24 +66,31 @@ export function createStatusStore(
     maxQueued = 512,
     onStatement = () => {},
     onFailure = () => {},
+    onRetry = () => {},
+    proof,
+    engine = { isDistributed: false },
   } = options;
-  const select = selectStatuses(db, options.ttl);
-  const reader = createReader(pool, options);
+  const queries = statusQueries(connections.db);
+  const reader = createReader(connections, {
+    onSent: breaker.sent,
+    onRetry,
+    ...(proof !== undefined && { proof }),
+  });
+  const singles = createSingles(ask, () => (engine.isDistributed ? mostAlikeDistributed : mostAlike), flush);
   const asking: Batch[] = [];
   /** In order. Calls join the last one. */
   const waiting: Batch[] = [];
+  let singlyUntil = 0;
   let scheduled = false;
   let sweeper: NodeJS.Timeout | undefined;
 
   function find(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
     if (call.cancelled) return Promise.reject(call.reason);
     if (breaker.refusal !== undefined) return Promise.reject(breaker.refusal);
+    if (queued() >= maxQueued) return Promise.reject(overloaded);
     let batch = waiting.at(-1);
-    if (batch !== undefined && (waiting.length - 1) * maxBatch + batch.size >= maxQueued) {
-      return Promise.reject(overloaded);
-    }
     if (batch === undefined || batch.size >= maxBatch) {
-      batch = new Batch(abandon);
+      batch = new Batch();
       waiting.push(batch);
     }
     const answer = batch.add(reqId, call);
@@ -82,6 +101,12 @@ export function createStatusStore(
       setImmediate(flushScheduled);
     }
     return answer;
+  }
+
+  function queued(): number {
+    let ids = singles.waiting;
+    for (const batch of waiting) ids += batch.size;
+    return ids;
   }
 
   function flushScheduled(): void {
@@ -96,9 +121,12 @@ export function createStatusStore(
         batch.fail(breaker.refusal);
         continue;
       }
-      // Who is too late is not asked for.
-      batch.giveUpLate(performance.now());
-      if (batch.isWanted) void ask(batch);
+      // Calls that are too late are not asked for.
+      const now = performance.now();
+      batch.giveUpLate(now);
+      if (batch.size === 0) continue;
+      if (now < singlyUntil) singles.ask(batch.split());
+      else void askTogether(batch);
     }
   }
 
@@ -107,72 +135,72 @@ export function createStatusStore(
    * the first is answered. What has waited for longer than that usually takes is sent by the sweep.
    */
   function hasTurn(batch: Batch): boolean {
+    if (singlyUntil > 0 && performance.now() < singlyUntil) return singles.haveRoom;
     if (asking.length === 0) return true;
     return asking.length < maxInFlight && (batch.size >= flushAt || batch.isOverdue);
   }
 
-  async function ask(batch: Batch): Promise<void> {
+  async function askTogether(batch: Batch): Promise<void> {
     asking.push(batch);
-    batch.startedAt = performance.now();
+    const ids = batch.size;
+    const outcome = await ask(batch);
+    asking.splice(asking.indexOf(batch), 1);
+    if (typeof outcome === "object") {
+      if (ids > 1 && mayConcernOneId(outcome.failure, engine)) singles.ask(batch.split());
+      else batch.fail(toStatusError(outcome.failure, ids));
+    }
+    flush();
+  }
+
+  /** Sends the statement of a batch, and settles the calls that it has an answer for. */
+  async function ask(batch: Batch): Promise<Outcome> {
+    const startedAt = performance.now();
     const ids = batch.ids();
     onStatement(ids.length);
+    const statement = reader.start(queries.byIds(ids));
     try {
-      batch.statement = reader.start(select(ids));
-      const rows = await batch.statement.rows;
-      if (!asking.includes(batch)) return;
+      const rows = await Promise.race([statement.rows, batch.abandonment()]);
+      if (rows === undefined) {
+        statement.cancel();
+        void noteAnswer(statement);
+        return "abandoned";
+      }
       breaker.answered();
-      batch.resolve(rows);
-    } catch (cause) {
-      if (!asking.includes(batch)) return;
-      onFailure(cause);
-      breaker.failed(cause, batch.startedAt);
-      const message = "the status could not be read (try again)";
-      batch.fail(new StatusError("DATASTORE_UNAVAILABLE", message, { cause }));
-    } finally {
-      if (stopAsking(batch)) flush();
+      batch.resolve(rows, ids);
+      return "answered";
+    } catch (failure) {
+      onFailure(failure);
+      breaker.failed(failure, startedAt);
+      if (isShardLost(failure, engine)) singlyUntil = performance.now() + singlyFor;
+      return { failure };
     }
   }
 
-  /** @returns whether it was asked. */
-  function stopAsking(batch: Batch): boolean {
-    const index = asking.indexOf(batch);
-    if (index !== -1) asking.splice(index, 1);
-    return index !== -1;
+  /** Whatever the database says to a statement that no call waits for any more, it is there. */
+  async function noteAnswer(statement: Statement): Promise<void> {
+    try {
+      await statement.rows;
+      breaker.answered();
+    } catch (error) {
+      if (!(error instanceof NotSent) && !isConnectionLost(error)) breaker.answered();
+    }
   }
 
   /** Every deadline is kept by one timer, which lives only while there are calls. */
   function sweep(): void {
-    if (waiting.length === 0 && asking.length === 0) {
+    const unanswered = [...asking, ...waiting, ...singles.unanswered()];
+    if (unanswered.length === 0) {
       clearInterval(sweeper);
       sweeper = undefined;
       reader.rest();
       return;
     }
     const now = performance.now();
-    for (const batch of [...asking, ...waiting]) batch.giveUpLate(now);
+    breaker.check(now);
+    for (const batch of unanswered) batch.giveUpLate(now);
     for (const batch of waiting) batch.isOverdue = true;
     flush();
   }
 
-  /** Nobody waits for this batch any more. The next one need not wait for its statement to end either. */
-  function abandon(batch: Batch): void {
-    if (!stopAsking(batch)) return;
-    batch.statement?.cancel();
-    breaker.abandoned(batch.startedAt);
-    flush();
-  }
-
   return { find };
-}
-
-/** Compiled once; each statement puts its own ids in. One index probe an id. No join, no count: the hot path. */
-function selectStatuses(db: Kysely<Tables>, ttl: number): (ids: readonly ReqId[]) => CompiledQuery {
-  const compiled = db
-    .selectFrom("memory_job")
-    .select(["req_id", "status", "error", sql<number>`date_part('epoch', created_at)`.as("created_at")])
-    .where("req_id", "=", sql<string>`any(${"{}"}::uuid[])`)
-    .where("created_at", ">", sql<Date>`now() - ${`${ttl / 1000} s`}::interval`)
-    .compile();
-  const [, interval] = compiled.parameters;
-  return (ids) => ({ ...compiled, parameters: [`{${ids.join()}}`, interval] });
 }

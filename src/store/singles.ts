@@ -1,0 +1,91 @@
+import type { Batch } from "./batch.ts";
+import { codeOf, toStatusError } from "./statement-errors.ts";
+
+/** What became of a statement. */
+export type Outcome = "answered" | "abandoned" | { readonly failure: unknown };
+
+/** Asks for ids one by one, each with a statement of its own. */
+export interface Singles {
+  /** Whether another statement could be sent at once. */
+  readonly haveRoom: boolean;
+  /** How many ids wait until a statement can ask for them. */
+  readonly waiting: number;
+  /** @param batches of one id each, from one statement, or in place of one. */
+  ask(batches: Batch[]): void;
+  /** What is not answered yet. */
+  unanswered(): Batch[];
+}
+
+/** Statements at the same time: for the ids of one batch, and over all. A database in trouble is not asked for more. */
+const mostOfGroup = 4;
+const mostOverAll = 8;
+
+/** The ids of one batch. */
+interface Group {
+  waiting: Batch[];
+  readonly asking: Batch[];
+  /** The SQLSTATEs with which ids failed, in their order. Undefined once an id was answered. */
+  failures: string[] | undefined;
+}
+
+/**
+ * @param ask sends a batch's statement; never rejects.
+ * @param mostAlike once so many ids of a group have failed, all alike and none answered, the rest fail unasked.
+ * @param onRoom told when a statement is over.
+ */
+export function createSingles(
+  ask: (batch: Batch) => Promise<Outcome>,
+  mostAlike: () => number,
+  onRoom: () => void,
+): Singles {
+  let groups: Group[] = [];
+  let asking = 0;
+
+  function next(): void {
+    for (const group of groups) {
+      while (asking < mostOverAll && group.asking.length < mostOfGroup) {
+        const batch = group.waiting.shift();
+        if (batch === undefined) break;
+        // Without a call that still waits, there is nothing to ask.
+        if (batch.size > 0) void askOne(batch, group);
+      }
+    }
+    groups = groups.filter((group) => group.waiting.length + group.asking.length > 0);
+  }
+
+  async function askOne(batch: Batch, group: Group): Promise<void> {
+    asking++;
+    group.asking.push(batch);
+    const outcome = await ask(batch);
+    asking--;
+    group.asking.splice(group.asking.indexOf(batch), 1);
+    if (outcome === "answered") group.failures = undefined;
+    else if (outcome !== "abandoned") noteFailure(outcome.failure, batch, group);
+    next();
+    onRoom();
+  }
+
+  function noteFailure(failure: unknown, batch: Batch, group: Group): void {
+    const error = toStatusError(failure, 1);
+    batch.fail(error);
+    group.failures?.push(codeOf(failure));
+    if (group.failures === undefined || group.failures.length < mostAlike()) return;
+    if (new Set(group.failures).size > 1) return;
+    for (const unasked of group.waiting) unasked.fail(error);
+    group.waiting = [];
+  }
+
+  return {
+    get haveRoom() {
+      return asking < mostOverAll;
+    },
+    get waiting() {
+      return groups.reduce((sum, group) => sum + group.waiting.length, 0);
+    },
+    ask(batches) {
+      groups.push({ waiting: batches, asking: [], failures: [] });
+      next();
+    },
+    unanswered: () => groups.flatMap((group) => [...group.asking, ...group.waiting]),
+  };
+}
