@@ -3,7 +3,13 @@ import { setTimeout as pause } from "node:timers/promises";
 import manifest from "../package.json" with { type: "json" };
 import { type Access, describeAccess, openTokensOf, tlsOptionsOf } from "./access.ts";
 import type { Config } from "./config.ts";
-import { checkDatabase, migrateDatabase, openDatabaseOf, openReplicaOf } from "./datastore.ts";
+import {
+  checkDatabase,
+  migrateDatabase,
+  openDatabaseOf,
+  openReplicaOf,
+  probeDatastore,
+} from "./datastore.ts";
 import { StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
 import { file_google_rpc_error_details } from "./gen/google/rpc/error_details_pb.ts";
 import { guard } from "./protocols/access.ts";
@@ -62,16 +68,17 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   const samples = postgres === undefined ? [] : await provideSamples(database.db);
   signal.throwIfAborted();
 
-  const readiness = createReadiness(database.probe, {
+  const replica = openReplicaOf(config, database, log, metrics);
+  if (replica !== undefined) started.use(replica);
+  const readiness = createReadiness(probeDatastore(database, replica), {
     interval: probeInterval,
-    onChange(ready, err) {
-      if (ready) log.info("ready");
-      // Without a cause it is we who are going.
+    onChange(state, err) {
+      if (state === "ready") log.info("ready");
+      else if (state === "degraded") log.warn("degraded: the primary does not answer, the replica does");
+      // Without a cause, it is this service that is stopping.
       else if (err !== undefined) log.warn({ err }, "not ready");
     },
   });
-  const replica = openReplicaOf(config, database, log, metrics);
-  if (replica !== undefined) started.use(replica);
   const statuses = createStatusService(
     (replica ?? database).statuses,
     createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY }),

@@ -1,4 +1,5 @@
 import type { Config } from "./config.ts";
+import type { DatastoreState } from "./protocols/readiness.ts";
 import { type Database, openDatabase } from "./store/database.ts";
 import { migrate, SchemaError } from "./store/migrate.ts";
 import { openReplica, type Replica } from "./store/replica.ts";
@@ -33,11 +34,8 @@ function databaseOptions(config: Config, url: string, log: Log, metrics?: Metric
       metrics?.connectionLost();
       log.warn({ err }, "lost an idle connection to the database");
     },
-    onLimited(open: number, err: unknown) {
-      log.warn(
-        { err, open },
-        "the database gives fewer connections than DATABASE_POOL_SIZE: calls share them",
-      );
+    onLimited(err: unknown) {
+      log.warn({ err }, "the database gives fewer connections than DATABASE_POOL_SIZE: calls share them");
     },
     ...(metrics !== undefined && {
       onStatement: metrics.statement,
@@ -78,6 +76,38 @@ export function openReplicaOf(
     ...(counts !== undefined && { onRead: counts.read, onReask: counts.reask }),
   });
   return replica;
+}
+
+/**
+ * How long, in milliseconds, the primary may take to answer when there is a replica to answer in its place: with what the
+ * replica takes then, less than a probe may take.
+ */
+const primaryPatience = 700;
+
+/**
+ * @returns how the datastore is: `ready` when the primary answers, `degraded` when it does not and the replica answers
+ *   within its bound. Rejects with what the primary's probe rejects with.
+ */
+export function probeDatastore(
+  database: Database,
+  replica: Replica | undefined,
+): (signal: AbortSignal) => Promise<DatastoreState> {
+  return async (signal) => {
+    if (replica === undefined) {
+      await database.probe(signal);
+      return "ready";
+    }
+    // Known to be gone, the primary is probed by the breaker, and nothing waits for it here.
+    if (database.isGone() && (await replica.isCurrent())) return "degraded";
+    try {
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(primaryPatience)]);
+      await orAborted(database.probe(patience), patience);
+      return "ready";
+    } catch (error) {
+      if (!signal.aborted && (await replica.isCurrent())) return "degraded";
+      throw error;
+    }
+  };
 }
 
 /** Waits for the database, but not for long. @throws SchemaError, the signal's reason. */

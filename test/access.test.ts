@@ -183,7 +183,7 @@ describe.for(["on", "off"])("with the lane %s", (lane) => {
   test.for(Object.entries(https))("no route is open but the probes, over %s", async ([, ask]) => {
     const probes = [
       ...createProbes(
-        createReadiness(async () => {}),
+        createReadiness(() => Promise.resolve("ready")),
         { contentType: "", text: async () => "" },
       ).keys(),
     ];

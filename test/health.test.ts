@@ -23,7 +23,7 @@ interface Answer {
 async function start(up = true) {
   const store = { up };
   const readiness = createReadiness(
-    () => (store.up ? Promise.resolve() : Promise.reject(new Error("connection refused"))),
+    () => (store.up ? Promise.resolve("ready" as const) : Promise.reject(new Error("connection refused"))),
     { interval: 0 },
   );
   const server = http2.createServer(connectNodeAdapter({ routes: healthRoutes(readiness, [StatusService]) }));
@@ -129,7 +129,7 @@ describe("Watch", () => {
   test("finds out about a change by itself", async () => {
     const datastore = { up: true };
     const readiness = createReadiness(
-      () => (datastore.up ? Promise.resolve() : Promise.reject(new Error("down"))),
+      () => (datastore.up ? Promise.resolve("ready" as const) : Promise.reject(new Error("down"))),
       { interval: 1 },
     );
     const states: boolean[] = [];

@@ -1,6 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { createReadiness } from "../src/protocols/readiness.ts";
+import { createReadiness, type DatastoreState } from "../src/protocols/readiness.ts";
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
@@ -12,14 +12,14 @@ afterEach(() => {
 
 /** A datastore whose answers the test gives, and what was found out about it. */
 function fixture(options: { interval?: number; timeout?: number } = {}) {
-  const store = { answer: (_signal: AbortSignal): Promise<void> => Promise.resolve() };
+  const store = { answer: (_signal: AbortSignal) => Promise.resolve<DatastoreState>("ready") };
   const probe = vi.fn((signal: AbortSignal) => store.answer(signal));
-  const onChange = vi.fn<(ready: boolean, cause?: unknown) => void>();
+  const onChange = vi.fn<(state: DatastoreState | "not ready", cause?: unknown) => void>();
   return { store, probe, onChange, readiness: createReadiness(probe, { ...options, onChange }) };
 }
 
 const down = new Error("connection refused");
-const never = () => new Promise<void>(() => undefined);
+const never = () => new Promise<DatastoreState>(() => undefined);
 
 describe("ready", () => {
   test("tells whether the datastore answers", async () => {
@@ -29,8 +29,8 @@ describe("ready", () => {
     vi.advanceTimersByTime(1000);
     expect(await readiness.ready()).toBe(false);
     expect(onChange.mock.calls).toEqual([
-      [true, undefined],
-      [false, down],
+      ["ready", undefined],
+      ["not ready", down],
     ]);
   });
 
@@ -40,7 +40,7 @@ describe("ready", () => {
       throw down;
     };
     expect(await readiness.ready()).toBe(false);
-    expect(onChange).toHaveBeenCalledExactlyOnceWith(false, down);
+    expect(onChange).toHaveBeenCalledExactlyOnceWith("not ready", down);
   });
 
   test("asks at most once a second, however often it is called", async () => {
@@ -54,12 +54,12 @@ describe("ready", () => {
 
   test("concurrent callers share one attempt, however long it takes", async () => {
     const { store, probe, readiness } = fixture({ interval: 10, timeout: 1000 });
-    const { promise, resolve } = Promise.withResolvers<void>();
+    const { promise, resolve } = Promise.withResolvers<DatastoreState>();
     store.answer = () => promise;
     const first = readiness.ready();
     vi.advanceTimersByTime(500);
     const second = readiness.ready();
-    resolve();
+    resolve("ready");
     expect(await Promise.all([first, second])).toEqual([true, true]);
     expect(probe).toHaveBeenCalledTimes(1);
   });
@@ -74,7 +74,7 @@ describe("ready", () => {
     expect(await ready).toBe(false);
     expect(probe.mock.lastCall?.[0].aborted).toBe(true);
     expect(onChange).toHaveBeenCalledExactlyOnceWith(
-      false,
+      "not ready",
       new Error("the datastore did not answer within 200 ms"),
     );
   });
@@ -84,6 +84,14 @@ describe("ready", () => {
     await readiness.ready();
     expect(vi.getTimerCount()).toBe(0);
   });
+});
+
+test("a replica in place of the primary is enough to get calls, and is told apart", async () => {
+  const { store, readiness, onChange } = fixture();
+  store.answer = () => Promise.resolve("degraded");
+  expect(await readiness.ready()).toBe(true);
+  expect(await readiness.state()).toBe("degraded");
+  expect(onChange).toHaveBeenCalledExactlyOnceWith("degraded", undefined);
 });
 
 describe("watch", () => {
@@ -100,10 +108,25 @@ describe("watch", () => {
     expect(await second).toBe(false);
 
     const third = watch.next();
-    store.answer = () => Promise.resolve();
+    store.answer = () => Promise.resolve("ready");
     await vi.advanceTimersByTimeAsync(1000);
     expect(await third).toBe(true);
     expect(probe).toHaveBeenCalledTimes(8);
+  });
+
+  test("from the primary to a replica and back is no change", async () => {
+    const { store, readiness } = fixture();
+    await using watch = watching(readiness);
+    expect(await watch.next()).toBe(true);
+    const second = watch.next();
+    for (const state of ["degraded", "ready", "degraded"] as const) {
+      store.answer = () => Promise.resolve(state);
+      await vi.advanceTimersByTimeAsync(1000);
+      expect(await readiness.state()).toBe(state);
+    }
+    store.answer = () => Promise.reject(down);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(await second).toBe(false);
   });
 
   test("many watchers and callers cost no more than one", async () => {
@@ -136,7 +159,7 @@ describe("watch", () => {
     expect(await watch.next()).toBe(true);
     store.answer = () => Promise.reject(down);
     await vi.advanceTimersByTimeAsync(1000);
-    store.answer = () => Promise.resolve();
+    store.answer = () => Promise.resolve("ready");
     await vi.advanceTimersByTimeAsync(1000);
     const next = watch.next();
     store.answer = () => Promise.reject(down);
@@ -183,14 +206,14 @@ describe("watch", () => {
 
   test("a watcher that comes while the last one leaves does not double the pace", async () => {
     const { store, probe, readiness } = fixture();
-    const gate = Promise.withResolvers<void>();
+    const gate = Promise.withResolvers<DatastoreState>();
     store.answer = () => gate.promise;
     const early = watching(readiness);
     const first = early.next();
     const left = early[Symbol.asyncDispose]();
     await using late = watching(readiness);
     const second = late.next();
-    gate.resolve();
+    gate.resolve("ready");
     await left;
     expect(await first).toBe("ended");
     expect(await second).toBe(true);
@@ -209,8 +232,8 @@ describe("drain", () => {
     expect(await readiness.ready()).toBe(false);
     expect(probe).toHaveBeenCalledTimes(1);
     expect(onChange.mock.calls).toEqual([
-      [true, undefined],
-      [false, undefined],
+      ["ready", undefined],
+      ["not ready", undefined],
     ]);
   });
 
@@ -225,13 +248,13 @@ describe("drain", () => {
 
   test("is not undone by an answer that came in the same moment", async () => {
     const { store, readiness, onChange } = fixture();
-    const { promise, resolve } = Promise.withResolvers<void>();
+    const { promise, resolve } = Promise.withResolvers<DatastoreState>();
     store.answer = () => promise;
     const ready = readiness.ready();
-    resolve();
+    resolve("ready");
     readiness.drain();
     expect(await ready).toBe(false);
-    expect(onChange).toHaveBeenCalledExactlyOnceWith(false, undefined);
+    expect(onChange).toHaveBeenCalledExactlyOnceWith("not ready", undefined);
   });
 
   test("tells watchers at once, and ends their watch", async () => {

@@ -51,7 +51,7 @@ const soon = () => ({ deadline: Date.now() + 10_000 });
 
 /** StatusService with one status, health, and reflection, which is registered before what it tells of. */
 async function start() {
-  const readiness = createReadiness(() => Promise.resolve());
+  const readiness = createReadiness(() => Promise.resolve("ready"));
   const server = http2.createServer(
     connectNodeAdapter({
       routes(router) {

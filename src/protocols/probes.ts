@@ -23,8 +23,8 @@ export function createProbes(readiness: Readiness, metrics?: MetricsText): Reado
       "/readyz",
       async (request, response) => {
         if (refuseOtherMethods(request, response)) return;
-        const ready = await readiness.ready();
-        sendJson(request, response, ready ? 200 : 503, `{"status":"${ready ? "ready" : "not ready"}"}`);
+        const state = await readiness.state();
+        sendJson(request, response, state === "not ready" ? 503 : 200, `{"status":"${state}"}`);
       },
     ],
   ]);

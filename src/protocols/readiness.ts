@@ -1,15 +1,20 @@
 import { EventEmitter, once } from "node:events";
 
-/** Whether this instance should get calls. */
+/** `degraded`: the primary does not answer, and a replica does that is within its bound. */
+export type DatastoreState = "ready" | "degraded";
+
+/** Whether this instance should get calls. It should when it is ready, and when it is degraded. */
 export interface Readiness extends Disposable {
   /**
-   * Whether the datastore answers and {@link drain} was not called. Asks at most once an interval, however often
-   * it is called; in between, and while an attempt runs, everybody shares one answer. Never rejects.
+   * How the datastore is, unless {@link drain} was called. Asks at most once an interval, however often it is called; in
+   * between, and while an attempt runs, all callers share one answer. Never rejects.
    */
+  state(): Promise<DatastoreState | "not ready">;
+  /** Whether this instance should get calls: {@link state} says more. */
   ready(): Promise<boolean>;
   /**
-   * The current state first, then each change; whoever is slow to take one gets the latest. Ends when the
-   * signal fires, and after drain. The datastore is asked once an interval only while somebody watches.
+   * Whether this instance should get calls, now and at each change; a watcher that is slow to take one gets the latest. Ends
+   * when the signal fires, and after drain. The datastore is asked once an interval only while there are watchers.
    */
   watch(signal: AbortSignal): AsyncIterable<boolean>;
   /** Resolves once {@link drain} was called, or when the signal fires. Asks nothing of the datastore. */
@@ -24,7 +29,7 @@ interface ReadinessOptions {
   /** How long the datastore may take to answer, in milliseconds. Default 1000. */
   readonly timeout?: number;
   /** Told of the first finding and of each change; the cause is what the probe rejected with, if it did. */
-  readonly onChange?: (ready: boolean, cause?: unknown) => void;
+  readonly onChange?: (state: DatastoreState | "not ready", cause?: unknown) => void;
 }
 
 /**
@@ -32,54 +37,57 @@ interface ReadinessOptions {
  *   fires when the answer is of no use any more.
  */
 export function createReadiness(
-  probe: (signal: AbortSignal) => Promise<void>,
+  probe: (signal: AbortSignal) => Promise<DatastoreState>,
   options: ReadinessOptions = {},
 ): Readiness {
   const { interval = 1000, timeout = 1000, onChange } = options;
   const changes = new EventEmitter().setMaxListeners(0);
-  let state: boolean | undefined;
+  let state: DatastoreState | "not ready" | undefined;
   let draining = false;
-  let answer = Promise.resolve(false);
+  let answer: Promise<DatastoreState | "not ready"> = Promise.resolve("not ready");
   let attempt: AbortController | undefined;
   let attemptedAt = Number.NEGATIVE_INFINITY;
   let watchers = 0;
   let timer: NodeJS.Timeout | undefined;
 
-  function settle(ready: boolean, cause?: unknown): void {
-    if (ready === state) return;
-    state = ready;
-    onChange?.(ready, cause);
+  function settle(next: DatastoreState | "not ready", cause?: unknown): void {
+    if (next === state) return;
+    state = next;
+    onChange?.(next, cause);
     changes.emit("change");
   }
 
-  async function ask(): Promise<boolean> {
+  async function ask(): Promise<DatastoreState | "not ready"> {
     const current = new AbortController();
     attempt = current;
     attemptedAt = performance.now();
     const late = () => current.abort(new Error(`the datastore did not answer within ${timeout} ms`));
     const patience = setTimeout(late, timeout).unref();
-    let answered = false;
+    let found: DatastoreState | "not ready" = "not ready";
     let cause: unknown;
     try {
-      await Promise.race([probe(current.signal), abortion(current.signal)]);
-      answered = true;
+      found = await Promise.race([probe(current.signal), abortion(current.signal)]);
     } catch (error) {
       cause = error;
     }
     clearTimeout(patience);
     attempt = undefined;
-    settle(answered && !draining, cause);
-    return state === true;
+    settle(draining ? "not ready" : found, cause);
+    return draining ? "not ready" : found;
   }
 
   function ready(): Promise<boolean> {
+    return current().then(isReady);
+  }
+
+  function current(): Promise<DatastoreState | "not ready"> {
     const due = performance.now() - attemptedAt >= interval;
     if (due && attempt === undefined && !draining) answer = ask();
     return answer;
   }
 
   async function poll(): Promise<void> {
-    await ready();
+    await current();
     if (watchers === 0 || draining) return;
     // Somebody may have called ready() since the timer was set, or the last watcher may have been replaced while
     // we waited: so the next turn counts from the last attempt, and there is one timer.
@@ -95,25 +103,26 @@ export function createReadiness(
   function drain(): void {
     if (draining) return;
     draining = true;
-    answer = Promise.resolve(false);
+    answer = Promise.resolve("not ready");
     clearTimeout(timer);
     attempt?.abort(new Error("the server is draining"));
-    settle(false);
-    // Those who already knew "not ready" wait for the end.
+    settle("not ready");
+    // Watchers that already knew "not ready" wait for the end.
     changes.emit("change");
   }
 
   return {
+    state: current,
     ready,
     async *watch(signal) {
       watchers += 1;
       if (watchers === 1) void poll();
       try {
-        await ready();
+        await current();
         let told: boolean | undefined;
         while (!signal.aborted) {
-          if (state !== undefined && state !== told) {
-            told = state;
+          if (state !== undefined && isReady(state) !== told) {
+            told = isReady(state);
             yield told;
           } else if (draining) {
             return;
@@ -132,6 +141,10 @@ export function createReadiness(
     drain,
     [Symbol.dispose]: drain,
   };
+}
+
+function isReady(state: DatastoreState | "not ready"): boolean {
+  return state !== "not ready";
 }
 
 function abortion(signal: AbortSignal): Promise<never> {

@@ -42,7 +42,10 @@ export function openConnections(options: PoolOptions): Connections {
   const { size, onLimited = () => {} } = options;
   const pool = createPool(options);
   const clients = new Set<PoolClient>();
-  pool.on("connect", (client) => clients.add(client));
+  pool.on("connect", (client) => {
+    clients.add(client);
+    if (unlimit !== undefined) turns.limitTo(clients.size);
+  });
   pool.on("remove", (client) => clients.delete(client));
   // The pool's own queue gives up after the time in which a connection is to be opened, so nothing ever waits in it.
   const turns = createTurns(size);
@@ -74,9 +77,8 @@ export function openConnections(options: PoolOptions): Connections {
 
   /** A server that gives fewer connections than we may have costs throughput, and no call. */
   function limit(error: unknown): void {
-    const open = pool.totalCount;
-    turns.limitTo(open);
-    if (unlimit === undefined) onLimited(open, error);
+    turns.limitTo(Math.max(1, clients.size));
+    if (unlimit === undefined) onLimited(error);
     clearTimeout(unlimit);
     unlimit = setTimeout(() => {
       unlimit = undefined;

@@ -18,6 +18,8 @@ export interface Database extends AsyncDisposable {
   readonly engine: Engine;
   /** Another way to its connections, beneath Kysely. */
   reader(): Reader;
+  /** Whether the breaker takes it for gone. */
+  isGone(): boolean;
   /** The connections, now. */
   pool(): { open: number; idle: number; waiting: number; max: number };
   /**
@@ -73,6 +75,7 @@ export function openDatabase(options: DatabaseOptions): Database {
         },
       };
     },
+    isGone: () => breaker.refusal !== undefined,
     pool: connections.state,
     async probe(signal) {
       const looking = look(signal);

@@ -11,8 +11,8 @@ export interface PoolOptions {
   readonly connectTimeout: number;
   /** Told of connections that were lost while nobody used them. */
   readonly onLost: (error: Error) => void;
-  /** Told when the server gives fewer connections than {@link size}: how many are open, and what it says. */
-  readonly onLimited?: (open: number, error: unknown) => void;
+  /** Told when the server gives fewer connections than {@link size}, and what it says. */
+  readonly onLimited?: (error: unknown) => void;
 }
 
 /** What connections of one pool know of each other. */

@@ -24,13 +24,15 @@ const mostOverAll = 8;
 interface Group {
   waiting: Batch[];
   readonly asking: Batch[];
-  /** The SQLSTATEs with which ids failed, in their order. Undefined once an id was answered. */
-  failures: string[] | undefined;
+  /** How many were sent. */
+  sent: number;
+  /** The SQLSTATEs of those that failed, as long as they are all the same and none was answered. */
+  alike: string[] | undefined;
 }
 
 /**
  * @param ask sends a batch's statement; never rejects.
- * @param mostAlike once so many ids of a group have failed, all alike and none answered, the rest fail unasked.
+ * @param mostAlike when the first so many ids of a group all fail alike, the rest fail unasked.
  * @param onRoom told when a statement is over.
  */
 export function createSingles(
@@ -44,6 +46,7 @@ export function createSingles(
   function next(): void {
     for (const group of groups) {
       while (asking < mostOverAll && group.asking.length < mostOfGroup) {
+        if (group.alike !== undefined && group.sent >= mostAlike()) break;
         const batch = group.waiting.shift();
         if (batch === undefined) break;
         // Without a call that still waits, there is nothing to ask.
@@ -55,12 +58,14 @@ export function createSingles(
 
   async function askOne(batch: Batch, group: Group): Promise<void> {
     asking++;
+    group.sent++;
     group.asking.push(batch);
     const outcome = await ask(batch);
     asking--;
     group.asking.splice(group.asking.indexOf(batch), 1);
-    if (outcome === "answered") group.failures = undefined;
-    else if (outcome !== "abandoned") noteFailure(outcome.failure, batch, group);
+    if (outcome === "answered") group.alike = undefined;
+    else if (outcome === "abandoned") group.sent--;
+    else noteFailure(outcome.failure, batch, group);
     next();
     onRoom();
   }
@@ -68,9 +73,10 @@ export function createSingles(
   function noteFailure(failure: unknown, batch: Batch, group: Group): void {
     const error = toStatusError(failure, 1);
     batch.fail(error);
-    group.failures?.push(codeOf(failure));
-    if (group.failures === undefined || group.failures.length < mostAlike()) return;
-    if (new Set(group.failures).size > 1) return;
+    const code = codeOf(failure);
+    if (group.alike?.some((other) => other !== code)) group.alike = undefined;
+    group.alike?.push(code);
+    if (group.alike === undefined || group.alike.length < mostAlike()) return;
     for (const unasked of group.waiting) unasked.fail(error);
     group.waiting = [];
   }
@@ -83,7 +89,7 @@ export function createSingles(
       return groups.reduce((sum, group) => sum + group.waiting.length, 0);
     },
     ask(batches) {
-      groups.push({ waiting: batches, asking: [], failures: [] });
+      groups.push({ waiting: batches, asking: [], sent: 0, alike: [] });
       next();
     },
     unanswered: () => groups.flatMap((group) => [...group.asking, ...group.waiting]),

@@ -1,0 +1,43 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startTestApp } from "./support/app.ts";
+import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { protocols } from "./support/protocols.ts";
+import { startProxy, type Proxy as TestProxy } from "./support/proxy.ts";
+import { insertJob } from "./support/rows.ts";
+
+let database: TestDatabase;
+let proxy: TestProxy;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  proxy = await startProxy(database.url);
+});
+
+afterAll(async () => {
+  await proxy[Symbol.asyncDispose]();
+  await database[Symbol.asyncDispose]();
+});
+
+const grpc = protocols.find(({ name }) => name === "gRPC, @grpc/grpc-js");
+
+test("callers whose deadlines are shorter than the way to the database do not open the breaker for the others", async () => {
+  const reqId = await insertJob(database.db, { status: "success" });
+  await using app = await startTestApp({ DATABASE_URL: proxy.url });
+  proxy.disturb({ delay: 55 });
+  const client = grpc?.open(app.url);
+  if (client === undefined) throw new Error("there is no client");
+  const answer = await client.ask(reqId, { timeoutMs: 10_000 });
+  expect(answer).toHaveProperty("json");
+
+  const impatient = async () => {
+    for (let n = 0; n < 40; n++) {
+      expect(await client.ask(randomUUID(), { timeoutMs: 75 })).toMatchObject({ code: "DEADLINE_EXCEEDED" });
+    }
+  };
+  await Promise.all([impatient(), impatient()]);
+  expect(await client.ask(reqId, { timeoutMs: 10_000 })).toEqual(answer);
+  expect((await fetch(`${app.url}/readyz`)).status).toBe(200);
+  expect(JSON.stringify(app.logs)).not.toContain("the database is gone");
+  client.close();
+});
