@@ -98,13 +98,13 @@ export function probeDatastore(
       return "ready";
     }
     // Known to be gone, the primary is probed by the breaker, and nothing waits for it here.
-    if (database.isGone() && (await replica.isCurrent())) return "degraded";
+    if (database.isGone() && (await replica.becomesCurrent())) return "degraded";
     try {
       const patience = AbortSignal.any([signal, AbortSignal.timeout(primaryPatience)]);
       await orAborted(database.probe(patience), patience);
       return "ready";
     } catch (error) {
-      if (!signal.aborted && (await replica.isCurrent())) return "degraded";
+      if (!signal.aborted && (await replica.becomesCurrent())) return "degraded";
       throw error;
     }
   };

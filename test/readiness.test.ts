@@ -94,6 +94,19 @@ test("a replica in place of the primary is enough to get calls, and is told apar
   expect(onChange).toHaveBeenCalledExactlyOnceWith("degraded", undefined);
 });
 
+test("degraded is told no longer than it holds, however recent the last attempt is", async () => {
+  const onChange = vi.fn();
+  const bound = { holds: true };
+  const readiness = createReadiness(() => Promise.resolve("degraded"), {
+    isStillDegraded: () => bound.holds,
+    onChange,
+  });
+  expect(await readiness.state()).toBe("degraded");
+  bound.holds = false;
+  expect(await readiness.state()).toBe("not ready");
+  expect(onChange).toHaveBeenLastCalledWith("not ready", expect.any(Error));
+});
+
 describe("watch", () => {
   test("gives the current state, then each change, asking once a second", async () => {
     const { store, probe, readiness } = fixture();

@@ -1,8 +1,15 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
+import { Code, createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { Kysely, PostgresDialect } from "kysely";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { StatusService } from "../src/gen/gomemory/status/v1/status_pb.ts";
+import {
+  Health,
+  HealthCheckResponse_ServingStatus as ServingStatus,
+} from "../src/gen/health/v1/health_pb.ts";
 import { parseReqId, type ReqId } from "../src/status/status.ts";
 import { createJobLedger, type JobLedger } from "../src/store/job-ledger.ts";
 import { migrate } from "../src/store/migrate.ts";
@@ -124,6 +131,102 @@ describe("a replica that is recent enough", () => {
     await proxy.mend();
     await untilServing(app, true);
     expect(await ask(app, reqId)).toBe("pending");
+  });
+
+  test("keeps the service in the balancer while the primary is gone, until the bound: /readyz says degraded", async () => {
+    await using proxy = await startProxy(primary.url);
+    await using app = await startApp({ DATABASE_URL: proxy.url, REPLICA_MAX_STALENESS: "3s" });
+    const reqId = await submit();
+    await untilReplayed();
+    await untilServing(app, true);
+    const readyz = async () => {
+      const response = await fetch(`${app.url}/readyz`);
+      return `${response.status} ${await response.text()}`;
+    };
+    const health = createClient(Health, createGrpcTransport({ baseUrl: app.url }));
+    expect(await readyz()).toBe('200 {"status":"ready"}');
+    proxy.cut();
+    const bodies = new Set<string>();
+    for (let body = await readyz(); !body.startsWith("503"); body = await readyz()) {
+      bodies.add(body);
+      if (!body.includes("degraded")) continue;
+      expect(await ask(app, randomUUID())).toBe("DATASTORE_UNAVAILABLE");
+      const answers = [await ask(app, reqId), (await health.check({})).status];
+      // What is told after the bound has ended is not told while /readyz says otherwise.
+      if ((await readyz()).startsWith("200")) expect(answers).toEqual(["pending", ServingStatus.SERVING]);
+    }
+    expect([...bodies]).toContain('200 {"status":"degraded"}');
+    expect(await health.check({})).toMatchObject({ status: ServingStatus.NOT_SERVING });
+    expect(app.logs).toContainEqual(
+      expect.objectContaining({ level: "warn", msg: expect.stringMatching(/^degraded: /) }),
+    );
+    await proxy.mend();
+    await expect.poll(readyz, { timeout: 10_000 }).toBe('200 {"status":"ready"}');
+  });
+
+  test("is not taken away from the others by a caller whose deadline is tiny", async () => {
+    await using app = await startApp({ REPLICA_MAX_STALENESS: "10s" });
+    const reqId = await submit();
+    await untilReplayed();
+    await untilServing(app, true);
+    const hasty = createClient(
+      StatusService,
+      createGrpcTransport({
+        baseUrl: app.url,
+        interceptors: [
+          (next) => (request) => {
+            request.header.set("grpc-timeout", "1n");
+            return next(request);
+          },
+        ],
+      }),
+    );
+    for (let n = 0; n < 100; n++) {
+      const [answer] = await Promise.all([
+        ask(app, reqId),
+        expect(hasty.getStatus({ reqId })).rejects.toMatchObject({ code: Code.DeadlineExceeded }),
+      ]);
+      expect(answer).toBe("pending");
+    }
+    expect(await readsOf(app, "primary")).toBe(0);
+    expect(await readsOf(app, "replica")).toBe(100);
+    expect(await reasks(app, "slow")).toBe(0);
+  });
+
+  test("is not suspended for calls that the service itself sheds", async () => {
+    await using app = await startApp({
+      MAX_QUEUED: "1",
+      BATCHES_IN_FLIGHT: "1",
+      REPLICA_MAX_STALENESS: "10s",
+    });
+    const ids = await Promise.all(Array.from({ length: 20 }, submit));
+    await untilReplayed();
+    await untilServing(app, true);
+    for (let n = 0; n < 5; n++) await Promise.all(ids.map((id) => ask(app, id)));
+    expect(await reasks(app, "shed")).toBeGreaterThan(0);
+    const findings = app.logs.filter(({ msg }) => String(msg).startsWith("the replica"));
+    expect(findings.map(({ msg }) => msg)).toEqual(["the replica serves"]);
+  });
+
+  test("is not suspended for a row that it cannot decode", async () => {
+    await using app = await startApp({ REPLICA_MAX_STALENESS: "10s" });
+    const [bad, good] = [randomUUID(), await submit()];
+    // Passes by the constraints, as a table does that migrate did not make.
+    await pool.query("alter table memory_job drop constraint memory_job_error");
+    await pool.query("insert into memory_job (req_id, status, error) values ($1, 'pending', 'no failure')", [
+      bad,
+    ]);
+    await untilReplayed();
+    await untilServing(app, true);
+    for (let n = 0; n < 20; n++) {
+      expect(await Promise.all([ask(app, bad), ask(app, good)])).toEqual(["STATUS_UNREADABLE", "pending"]);
+    }
+    expect(await readsOf(app, "replica")).toBe(20);
+    expect(await reasks(app, "unreadable")).toBe(20);
+    await pool.query("delete from memory_job where req_id = $1", [bad]);
+    await pool.query(
+      "alter table memory_job add constraint memory_job_error check ((status = 'failure') = (error is not null))",
+    );
   });
 
   test("is used though the primary has just begun another file of its log", async () => {
@@ -297,6 +400,11 @@ describe("a replica that breaks", () => {
     await untilServing(app, true);
     expect(await stream.end()).toEqual(["pending"]);
     expect(await reasks(app, "slow")).toBeGreaterThan(0);
+    // Every change of its state is logged, and nothing else.
+    const findings = app.logs.map(({ msg }) => String(msg)).filter((msg) => msg.startsWith("the replica"));
+    const wanted = ["the replica serves", "the replica is suspended: the primary is asked"];
+    expect(findings).toEqual(findings.map((_, n) => wanted[n % 2]));
+    expect(findings.length).toBeGreaterThanOrEqual(3);
   });
 
   test("costs no call when it is killed, and serves when it is back", async () => {

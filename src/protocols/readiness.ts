@@ -28,6 +28,8 @@ interface ReadinessOptions {
   readonly interval?: number;
   /** How long the datastore may take to answer, in milliseconds. Default 1000. */
   readonly timeout?: number;
+  /** Whether `degraded`, once found, still holds: a replica's bound may end between two attempts. Asks nothing. */
+  readonly isStillDegraded?: () => boolean;
   /** Told of the first finding and of each change; the cause is what the probe rejected with, if it did. */
   readonly onChange?: (state: DatastoreState | "not ready", cause?: unknown) => void;
 }
@@ -40,7 +42,7 @@ export function createReadiness(
   probe: (signal: AbortSignal) => Promise<DatastoreState>,
   options: ReadinessOptions = {},
 ): Readiness {
-  const { interval = 1000, timeout = 1000, onChange } = options;
+  const { interval = 1000, timeout = 1000, isStillDegraded = () => true, onChange } = options;
   const changes = new EventEmitter().setMaxListeners(0);
   let state: DatastoreState | "not ready" | undefined;
   let draining = false;
@@ -82,7 +84,12 @@ export function createReadiness(
 
   function current(): Promise<DatastoreState | "not ready"> {
     const due = performance.now() - attemptedAt >= interval;
-    if (due && attempt === undefined && !draining) answer = ask();
+    if (attempt !== undefined || draining) return answer;
+    if (due) answer = ask();
+    else if (state === "degraded" && !isStillDegraded()) {
+      answer = Promise.resolve("not ready");
+      settle("not ready", new Error("the replica is not within its bound any more"));
+    }
     return answer;
   }
 

@@ -35,8 +35,10 @@ export interface Replica extends AsyncDisposable {
   readonly statuses: StatusStore;
   /** Whether calls go to the replica now. */
   serving(): boolean;
-  /** Whether it answers, and is within its bound, now. Asks it when it is suspended. Never rejects. */
-  isCurrent(): Promise<boolean>;
+  /** Whether it answers, as far as is known, and is within its bound now. */
+  isCurrent(): boolean;
+  /** The same; asks it when it is suspended. Never rejects. */
+  becomesCurrent(): Promise<boolean>;
 }
 
 /** The limits, in milliseconds, of how often both are asked how far they are. */
@@ -109,6 +111,10 @@ export function openReplica(
     } finally {
       probing = false;
     }
+  }
+
+  function isCurrent(): boolean {
+    return suspended === false && freshness.isProvable();
   }
 
   async function watch(): Promise<void> {
@@ -185,9 +191,10 @@ export function openReplica(
   return {
     statuses: { find },
     serving: () => suspended === false,
-    async isCurrent() {
+    isCurrent,
+    async becomesCurrent() {
       if (suspended !== false) await probe();
-      return suspended === false && freshness.isProvable();
+      return isCurrent();
     },
     async [Symbol.asyncDispose]() {
       closed = true;
