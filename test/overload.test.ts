@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
@@ -77,5 +78,46 @@ describe("ids that wait for a statement", () => {
     expect(await Promise.race(others)).toBe(503);
     await lock[Symbol.asyncDispose]();
     expect((await Promise.all([asked, ...others])).toSorted()).toEqual([200, 200, 200, 503]);
+  });
+
+  test("are counted as long as their calls wait: calls that have left make room for the next", async () => {
+    await using app = await startTestApp({
+      DATABASE_URL: database.url,
+      BATCHES_IN_FLIGHT: "1",
+      MAX_QUEUED: "20",
+      ...patience,
+    });
+    const ask = async (signal?: AbortSignal) => {
+      const response = await fetch(`${app.url}/get_status/${randomUUID()}`, signal ? { signal } : {});
+      return response.headers.get("error-reason");
+    };
+    const inFlight = async (count: number) => {
+      const text = async () => (await fetch(`${app.url}/metrics`)).text();
+      await expect
+        .poll(
+          async () => metricValue(await text(), "rpc_server_calls_in_flight", { rpc_system_name: "rest" }),
+          {
+            interval: 5,
+          },
+        )
+        .toBe(count);
+    };
+    await using lock = await lockTable(database);
+    const asked = [ask()];
+    await lock.blocks(1);
+    asked.push(...Array.from({ length: 10 }, () => ask()));
+    await inFlight(11);
+    for (let n = 0; n < 45; n += 5) {
+      const leaving = new AbortController();
+      const gone = Array.from({ length: 5 }, () => ask(leaving.signal));
+      await inFlight(16);
+      leaving.abort();
+      for (const result of await Promise.allSettled(gone)) expect(result.status).toBe("rejected");
+      await inFlight(11);
+    }
+    asked.push(ask());
+    await inFlight(12);
+    await lock[Symbol.asyncDispose]();
+    expect(new Set(await Promise.all(asked))).toEqual(new Set(["STATUS_NOT_FOUND"]));
   });
 });

@@ -1,11 +1,12 @@
 import type { Kysely } from "kysely";
 import type { StatusStore } from "../status/service.ts";
 import { createBreaker } from "./breaker.ts";
+
 import { openConnections } from "./connections.ts";
+import { describeEngine, type Engine } from "./engine.ts";
 import { checkSchema } from "./migrate.ts";
 import { isConnectionLost, type PoolOptions } from "./pool.ts";
 import { createReader, type Reader } from "./reader.ts";
-import type { Engine } from "./statement-errors.ts";
 import { statusQueries } from "./status-query.ts";
 import { createStatusStore, type StatusStoreOptions } from "./status-store.ts";
 import type { Tables } from "./tables.ts";
@@ -39,7 +40,7 @@ interface DatabaseOptions extends PoolOptions, StatusStoreOptions {
 export function openDatabase(options: DatabaseOptions): Database {
   const connections = openConnections(options);
   const { db } = connections;
-  const engine = { isDistributed: false };
+  const engine: { isDistributed: boolean } = { isDistributed: false };
   const prober = createReader(connections);
   const breaker = createBreaker({ probe: look, onChange: options.onBreaker });
   const { none } = statusQueries(db);
@@ -86,6 +87,7 @@ export function openDatabase(options: DatabaseOptions): Database {
           if (isConnectionLost(error)) throw error;
         });
         await checkSchema(db);
+        Object.assign(engine, await describeEngine(db));
         schemaChecked = true;
       }
       await looking;

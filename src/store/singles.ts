@@ -10,7 +10,7 @@ export interface Singles {
   readonly haveRoom: boolean;
   /** How many ids wait until a statement can ask for them. */
   readonly waiting: number;
-  /** @param batches of one id each, from one statement, or in place of one. */
+  /** @param batches of one id each, from one statement, or in place of one. They are asked for in an order at random. */
   ask(batches: Batch[]): void;
   /** What is not answered yet. */
   unanswered(): Batch[];
@@ -89,9 +89,17 @@ export function createSingles(
       return groups.reduce((sum, group) => sum + group.waiting.length, 0);
     },
     ask(batches) {
-      groups.push({ waiting: batches, asking: [], sent: 0, alike: [] });
+      groups.push({ waiting: shuffle(batches), asking: [], sent: 0, alike: [] });
       next();
     },
     unanswered: () => groups.flatMap((group) => [...group.asking, ...group.waiting]),
   };
+}
+
+/** Neighbours may live on the same server, and the first that are asked for have to speak for all. */
+function shuffle(batches: Batch[]): Batch[] {
+  return batches
+    .map((batch) => ({ batch, at: Math.random() }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ batch }) => batch);
 }

@@ -1,12 +1,7 @@
 import pg from "pg";
 import { StatusError, unreadableStatus } from "../status/status.ts";
+import type { Engine } from "./engine.ts";
 import { isConnectionLost } from "./pool.ts";
-
-/** What is known of the engine that answers. */
-export interface Engine {
-  /** It has the table on several servers, of which one may be gone. */
-  readonly isDistributed: boolean;
-}
 
 /**
  * SQLSTATE classes that mean the statement or the role, whatever the ids: what is not supported (0A), a transaction's

@@ -4,10 +4,11 @@ import { type JobStatus, overloaded, type ReqId } from "../status/status.ts";
 import { Batch } from "./batch.ts";
 import type { Breaker } from "./breaker.ts";
 import type { Connections } from "./connections.ts";
+import type { Engine } from "./engine.ts";
 import { isConnectionLost } from "./pool.ts";
 import { createReader, NotSent, type Proof, type Statement } from "./reader.ts";
 import { createSingles, type Outcome } from "./singles.ts";
-import { type Engine, isShardLost, mayConcernOneId, toStatusError } from "./statement-errors.ts";
+import { isShardLost, mayConcernOneId, toStatusError } from "./statement-errors.ts";
 import { statusQueries } from "./status-query.ts";
 
 export interface StatusStoreOptions {
@@ -41,8 +42,8 @@ const sweepInterval = 10;
 const singlyFor = 1_000;
 
 /**
- * Once so many ids of a statement that failed have failed by themselves, all alike, the others fail unasked. Of an engine
- * with one of three servers gone, the first four are all on that server for one statement in 81, the first twelve never.
+ * When the first so many ids of a statement that failed all fail alike, too, the others fail unasked. Where the table lies on
+ * three servers and one is gone, four ids taken at random are all on that one once in 81 times, twelve once in 500,000.
  */
 const mostAlike = 4;
 const mostAlikeDistributed = 12;

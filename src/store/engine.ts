@@ -1,0 +1,24 @@
+import { type Kysely, sql } from "kysely";
+import type { Tables } from "./tables.ts";
+
+/** What is known of the engine that answers. */
+export interface Engine {
+  /** It has the table on several servers, of which one may be gone. */
+  readonly isDistributed: boolean;
+}
+
+/** Citus, or a table that is foreign or has foreign partitions (postgres_fdw). @throws what the driver says. */
+export async function describeEngine(db: Kysely<Tables>): Promise<Engine> {
+  const { rows } = await sql<Engine>`
+    select
+      exists (select from pg_extension where extname = 'citus')
+      or exists (
+        select from pg_class
+        where relkind = 'f'
+          and (
+            oid = 'memory_job'::regclass
+            or oid in (select inhrelid from pg_inherits where inhparent = 'memory_job'::regclass)
+          )
+      ) as "isDistributed"`.execute(db);
+  return rows[0] ?? { isDistributed: false };
+}
