@@ -53,6 +53,7 @@ export function createJobLedger(db: Kysely<Tables>): JobLedger {
       const { numInsertedOrUpdatedRows } = await db
         .insertInto("memory_job")
         .values({ req_id: reqId, status: "pending", error: null })
+        // By what is inserted and not by now(): distributed engines take no function here that is not immutable.
         .onConflict((conflict) =>
           conflict
             .column("req_id")
@@ -60,7 +61,7 @@ export function createJobLedger(db: Kysely<Tables>): JobLedger {
             .where((where) =>
               where.or([
                 where("memory_job.status", "=", "failure"),
-                where("memory_job.created_at", "<=", sql<Date>`now() - interval '24 hours'`),
+                sql<boolean>`excluded.created_at - memory_job.created_at >= interval '24 hours'`,
               ]),
             ),
         )
