@@ -1,6 +1,5 @@
-import { Kysely } from "kysely";
+import { Kysely, PostgresDialect } from "kysely";
 import type { Pool, PoolClient } from "pg";
-import { PooledPostgresDialect } from "./dialect.ts";
 import { createPool, type PoolOptions } from "./pool.ts";
 import type { Tables } from "./tables.ts";
 
@@ -20,7 +19,7 @@ export function openConnections(options: PoolOptions): Connections {
   pool.on("remove", (client) => clients.delete(client));
   return {
     pool,
-    db: new Kysely<Tables>({ dialect: new PooledPostgresDialect({ pool }) }),
+    db: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }),
     async [Symbol.asyncDispose]() {
       // Whoever still has a statement running does not wait for it any more.
       const impatient = setTimeout(() => {

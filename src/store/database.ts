@@ -2,9 +2,9 @@ import { type Kysely, sql } from "kysely";
 import type { StatusStore } from "../status/service.ts";
 import { createBreaker } from "./breaker.ts";
 import { openConnections } from "./connections.ts";
-import { checkSchema } from "./migrate.ts";
 import { isConnectionLost, type PoolOptions } from "./pool.ts";
 import { createReader, type Reader } from "./reader.ts";
+import { checkSchema } from "./schema.ts";
 import { createStatusStore, type StatusStoreOptions } from "./status-store.ts";
 import type { Tables } from "./tables.ts";
 

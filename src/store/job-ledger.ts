@@ -31,7 +31,8 @@ export interface JobLedger {
   /**
    * The job has failed. It may be submitted again.
    *
-   * @param error for people. What PostgreSQL cannot store, NUL and lone surrogates, becomes U+FFFD.
+   * @param error for people. What PostgreSQL cannot store, NUL and lone surrogates, becomes U+FFFD. The database keeps
+   *   the first 16,384 characters (code points).
    * @throws JobLedgerError
    */
   fail(reqId: ReqId, error: string): Promise<void>;

@@ -12,11 +12,13 @@ export interface TestDatabase extends AsyncDisposable {
   readonly db: Kysely<Tables>;
 }
 
-/** Creates a database, migrated unless asked otherwise. Disposing of it drops it, whoever is connected. */
-export async function createDatabase({ migrated = true } = {}): Promise<TestDatabase> {
+/**
+ * Creates a database, migrated and in UTF8 unless asked otherwise. Disposing of it drops it, whoever is connected.
+ */
+export async function createDatabase({ migrated = true, encoding = "UTF8" } = {}): Promise<TestDatabase> {
   const name = `test_${randomUUID().replaceAll("-", "")}`;
   const admin = inject("postgresUrl");
-  await execute(admin, `create database ${name}`);
+  await execute(admin, `create database ${name} encoding '${encoding}' locale 'C' template template0`);
   const url = new URL(admin);
   url.pathname = name;
   const pool = new pg.Pool({ connectionString: url.href, max: 3 });
