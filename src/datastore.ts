@@ -9,7 +9,7 @@ import type { Metrics } from "./telemetry/metrics.ts";
 /**
  * Brings the schema up to this version.
  *
- * @throws SchemaError, MigrationBlocked, what the driver says, the signal's reason, after which nothing goes on.
+ * @throws SchemaError, MigrationBlocked, what the driver says, the signal's reason: the statements are cancelled.
  */
 export async function migrateDatabase(
   config: Config,

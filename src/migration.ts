@@ -4,22 +4,24 @@ import { migrateDatabase, orAborted } from "./datastore.ts";
 import { isDefinite } from "./store/migrate.ts";
 import type { Log } from "./telemetry/log.ts";
 
-/** A migration that goes on while the service starts and serves. Disposing of it breaks it off. */
+/** A migration that goes on while the service starts and serves. Disposing of it cancels it. */
 interface PendingMigration extends AsyncDisposable {
   readonly done: boolean;
   /** @throws Error until the database is migrated, with the reason why it is not. */
   check(): void;
 }
 
-/** The pause between two tries, in milliseconds, give or take a half: until a database answers, and after it said no. */
+/** Pauses between two attempts, in milliseconds, plus or minus half: while the database does not answer, and after it refused. */
 const soon = 500;
 const later = 2_000;
 
 /**
  * Migrates the database as soon as it answers, however long that takes.
  *
- * @returns when it is migrated, or is not known to be within a moment: then it goes on.
- * @throws what a database says now that would say the same later: SchemaError, permission denied; the signal's reason.
+ * @returns when the database is migrated; or when the first attempt failed for a passing reason or takes longer than a
+ *   connection and a call may take: then attempts continue.
+ * @throws what the database refuses for a lasting reason during the start (SchemaError, permission denied); the signal's
+ *   reason.
  */
 export async function startMigration(
   config: Config,
@@ -39,7 +41,7 @@ export async function startMigration(
     log.error(err === undefined ? {} : { err }, `${message}: starting all the same, not ready until it is`);
     started.resolve();
   };
-  const patience = setTimeout(
+  const startTimeout = setTimeout(
     () => goOn("the database is not migrated yet"),
     config.DATABASE_CONNECT_TIMEOUT + config.REQUEST_TIMEOUT,
   );
@@ -76,7 +78,7 @@ export async function startMigration(
     await dispose();
     throw err;
   } finally {
-    clearTimeout(patience);
+    clearTimeout(startTimeout);
   }
   return {
     get done() {

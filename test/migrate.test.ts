@@ -17,7 +17,7 @@ async function listed({ pool }: Pick<TestDatabase, "pool">, schema = "public"): 
   return rows.map(({ name }) => name);
 }
 
-/** A transaction of somebody else's, open until it is disposed of. */
+/** A transaction of another session, open until it is disposed of. */
 async function holdOpen({ url }: { url: string }, statement: string) {
   const holder = new pg.Client({ connectionString: url });
   await holder.connect();
@@ -62,7 +62,7 @@ describe("what went wrong first is what is said", () => {
 
   test("a connection that is lost in the middle, and not that the rollback failed as well", async () => {
     await using database = await createDatabase({ migrated: false });
-    // Nobody else listens while a connection is in use.
+    // A pool has no error listener on a connection that is in use.
     database.pool.on("connect", (client) => client.on("error", () => {}));
     const suicidal: Migration = {
       name: "0001-suicidal",
@@ -260,7 +260,7 @@ describe("locks", () => {
   test("a lock that does not come: who holds it, and what to do", async () => {
     await using database = await createDatabase();
     await using holder = await holdOpen(database, "select from memory_job");
-    const migrating = migrate(database.db, { migrations: withAltering, patience: 1 });
+    const migrating = migrate(database.db, { migrations: withAltering, maxWait: 1 });
     await expect(migrating).rejects.toThrow(
       new RegExp(
         `^migration 9999-altering could not get its lock .* process ${holder.pid} \\(role \\w+, idle in transaction, ` +
@@ -270,10 +270,10 @@ describe("locks", () => {
     expect(await listed(database)).toEqual(names);
   });
 
-  test("somebody else who migrates for long: who", async () => {
+  test("another process that migrates for long: which", async () => {
     await using database = await createDatabase({ migrated: false });
     await using holder = await holdOpen(database, "select pg_advisory_xact_lock(7246503117)");
-    await expect(migrate(database.db, { patience: 1 })).rejects.toThrow(`process ${holder.pid} (role`);
+    await expect(migrate(database.db, { maxWait: 1 })).rejects.toThrow(`process ${holder.pid} (role`);
   });
 
   test("none of those that were released keeps a reader waiting, or waits for one, or rewrites rows", async () => {
@@ -283,7 +283,7 @@ describe("locks", () => {
     const rows = "select pg_relation_filenode('memory_job') as file, xmin, ctid, * from memory_job";
     const before = (await database.pool.query(rows)).rows;
     await using _ = await holdOpen(database, "select from memory_job");
-    expect(await migrate(database.db, { patience: 1 })).toEqual({ ran: names.slice(1), unknown: [] });
+    expect(await migrate(database.db, { maxWait: 1 })).toEqual({ ran: names.slice(1), unknown: [] });
     expect((await database.pool.query(rows)).rows).toEqual(before);
   });
 

@@ -11,41 +11,41 @@ import type { Tables } from "./tables.ts";
 export interface MigrateOptions {
   /** Instead of those of this version. */
   readonly migrations?: readonly Migration[];
-  /** The longest, in milliseconds, that a migration waits for others who hold a lock. */
-  readonly patience?: number;
-  /** Ends the pauses. A statement that runs is the caller's to cancel. */
+  /** The longest, in milliseconds, that a migration is tried again while other processes hold a lock that it needs. */
+  readonly maxWait?: number;
+  /** Ends the pauses between two tries. The caller cancels the statement that runs. */
   readonly signal?: AbortSignal;
 }
 
 export interface Migrated {
   /** The names of the migrations that were run, none when the schema was current. */
   readonly ran: readonly string[];
-  /** Those that a newer version has run. Then nothing was changed. */
+  /** The migrations that a newer version has run. If there are any, nothing was changed. */
   readonly unknown: readonly string[];
 }
 
 /**
- * How long, in milliseconds, a statement of a migration may wait for a lock. Whatever it waits for, others queue behind it:
- * this is what a migration may cost them, each time that it tries.
+ * How long, in milliseconds, a statement of a migration may wait for a lock. Other statements queue behind it meanwhile: this
+ * is the delay that one try can cost them.
  */
 const lockTimeout = 250;
 
-/** Between two tries, in milliseconds: from so long to twice as long. */
+/** The shortest pause between two tries, in milliseconds. The longest is twice that. */
 const lockPause = 500;
 
 /**
- * Brings the schema up to this version: that which `create table` would use, the first of the search path. Several may do
- * so at once, and each migration runs once.
+ * Brings the schema up to this version: the first schema of the search path, where `create table` would make a table.
+ * Several processes may migrate at the same time; each migration runs once.
  *
  * @param db two of its connections are used at once, for a migration that runs outside a transaction.
  * @throws SchemaError when there is no schema, or a table that was not made by a migration; MigrationBlocked; what the driver
  *   said first; the signal's reason.
  */
 export async function migrate(db: Kysely<Tables>, options: MigrateOptions = {}): Promise<Migrated> {
-  const { migrations = released, patience = 60_000, signal } = options;
+  const { migrations = released, maxWait = 60_000, signal } = options;
   const schema = await targetSchema(db);
   const ran: string[] = [];
-  for (let giveUpAt = performance.now() + patience; ; ) {
+  for (let deadline = performance.now() + maxWait; ; ) {
     signal?.throwIfAborted();
     const { exists, names } = await knownList(db, schema);
     const { missing, unknown } = compare(names, migrations);
@@ -53,11 +53,11 @@ export async function migrate(db: Kysely<Tables>, options: MigrateOptions = {}):
     const outcome = await tryNext(db, schema, migrations);
     if (outcome !== blocked) {
       if (outcome !== undefined) ran.push(outcome);
-      giveUpAt = performance.now() + patience;
-    } else if (performance.now() > giveUpAt) {
+      deadline = performance.now() + maxWait;
+    } else if (performance.now() > deadline) {
       const holders = await describeHolders(db, schema);
       throw new MigrationBlocked(
-        `migration ${missing[0]} could not get its lock within ${patience / 1_000} s. ` +
+        `migration ${missing[0]} could not get its lock within ${maxWait / 1_000} s. ` +
           (holders === ""
             ? "Who holds it is not known: try again later"
             : `It is held by process ${holders}: wait until that has ended, or end it with pg_terminate_backend, and try again`),
@@ -70,9 +70,9 @@ export async function migrate(db: Kysely<Tables>, options: MigrateOptions = {}):
   }
 }
 
-const blocked = Symbol("somebody else holds a lock");
+const blocked = Symbol("another process holds the lock");
 
-/** Runs the first migration that is missing. @returns its name; undefined when another one has run it meanwhile. */
+/** Runs the first missing migration. @returns its name; undefined when another process has run it meanwhile. */
 async function tryNext(
   db: Kysely<Tables>,
   schema: string,
@@ -97,7 +97,7 @@ async function tryNext(
         }
       });
   } catch (error) {
-    // What went wrong first counts, and not that the rollback failed as well.
+    // After a lost connection the rollback fails as well: the first error is the cause.
     const cause = first ?? error;
     if (isLockFailure(cause)) return blocked;
     throw cause;
@@ -116,7 +116,7 @@ async function runNext(
   if (!exists) await createList(transaction, schema, names);
   const next = migrations.find(({ name }) => name === missing[0]);
   if (next === undefined) return undefined;
-  // The transaction stays open meanwhile, and with it the lock.
+  // The transaction stays open, and with it the lock, while the migration runs on another connection.
   if (next.transaction === false) await db.connection().execute((connection) => next.up(connection, schema));
   else await next.up(transaction, schema);
   await record(transaction, schema, next.name);

@@ -2,17 +2,17 @@ import { type QueryExecutorProvider, sql } from "kysely";
 
 /** What a schema tells of the migrations that it has had. */
 interface MigrationList {
-  /** Whether there is a list, and not only what an older version of the service recorded in Kysely's. */
+  /** Whether memory_job_migration exists. Older versions of the service recorded their migration in kysely_migration. */
   readonly exists: boolean;
-  /** Undefined: the role may not read the list. */
+  /** Undefined when the role may not read the list. */
   readonly names: readonly string[] | undefined;
-  /** Whether memory_job is there, wherever it came from. */
+  /** Whether the schema has a memory_job, made by a migration or by hand. */
   readonly hasTable: boolean;
 }
 
 /**
- * What versions of the service before this list recorded, in Kysely's own table, which any application that uses Kysely may
- * have made, in whichever schema.
+ * The migration that versions before memory_job_migration recorded in kysely_migration. Other applications that use Kysely
+ * have a table of that name as well, in the same schema or in another.
  */
 const legacy = "0001-memory-job";
 
@@ -35,7 +35,7 @@ export async function readList(db: QueryExecutorProvider, schema: string): Promi
   return { exists: false, names: recorded.filter((name) => name === legacy), hasTable };
 }
 
-/** Makes the list with what has been recorded so far. Kysely's stays as it is: the previous version reads it. */
+/** Makes memory_job_migration with these names. kysely_migration stays as it is: the previous version reads it. */
 export async function createList(
   db: QueryExecutorProvider,
   schema: string,

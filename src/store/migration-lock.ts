@@ -1,19 +1,19 @@
 import { type QueryExecutorProvider, sql } from "kysely";
 import pg from "pg";
 
-/** Somebody else kept the database from being migrated for longer than we wait. Trying again later may help. */
+/** Other processes held a lock that a migration needs for longer than it is tried. A later attempt may succeed. */
 export class MigrationBlocked extends Error {
   override readonly name = "MigrationBlocked";
 }
 
-/** Of the advisory lock that those who migrate take. Any number does, as long as it stays the same. */
+/** The key of the advisory lock that serializes migrations. Every version of the service uses this number. */
 const lock = 7_246_503_117;
 
 /**
- * Takes the lock until the end of the transaction: a lock of the session's would stay with the pooler's connection.
+ * Takes the lock until the end of the transaction. A session lock would stay on the connection of a transaction-mode pooler.
  *
- * @returns whether it could be had. It is not waited for: a statement that waits holds a snapshot, for whose end a
- *   `create index concurrently` of the one who has the lock would wait in turn.
+ * @returns false when another process holds it. This statement never waits: a waiting statement holds a snapshot, and a
+ *   `create index concurrently` of the process that holds the lock would wait for that snapshot in turn.
  */
 export async function takeLock(transaction: QueryExecutorProvider): Promise<boolean> {
   const { rows } = await sql<{ taken: boolean }>`
@@ -26,9 +26,9 @@ export function isLockFailure(error: unknown): boolean {
   return error instanceof pg.DatabaseError && (error.code === "55P03" || error.code === "40P01");
 }
 
-/** Names those who hold the lock of the migrations, and those who hold one on the table, the longest first. */
+/** Names the processes that hold the advisory lock or a lock on the table, the oldest transaction first. */
 export async function describeHolders(db: QueryExecutorProvider, schema: string): Promise<string> {
-  // What others do is not shown to everybody: of the rest, state and time are null.
+  // PostgreSQL shows state and start of another role's transaction only to members of pg_read_all_stats: otherwise null.
   const { rows } = await sql<{
     pid: number;
     role: string | null;

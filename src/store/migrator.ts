@@ -13,9 +13,9 @@ interface Migrator extends AsyncDisposable {
 /** How long, in milliseconds, the database may take to notice that a statement is cancelled. */
 const cancelTimeout = 500;
 
-/** @param options whose signal ends what is being done, in the database, too. */
+/** @param options The signal cancels the statements that run, in the database as well. */
 export function openMigrator({ signal, ...options }: PoolOptions & { signal: AbortSignal }): Migrator {
-  // One for the lock and one for statements outside a transaction, however small the service's pool is.
+  // One connection holds the lock, the other runs statements outside a transaction. DATABASE_POOL_SIZE may be 1.
   const { pool, db, ...connections } = openConnections({ ...options, size: 2 });
   const clients = new Set<PoolClient>();
   pool.on("connect", (client) => clients.add(client));

@@ -29,11 +29,11 @@ interface FoundTable {
 interface SchemaFacts {
   /** The schemas of the search_path that exist and that the role may use. */
   readonly searchPath: readonly string[];
-  /** What statements find as memory_job. */
+  /** The table that an unqualified `memory_job` leads to. */
   readonly table: FoundTable | undefined;
-  /** What else there is under that name, in other schemas. */
+  /** Tables of that name in other schemas. */
   readonly others: readonly FoundTable[];
-  /** Of the schema where the table is. Undefined: there is no table, or the role may not read the list. */
+  /** The migrations of the schema of the table. Undefined when there is no table, or the role may not read the list. */
   readonly migrations: MigrationState | undefined;
 }
 
@@ -77,9 +77,9 @@ export function compare(names: readonly string[], known: readonly { name: string
 }
 
 /**
- * @returns what an operator should know though the service can work with it: an older or a newer schema, or one of which the
- *   role cannot tell.
- * @throws SchemaError when statements do not find the table, and says where it is and what to do.
+ * @returns warnings for the operator, about a schema that the service can work with: it is older or newer than this version,
+ *   or the role may not read the list of migrations.
+ * @throws SchemaError when statements do not find the table. The message says where the table is and what to do.
  */
 export async function checkSchema(db: Kysely<Tables>): Promise<string[]> {
   const facts = await describeSchema(db);
@@ -87,7 +87,7 @@ export async function checkSchema(db: Kysely<Tables>): Promise<string[]> {
   return schemaWarnings(facts);
 }
 
-/** Of a table that statements do not find. */
+/** Says where a table is that an unqualified name does not lead to. */
 function whereTheTableIs({ searchPath, others }: SchemaFacts): string {
   const path = `the search_path (${searchPath.join(", ") || "of which no schema exists that this role may use"})`;
   if (others.length === 0) {
@@ -104,7 +104,7 @@ function whereTheTableIs({ searchPath, others }: SchemaFacts): string {
 function schemaWarnings({ table, migrations: state }: SchemaFacts): string[] {
   if (state === undefined) {
     return [
-      `this role may not read memory_job_migration in schema ${table?.schema}, so that nobody knows whether the schema is ` +
+      `this role may not read memory_job_migration in schema ${table?.schema}, so it is not known whether the schema is ` +
         "current: run deploy/roles.sql again",
     ];
   }

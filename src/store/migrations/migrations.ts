@@ -7,12 +7,12 @@ import { up as guardSearchPath } from "./0003-guard-search-path.ts";
 export interface Migration {
   readonly name: string;
   /**
-   * False: its statements must run outside a transaction (`create index concurrently`). No `lock_timeout` applies there,
-   * so such a migration takes no lock that reads queue behind; and it may be broken off half way, so it is safe to run
-   * again, whatever it left behind.
+   * False when its statements must run outside a transaction (`create index concurrently`). No `lock_timeout` applies there,
+   * so such a migration must take no lock that reads queue behind. It may be interrupted, so it must be safe to run again,
+   * whatever it left behind.
    */
   readonly transaction?: boolean;
-  /** @param schema where the table is to be. In a transaction it is the whole search path. */
+  /** @param schema of the table. In a transaction it is the whole search path; outside of one, names must include it. */
   up(db: QueryExecutorProvider, schema: string): Promise<void>;
 }
 
