@@ -12,6 +12,7 @@ import {
 } from "./datastore.ts";
 import { StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
 import { file_google_rpc_error_details } from "./gen/google/rpc/error_details_pb.ts";
+import { startMigration } from "./migration.ts";
 import { guard } from "./protocols/access.ts";
 import { statusRoutes } from "./protocols/connect.ts";
 import { createGrpcUnaryLane } from "./protocols/grpc-unary.ts";
@@ -50,8 +51,9 @@ const dataDirectory = join(import.meta.dirname, "..", ".data");
 
 /**
  * @param signal gives up the start; nothing is left behind.
- * @throws SchemaError when the database's schema is not ours; what Node says when it cannot listen; the signal's
- *   reason. A database that does not answer is no reason to fail: the service is not ready until it does.
+ * @throws SchemaError when the database's schema is not ours; what the database says when it refuses to be migrated; what
+ *   Node says when it cannot listen; the signal's reason. A database that does not answer is no reason to fail: the
+ *   service is not ready until it does, and is migrated.
  */
 export async function startApp(config: Config, log: Log, signal: AbortSignal): Promise<App> {
   await using started = new AsyncDisposableStack();
@@ -59,18 +61,26 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   const postgres = await startDatabase(config, log, signal);
   if (postgres !== undefined) started.use(postgres);
   const url = postgres?.url ?? config.DATABASE_URL ?? "";
-  if (postgres !== undefined || config.MIGRATE) await migrateDatabase(config, url, log, signal);
+  if (postgres !== undefined) await migrateDatabase(config, url, log, signal);
+  const migration =
+    config.MIGRATE && postgres === undefined
+      ? started.use(await startMigration(config, url, log, signal))
+      : undefined;
 
   const metrics = config.METRICS === "on" ? createMetrics(manifest.version) : undefined;
   const database = started.use(openDatabaseOf(config, url, log, metrics));
   metrics?.watchPool(database.pool);
-  await checkDatabase(database, config, log, signal);
+  if (migration?.done ?? true) await checkDatabase(database, config, log, signal);
   const samples = postgres === undefined ? [] : await provideSamples(database.db);
   signal.throwIfAborted();
 
   const replica = openReplicaOf(config, database, log, metrics);
   if (replica !== undefined) started.use(replica);
-  const readiness = createReadiness(probeDatastore(database, replica), {
+  async function probe(attempt: AbortSignal): Promise<void> {
+    migration?.check();
+    await database.probe(attempt);
+  }
+  const readiness = createReadiness(probeDatastore({ ...database, probe }, replica), {
     interval: probeInterval,
     isStillDegraded: () => replica?.isCurrent() === true,
     onChange(state, err) {
@@ -134,7 +144,7 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   };
 }
 
-/** Brings the schema up to this version. @throws SchemaError, what the driver says, the signal's reason. */
+/** Brings the schema up to this version, now or not at all. @throws as {@link migrateDatabase} does. */
 export async function migrateApp(config: Config, log: Log, signal: AbortSignal): Promise<void> {
   await using postgres = await startDatabase(config, log, signal);
   await migrateDatabase(config, postgres?.url ?? config.DATABASE_URL ?? "", log, signal);

@@ -1,24 +1,28 @@
 import type { Config } from "./config.ts";
 import type { DatastoreState } from "./protocols/readiness.ts";
 import { type Database, openDatabase } from "./store/database.ts";
-import { migrate, SchemaError } from "./store/migrate.ts";
+import { openMigrator } from "./store/migrator.ts";
 import { openReplica, type Replica } from "./store/replica.ts";
+import { newerSchema, SchemaError } from "./store/schema.ts";
 import type { Log } from "./telemetry/log.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 
-/** Brings the schema up to this version. @throws SchemaError, what the driver says, the signal's reason. */
+/**
+ * Brings the schema up to this version.
+ *
+ * @throws SchemaError, MigrationBlocked, what the driver says, the signal's reason: the statements are cancelled.
+ */
 export async function migrateDatabase(
   config: Config,
   url: string,
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {
-  await using database = openDatabaseOf(config, url, log);
-  const migrations = await orAborted(migrate(database.db), signal);
-  log.info(
-    { migrations },
-    migrations.length > 0 ? "migrated the database" : "the database needs no migration",
-  );
+  await using migrator = openMigrator({ ...databaseOptions(config, url, log), signal });
+  const { ran, unknown } = await orAborted(migrator.migrate(), signal);
+  if (ran.length > 0) log.info({ migrations: ran }, "migrated the database");
+  else if (unknown.length === 0) log.info({ migrations: ran }, "the database needs no migration");
+  if (unknown.length > 0) log.warn(`${newerSchema(unknown)}: nothing is migrated`);
 }
 
 function databaseOptions(config: Config, url: string, log: Log, metrics?: Metrics) {
@@ -49,6 +53,9 @@ function databaseOptions(config: Config, url: string, log: Log, metrics?: Metric
 export function openDatabaseOf(config: Config, url: string, log: Log, metrics?: Metrics): Database {
   return openDatabase({
     ...databaseOptions(config, url, log, metrics),
+    onSchema(warnings) {
+      for (const warning of warnings) log.warn(warning);
+    },
     onBreaker(err) {
       metrics?.breakerOpen(err !== undefined);
       if (err === undefined) log.info("the database is back");
@@ -89,7 +96,7 @@ const primaryPatience = 700;
  *   within its bound. Rejects with what the primary's probe rejects with.
  */
 export function probeDatastore(
-  database: Database,
+  database: Pick<Database, "probe" | "isGone">,
   replica: Replica | undefined,
 ): (signal: AbortSignal) => Promise<DatastoreState> {
   return async (signal) => {
@@ -131,12 +138,12 @@ export async function checkDatabase(
 }
 
 /** @throws the signal's reason, if it fires first. */
-async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+export async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const aborted = Promise.withResolvers<never>();
   const abort = () => aborted.reject(signal.reason);
   signal.addEventListener("abort", abort);
+  if (signal.aborted) abort();
   try {
-    signal.throwIfAborted();
     return await Promise.race([work, aborted.promise]);
   } finally {
     signal.removeEventListener("abort", abort);

@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { sql } from "kysely";
+import { readFile } from "node:fs/promises";
+import { Kysely, PostgresDialect, sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type JobState, parseReqId } from "../src/status/status.ts";
 import { createJobLedger, type JobLedger } from "../src/store/job-ledger.ts";
+import type { Tables } from "../src/store/tables.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
 import { createLogin, type Login } from "./support/roles.ts";
 import { insertJob } from "./support/rows.ts";
@@ -83,6 +85,68 @@ describe("create", () => {
     const created = await Promise.all(Array.from({ length: 10 }, () => ledger.create(reqId)));
     expect(created.filter(Boolean)).toHaveLength(1);
   });
+});
+
+describe("a job is expired 24 hours after its second, and the guard says so, too", () => {
+  test.for([
+    { name: "one second before", age: day - 1, submitted: false },
+    { name: "then", age: day, submitted: true },
+    { name: "one second after", age: day + 1, submitted: true },
+  ])("$name", async ({ age, submitted }) => {
+    // In a transaction, now() stands still.
+    await database.db.transaction().execute(async (transaction) => {
+      const reqId = parseReqId(await insertJob(transaction, { status: "success", age }));
+      const resubmit = (expired: string) =>
+        sql`savepoint before_it`.execute(transaction).then(() =>
+          sql`
+              insert into memory_job (req_id, status) values (${reqId}, 'pending')
+              on conflict (req_id) do update set status = 'pending', error = null
+              where memory_job.status = 'failure' or ${sql.raw(expired)}`.execute(transaction),
+        );
+      // As it was written before, by the clock.
+      const { numAffectedRows } = await resubmit("memory_job.created_at <= now() - interval '24 hours'");
+      expect(numAffectedRows).toBe(submitted ? 1n : 0n);
+      await sql`rollback to before_it`.execute(transaction);
+      expect(await createJobLedger(transaction).create(reqId)).toBe(submitted);
+      await sql`rollback to before_it`.execute(transaction);
+      const again = resubmit("true");
+      if (submitted) await again;
+      else await expect(again).rejects.toMatchObject({ constraint: "memory_job_guard" });
+      await sql`rollback to before_it`.execute(transaction);
+    });
+  });
+
+  test("a producer that names a time of its own cannot make a live job look expired", async () => {
+    const reqId = await insertJob(database.db, { status: "success" });
+    const submit = sql`
+      insert into memory_job (req_id, status, created_at) values (${reqId}, 'pending', now() + interval '2 days')
+      on conflict (req_id) do update set status = 'pending', error = null
+      where excluded.created_at - memory_job.created_at >= interval '24 hours'`.execute(database.db);
+    await expect(submit).rejects.toMatchObject({ code: "23514", constraint: "memory_job_guard" });
+  });
+});
+
+test("what decides whether a job is submitted calls no function: Citus takes none that is not immutable", async () => {
+  const statements: string[] = [];
+  const db = new Kysely<Tables>({
+    dialect: new PostgresDialect({ pool: producer.pool }),
+    log: ({ query }) => void statements.push(query.sql),
+  });
+  await createJobLedger(db).create(newId());
+  const [submit = ""] = statements;
+  const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
+  const [, documented = ""] = /```sql\n(insert .*?)```/s.exec(readme) ?? [];
+  for (const statement of [submit, documented]) {
+    const { rows } = await database.pool.query(`explain (generic_plan, verbose) ${statement}`);
+    const filter = rows.map((row) => row["QUERY PLAN"]).find((line) => line.includes("Conflict Filter"));
+    expect(filter).toMatch(/memory_job\.created_at/);
+    expect(filter).not.toMatch(/\w\(|current_/i);
+  }
+  const { rows } = await database.pool.query(`
+    select provolatile from pg_operator join pg_proc on pg_proc.oid = oprcode
+    where oprname = '-' and oprleft = 'timestamptz'::regtype and oprright = 'timestamptz'::regtype
+       or oprname = '>=' and oprleft = 'interval'::regtype and oprright = 'interval'::regtype`);
+  expect(rows).toEqual([{ provolatile: "i" }, { provolatile: "i" }]);
 });
 
 const moves = {

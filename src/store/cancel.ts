@@ -1,6 +1,9 @@
 import type pg from "pg";
 import { Connection } from "./pool.ts";
 
+/** How long, in milliseconds, a cancelled statement may still hold its connection. */
+export const cancelTimeout = 500;
+
 /** What only PostgreSQL and the owner of a connection know: no other session can be hit by mistake. */
 interface BackendKey {
   readonly processID: number;

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
-import { Kysely } from "kysely";
+import { Kysely, PostgresDialect } from "kysely";
 import type { ClientConfig, PoolClient } from "pg";
-import { PooledPostgresDialect } from "./dialect.ts";
+import { cancelStatement, cancelTimeout } from "./cancel.ts";
 import { createPool, type PooledConnection, type PoolOptions } from "./pool.ts";
 import type { Tables } from "./tables.ts";
 import { createTurns } from "./turns.ts";
@@ -21,6 +21,8 @@ export interface Connections extends AsyncDisposable {
   take(): Promise<PooledConnection>;
   /** Whether anything waits for a connection. */
   readonly areAwaited: boolean;
+  /** Asks the server to end the statements that run on them. */
+  cancelStatements(): void;
   /** The connections, now. `waiting` counts those who wait for one of them. */
   state(): { open: number; idle: number; waiting: number; max: number };
 }
@@ -98,7 +100,7 @@ export function openConnections(options: PoolOptions): Connections {
 
   return {
     db: new Kysely<Tables>({
-      dialect: new PooledPostgresDialect({
+      dialect: new PostgresDialect({
         pool: { connect: take, end: () => pool.end(), options: pool.options },
       }),
     }),
@@ -106,6 +108,9 @@ export function openConnections(options: PoolOptions): Connections {
     take,
     get areAwaited() {
       return turns.waiting > 0;
+    },
+    cancelStatements() {
+      for (const client of clients) void cancelStatement(client, pool.options, cancelTimeout);
     },
     state: () => ({ open: pool.totalCount, idle: pool.idleCount, waiting: turns.waiting, max: size }),
     async [Symbol.asyncDispose]() {

@@ -1,15 +1,23 @@
-import type { Kysely } from "kysely";
+import type { CompiledQuery, Kysely } from "kysely";
 import type { StatusStore } from "../status/service.ts";
 import { createBreaker } from "./breaker.ts";
 
 import { openConnections } from "./connections.ts";
 import { describeEngine, type Engine } from "./engine.ts";
-import { checkSchema } from "./migrate.ts";
 import { isConnectionLost, type PoolOptions } from "./pool.ts";
-import { createReader, type Reader } from "./reader.ts";
+import { createReader, NotSent, type Reader } from "./reader.ts";
+import {
+  everyRowHidden,
+  type RowSecurity,
+  rowSecurityQuery,
+  someRowsHidden,
+  toRowSecurity,
+} from "./row-security.ts";
+import { checkSchema, SchemaError } from "./schema.ts";
 import { statusQueries } from "./status-query.ts";
 import { createStatusStore, type StatusStoreOptions } from "./status-store.ts";
 import type { Tables } from "./tables.ts";
+import type { Row } from "./text-query.ts";
 
 /** PostgreSQL, as far as the service needs it. Disposing of it closes every connection. */
 export interface Database extends AsyncDisposable {
@@ -26,8 +34,8 @@ export interface Database extends AsyncDisposable {
   /**
    * Asks the database once whether statuses can be read, whatever the breaker thinks of it.
    *
-   * @throws SchemaError until the schema was ours once, when it is not; the signal's reason; otherwise whatever the
-   *   driver says.
+   * @throws SchemaError when the service cannot work with the schema: until it could once, and when row-level security hides
+   *   every row; the signal's reason; otherwise whatever the driver says.
    */
   probe(signal: AbortSignal): Promise<void>;
 }
@@ -35,6 +43,8 @@ export interface Database extends AsyncDisposable {
 interface DatabaseOptions extends PoolOptions, StatusStoreOptions {
   /** Told when the database is known to be gone, and why; told when it is back, with nothing. */
   readonly onBreaker: (cause: unknown) => void;
+  /** Told once, when the schema is known: what an operator should know of it, though the service can work with it. */
+  readonly onSchema?: (warnings: readonly string[]) => void;
 }
 
 export function openDatabase(options: DatabaseOptions): Database {
@@ -42,22 +52,56 @@ export function openDatabase(options: DatabaseOptions): Database {
   const { db } = connections;
   const engine: { isDistributed: boolean } = { isDistributed: false };
   const prober = createReader(connections);
-  const breaker = createBreaker({ probe: look, onChange: options.onBreaker });
+  const breaker = createBreaker({
+    async probe(signal) {
+      await ask(signal, none);
+    },
+    onChange: options.onBreaker,
+  });
   const { none } = statusQueries(db);
-  let schemaChecked = false;
+  let schemaKnown = false;
 
-  /** What decides is the statement that calls need, asked for no row. */
-  async function look(signal: AbortSignal): Promise<void> {
+  /** @throws NotSent, the signal's reason, what the driver says. */
+  async function ask(signal: AbortSignal, ...queries: CompiledQuery[]): Promise<readonly Row[]> {
     signal.throwIfAborted();
-    const statement = prober.start(none);
+    const statement = prober.start(...queries);
     signal.addEventListener("abort", statement.cancel);
     try {
-      await statement.rows;
+      const rows = await statement.rows;
+      signal.throwIfAborted();
+      return rows;
     } finally {
       signal.removeEventListener("abort", statement.cancel);
       prober.rest();
     }
-    signal.throwIfAborted();
+  }
+
+  /** What decides is the statement that calls need, asked for no row. */
+  async function look(signal: AbortSignal): Promise<RowSecurity> {
+    const [row] = await ask(signal, none, rowSecurityQuery);
+    const rowSecurity = toRowSecurity(row);
+    if (rowSecurity === "hides every row") throw new SchemaError(everyRowHidden);
+    return rowSecurity;
+  }
+
+  /** Finds out what an operator should know of a schema that the service can work with. @throws SchemaError otherwise. */
+  async function findOut(looking: Promise<RowSecurity>): Promise<void> {
+    let warnings: string[];
+    try {
+      const rowSecurity = await looking;
+      warnings = await checkSchema(db);
+      if (rowSecurity === "hides some rows") warnings.push(someRowsHidden);
+    } catch (error) {
+      if (error instanceof SchemaError || error instanceof NotSent || isConnectionLost(error)) throw error;
+      // The database has an answer, and the catalogs may know a better one.
+      const hints = await checkSchema(db);
+      throw new SchemaError(["statuses cannot be read from this schema", ...hints].join(": "), {
+        cause: error,
+      });
+    }
+    Object.assign(engine, await describeEngine(db));
+    options.onSchema?.(warnings);
+    schemaKnown = true;
   }
 
   return {
@@ -80,17 +124,9 @@ export function openDatabase(options: DatabaseOptions): Database {
     pool: connections.state,
     async probe(signal) {
       const looking = look(signal);
-      // Once is enough: a newer version may migrate the database while this one still serves. Not before there was an
-      // answer, of whatever kind: nothing ends the wait for this one.
-      if (!schemaChecked) {
-        await looking.catch((error) => {
-          if (isConnectionLost(error)) throw error;
-        });
-        await checkSchema(db);
-        Object.assign(engine, await describeEngine(db));
-        schemaChecked = true;
-      }
-      await looking;
+      // Once is enough: a newer version may migrate the database while this one still serves.
+      if (schemaKnown) await looking;
+      else await findOut(looking);
     },
     async [Symbol.asyncDispose]() {
       breaker[Symbol.dispose]();

@@ -31,7 +31,8 @@ export interface JobLedger {
   /**
    * The job has failed. It may be submitted again.
    *
-   * @param error for people. What PostgreSQL cannot store, NUL and lone surrogates, becomes U+FFFD.
+   * @param error for people. What PostgreSQL cannot store, NUL and lone surrogates, becomes U+FFFD. The database keeps
+   *   the first 16,384 characters (code points).
    * @throws JobLedgerError
    */
   fail(reqId: ReqId, error: string): Promise<void>;
@@ -53,6 +54,7 @@ export function createJobLedger(db: Kysely<Tables>): JobLedger {
       const { numInsertedOrUpdatedRows } = await db
         .insertInto("memory_job")
         .values({ req_id: reqId, status: "pending", error: null })
+        // By what is inserted and not by now(): distributed engines take no function here that is not immutable.
         .onConflict((conflict) =>
           conflict
             .column("req_id")
@@ -60,7 +62,7 @@ export function createJobLedger(db: Kysely<Tables>): JobLedger {
             .where((where) =>
               where.or([
                 where("memory_job.status", "=", "failure"),
-                where("memory_job.created_at", "<=", sql<Date>`now() - interval '24 hours'`),
+                sql<boolean>`excluded.created_at - memory_job.created_at >= interval '24 hours'`,
               ]),
             ),
         )

@@ -1,5 +1,5 @@
 import type { CompiledQuery } from "kysely";
-import { cancelStatement } from "./cancel.ts";
+import { cancelStatement, cancelTimeout } from "./cancel.ts";
 import type { Connections } from "./connections.ts";
 import { isConnectionLost, type PooledConnection } from "./pool.ts";
 import { type Row, TextQuery } from "./text-query.ts";
@@ -60,9 +60,6 @@ export interface ReaderOptions {
   readonly onRetry?: () => void;
   readonly proof?: Proof;
 }
-
-/** How long, in milliseconds, a cancelled statement may still hold its connection before that is given up. */
-const cancelTimeout = 500;
 
 /**
  * Here we go beneath Kysely, for three reasons: rows come as plain texts ({@link TextQuery}); a busy reader keeps its

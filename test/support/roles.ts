@@ -16,7 +16,7 @@ export interface Login extends AsyncDisposable {
 
 /** Makes one in a database that is migrated. Disposed of before the database, it leaves nothing behind. */
 export async function createLogin(
-  database: TestDatabase,
+  database: Pick<TestDatabase, "url" | "pool">,
   role: "gomemory_reader" | "gomemory_producer",
 ): Promise<Login> {
   await database.pool.query(rolesSql);

@@ -67,7 +67,8 @@ export type GetStatusResponse = Message<"gomemory.status.v1.GetStatusResponse"> 
 
   /**
    * Why the request failed, in words for people. Present if and only if
-   * `status` is `failure`; it may be empty.
+   * `status` is `failure`; it may be empty. At most 16,384 characters (Unicode
+   * code points): the database cuts what is longer.
    *
    * @generated from field: optional string error = 3;
    */

@@ -1,0 +1,42 @@
+import { randomUUID } from "node:crypto";
+import { Kysely, PostgresDialect } from "kysely";
+import pg from "pg";
+import type { Tables } from "../../src/store/tables.ts";
+import type { TestDatabase } from "./database.ts";
+
+/** A way to a database with settings of its own, as another role or with another search path. */
+export interface Session extends AsyncDisposable {
+  readonly url: string;
+  readonly pool: pg.Pool;
+  readonly db: Kysely<Tables>;
+}
+
+/** @param options PostgreSQL's, as `-c name=value`. */
+export function openSession(url: string | URL, options = ""): Session {
+  const target = new URL(url);
+  if (options !== "") target.searchParams.set("options", options);
+  const pool = new pg.Pool({ connectionString: target.href, max: 3 });
+  pool.on("error", () => {});
+  return {
+    url: target.href,
+    pool,
+    db: new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) }),
+    [Symbol.asyncDispose]: () => pool.end(),
+  };
+}
+
+/** A role that logs in and has been granted nothing. Dispose of it before the database. */
+export async function createStranger(database: TestDatabase): Promise<Session & { readonly role: string }> {
+  const role = `test_${randomUUID().replaceAll("-", "")}`;
+  const password = randomUUID();
+  await database.pool.query(`create role ${role} login password '${password}'`);
+  const session = openSession(Object.assign(new URL(database.url), { username: role, password }));
+  return {
+    ...session,
+    role,
+    async [Symbol.asyncDispose]() {
+      await session[Symbol.asyncDispose]();
+      await database.pool.query(`drop owned by ${role}; drop role ${role}`);
+    },
+  };
+}
