@@ -38,13 +38,17 @@ export const settings = {
     default: "1s",
     help: "The oldest that an answer of the replica may be. What is older, or missing, the database is asked for.",
   },
-  DATABASE_POOL_SIZE: { ...count, default: "10", help: "Connections to the database (or replica) at most." },
+  DATABASE_POOL_SIZE: { ...count, default: "10", help: "Connections to the database, and to the replica, at most. Statements and probes take turns." },
   DATABASE_CONNECT_TIMEOUT: {
     ...duration,
     default: "1s",
-    help: "The longest wait for a connection to the database.",
+    help: "The longest that it may take to open a connection to the database.",
   },
-  MIGRATE: { ...flag, default: "false", help: "Migrate the database when the service starts." },
+  MIGRATE: {
+    ...flag,
+    default: "false",
+    help: "Migrate the database when the service starts, or as soon as it answers. The service is not ready before.",
+  },
   HOST: {
     ...text,
     default: undefined,

@@ -123,7 +123,7 @@ export function createMetrics(version: string): Metrics {
   function watchReplica(serving: () => boolean): ReplicaMetrics {
     const reads = new Counter({
       name: "status_store_reads",
-      help: "Reads by who was left to answer them.",
+      help: "Reads that were answered, by the role that answered.",
       labelNames: ["role"],
       registers,
     });
