@@ -16,15 +16,14 @@ const codesOfHttp: Readonly<Record<number, string>> = {
 
 /** Ends the observation with the response, unless it ends before: by the status, or as cancelled when there is none. */
 export function endWithResponse(response: HttpResponse, observation: CallObservation): void {
-  // Over HTTP/2, the response itself finishes with the stream, whatever its end.
+  // Over HTTP/2, the response itself finishes with the stream, and the stream finishes when it is reset, too.
   const sent = "stream" in response ? response.stream : response;
-  const end = () => observation.end(codesOfHttp[response.statusCode] ?? "UNKNOWN");
+  const end = () => {
+    observation.end(response.writableEnded ? (codesOfHttp[response.statusCode] ?? "UNKNOWN") : "CANCELLED");
+  };
   sent.once("finish", end);
   // In front of the listeners of Connect's adapter, which takes a connection that closes for an error.
-  sent.prependOnceListener("close", () => {
-    if (response.writableEnded) end();
-    else observation.end("CANCELLED");
-  });
+  sent.prependOnceListener("close", end);
 }
 
 /** Whether the caller takes no answer any more. */
