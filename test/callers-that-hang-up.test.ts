@@ -11,11 +11,21 @@ import {
   vi,
 } from "vitest";
 import { startTestApp, type TestApp } from "./support/app.ts";
-import { framed, getStatusCalls, healthPath, overEvery, post, type RawCall } from "./support/calls.ts";
+import {
+  framed,
+  getStatusCalls,
+  getStatusPath,
+  healthPath,
+  overEvery,
+  post,
+  type RawCall,
+} from "./support/calls.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
 import { startAsking } from "./support/hang-up.ts";
+import { cancelledCall, preface } from "./support/http2-frames.ts";
 import { lockTable } from "./support/lock.ts";
 import { metricValue } from "./support/metric.ts";
+import { openPeer } from "./support/peer.ts";
 import { getStatusMethod } from "./support/requests.ts";
 
 const watchMethod = "grpc.health.v1.Health/Watch";
@@ -127,5 +137,48 @@ describe.for([
 
   test.for(watches)("in the middle of a stream: $name", async (call) => {
     await hangUp(call, watchMethod, false, ({ answered }) => answered);
+  });
+
+  test("in one piece with its request: gRPC, HTTP/2", async () => {
+    const [call] = calls.filter(({ protocol }) => protocol === "grpc");
+    if (call === undefined) throw new Error("no call");
+    const logged = app.logs.length;
+    const before = await countCancelled(call, getStatusMethod);
+    using peer = await openPeer(app.port);
+    // So that the streams are reset before anything hears of them.
+    peer.send(Buffer.concat([preface, cancelledCall(1), cancelledCall(3)]));
+    const lines = () => app.logs.slice(logged).filter((line) => line.method === getStatusMethod);
+    await expect.poll(lines, { interval: 5 }).toHaveLength(2);
+    expect(lines()).toEqual(
+      lines().map(() => expect.objectContaining({ level: "info", protocol: "grpc", code: "CANCELLED" })),
+    );
+    expect(await countCancelled(call, getStatusMethod)).toBe(before + 2);
+  });
+
+  test("with answers that wait for the one before: HTTP/1.1, pipelined", async () => {
+    const logged = app.logs.length;
+    await using lock = await lockTable(database);
+    using peer = await openPeer(app.port);
+    const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
+    peer.send(get(`/get_status/${randomUUID()}`) + get("/healthz") + get("/made-up") + get(getStatusPath));
+    await lock.blocks(1);
+    peer.socket.destroy();
+    const lines = () =>
+      app.logs.slice(logged).filter(({ msg, method }) => msg === "call" && method !== "/metrics");
+    await expect.poll(lines, { interval: 5 }).toHaveLength(4);
+    expect(
+      lines()
+        .map(({ protocol, method, code }) => `${protocol} ${method} ${code}`)
+        .sort(),
+    ).toEqual([
+      `connect ${getStatusMethod} INVALID_ARGUMENT`,
+      "rest /healthz OK",
+      "rest _OTHER UNIMPLEMENTED",
+      `rest ${getStatusMethod} CANCELLED`,
+    ]);
+    const busy = (await metrics())
+      .split("\n")
+      .filter((line) => /^rpc_server_calls_in_flight\{.*[1-9]$/.test(line));
+    expect(busy).toEqual([expect.stringContaining('"/metrics"')]);
   });
 });

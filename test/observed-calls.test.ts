@@ -1,10 +1,31 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { listen } from "../src/protocols/listener.ts";
+import { createProbes } from "../src/protocols/probes.ts";
+import { createReadiness } from "../src/protocols/readiness.ts";
+import { createRouter } from "../src/protocols/router.ts";
+import { type CallOutcome, observeCalls } from "../src/telemetry/calls.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
-import { framed, getStatusPath, overEvery, post, send, withHeaders } from "./support/calls.ts";
+import {
+  framed,
+  getStatusPath,
+  healthPath,
+  overEvery,
+  post,
+  reflectionPath,
+  send,
+  withHeaders,
+} from "./support/calls.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
 import { createFolder, type Folder } from "./support/folder.ts";
 import { startAsking } from "./support/hang-up.ts";
-import { bearing, getStatusMethod, type Row, refusedRows, rows } from "./support/requests.ts";
+import {
+  bearing,
+  getStatusMethod,
+  type Row,
+  reflectionMethod,
+  refusedRows,
+  rows,
+} from "./support/requests.ts";
 import { insertJob } from "./support/rows.ts";
 import { tokenLine } from "./support/tokens.ts";
 
@@ -151,4 +172,40 @@ test("without LOG_REQUESTS, none of it is logged: nothing is our fault", async (
   await using app = await startTestApp({ DATABASE_URL: database.url });
   for (const { call } of rows(known)) await send(call, app.url);
   expect(app.logs.filter(isCall)).toEqual([]);
+});
+
+test("a probe that fails is a fault like any other: with an id, a line, and nothing of its text", async () => {
+  const ended: CallOutcome[] = [];
+  const observe = observeCalls([() => ({ ended: (outcome) => void ended.push(outcome) })]);
+  const secret = new Error("password=hunter2");
+  const ready = createReadiness(async () => {});
+  const probes = createProbes(ready, { contentType: "", text: () => Promise.reject(secret) });
+  const rest = { matches: () => false, handle() {} };
+  const handler = createRouter({ rest, probes, rpcs: [], lane: undefined, observe });
+  await using listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 1_000, handler });
+  const response = await fetch(`http://127.0.0.1:${listener.address.port}/metrics`);
+  expect(response.status).toBe(500);
+  expect(await response.text()).not.toContain("hunter2");
+  expect(ended).toMatchObject([{ code: "INTERNAL", fault: secret }]);
+  expect(response.headers.get("x-request-id")).toBe(ended[0]?.info.requestId);
+  expect(response.headers.get("x-request-id")).toBeTruthy();
+});
+
+test("streams that end since the service stops are no faults", async () => {
+  const app = await startTestApp({ DATABASE_URL: database.url, LOG_REQUESTS: "true" });
+  const body = framed(Buffer.from("\x3a\x00"));
+  const streams = [
+    ...overEvery("", "grpc", post(reflectionPath, "application/grpc", Buffer.concat([body, body]))),
+    ...overEvery("", "grpc", post(healthPath("Watch"), "application/grpc", framed(new Uint8Array()))),
+  ].map((call) => startAsking(call, app.url, call.asked.path === reflectionPath));
+  for (const { answered } of streams) await answered;
+  await app[Symbol.asyncDispose]();
+  for (const { closed } of streams) await closed;
+  expect(app.logs.filter(isCall)).toEqual(
+    expect.arrayContaining([
+      expect.objectContaining({ level: "info", method: reflectionMethod, code: "UNAVAILABLE" }),
+      expect.objectContaining({ level: "info", method: "grpc.health.v1.Health/Watch", code: "OK" }),
+    ]),
+  );
+  expect(app.logs.filter(isCall)).toHaveLength(2);
 });

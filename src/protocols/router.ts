@@ -14,15 +14,17 @@ import {
   pathOf,
   sendJson,
 } from "./http.ts";
-import { type CallObserver, type Observe, unknownMethod, unobserved } from "./observer.ts";
+import { type CallObserver, codeName, type Observe, unknownMethod, unobserved } from "./observer.ts";
+import type { Probe } from "./probes.ts";
 import { protocolOf } from "./protocol-of.ts";
 import { endWithResponse } from "./response-end.ts";
 import { type Rest, sendFailure } from "./rest.ts";
+import type { RpcCall } from "./rpc-call.ts";
 
 export interface Routes {
   readonly rest: Rest;
   /** By their paths. */
-  readonly probes: ReadonlyMap<string, HttpHandler>;
+  readonly probes: ReadonlyMap<string, Probe>;
   /** What Connect's adapter serves: gRPC, gRPC-Web and Connect. */
   readonly rpcs: readonly ((router: ConnectRouter) => void)[];
   /** Learns of the same RPCs, to answer the usual calls by itself. */
@@ -87,9 +89,18 @@ export function createRouter({
     if (methods.has(path)) return connect(request, { info, observation, response });
     if (!info.isAdmitted) return void sendFailure(request, response, info, unauthenticated);
     const probe = probes.get(path);
-    if (probe !== undefined) return probe(request, response);
+    if (probe !== undefined) return void answer(probe, request, { info, observation, response });
     sendNotFound(request, response);
     observation.end("UNIMPLEMENTED");
+  }
+
+  async function answer(probe: Probe, request: HttpRequest, { info, observation, response }: RpcCall) {
+    try {
+      await probe(request, response);
+    } catch (error) {
+      const code = sendFailure(request, response, info, error);
+      observation.end(codeName(code), error);
+    }
   }
 
   return Object.assign(handle, {

@@ -17,7 +17,7 @@ import {
 export const bearing = { Authorization: "Bearer of-alice" };
 export const getStatusMethod = "gomemory.status.v1.StatusService/GetStatus";
 const health = (method: string) => `grpc.health.v1.Health/${method}`;
-const reflection = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+export const reflectionMethod = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 const other = "_OTHER";
 
 const missing = randomUUID();
@@ -112,7 +112,7 @@ export function rows(found: string): Row[] {
       "reflection",
       "grpc",
       post(reflectionPath, "application/grpc", framed(Buffer.from("\x3a\x00"))),
-      reflection,
+      reflectionMethod,
       "OK",
     ),
     ...every("/healthz", "rest", get("/healthz"), "/healthz", "OK"),
@@ -295,7 +295,7 @@ export function rows(found: string): Row[] {
         version: "1.1",
         asked: post(reflectionPath, "application/connect+json", framed(json)),
       },
-      method: reflection,
+      method: reflectionMethod,
       code: "UNIMPLEMENTED",
     },
   ];
@@ -308,7 +308,7 @@ export function refusedRows(found: string): Row[] {
     ...getStatusCalls(found).map((call) => ({ call, method: getStatusMethod })),
     ...overEvery("reflection", "grpc", post(reflectionPath, "application/grpc", empty)).map((call) => ({
       call,
-      method: reflection,
+      method: reflectionMethod,
     })),
     ...overEvery("/metrics", "rest", get("/metrics")).map((call) => ({ call, method: "/metrics" })),
     ...overEvery("a path that is unknown", "rest", get("/made-up")).map((call) => ({ call, method: other })),
