@@ -13,12 +13,11 @@ import {
 import { StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
 import { file_google_rpc_error_details } from "./gen/google/rpc/error_details_pb.ts";
 import { startMigration } from "./migration.ts";
-import { guard } from "./protocols/access.ts";
+import { bearersOf, everybody } from "./protocols/access.ts";
 import { statusRoutes } from "./protocols/connect.ts";
 import { createGrpcUnaryLane } from "./protocols/grpc-unary.ts";
 import { healthPaths, healthRoutes } from "./protocols/health.ts";
 import { listen } from "./protocols/listener.ts";
-import type { Observe } from "./protocols/observer.ts";
 import { createProbes, openProbes } from "./protocols/probes.ts";
 import { createReadiness } from "./protocols/readiness.ts";
 import { reflectionRoutes } from "./protocols/reflection.ts";
@@ -29,8 +28,9 @@ import { createAdmission } from "./status/admission.ts";
 import { createStatusService } from "./status/service.ts";
 import type { EmbeddedPostgres } from "./store/embedded.ts";
 import { provideSamples, type Sample } from "./store/samples.ts";
+import { observeCalls } from "./telemetry/calls.ts";
 import { type Log, logCalls } from "./telemetry/log.ts";
-import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
+import { createMetrics } from "./telemetry/metrics.ts";
 
 /** The running service. Disposing of it finishes running calls and closes everything, in reverse order. */
 export interface App extends AsyncDisposable {
@@ -94,13 +94,18 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
     (replica ?? database).statuses,
     createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY }),
   );
-  const observe = observeWith(logCalls(log, config.LOG_REQUESTS), metrics);
+  const logCall = logCalls(log, config.LOG_REQUESTS);
+  const observe = observeCalls(metrics === undefined ? [logCall] : [metrics.calls, logCall]);
+  const tokens = openTokensOf(config, log);
+  if (tokens !== undefined) started.use(tokens);
+  const open = new Set([...openProbes, ...healthPaths]);
+  const authenticate = tokens === undefined ? everybody : bearersOf(tokens, open);
   const rpcs = [
-    statusRoutes(statuses, config.REQUEST_TIMEOUT, observe),
+    statusRoutes(statuses, config.REQUEST_TIMEOUT),
     healthRoutes(readiness, [StatusService]),
     reflectionRoutes(readiness, [file_google_rpc_error_details]),
   ];
-  const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane(codecs) : undefined;
+  const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane(codecs, { observe, authenticate }) : undefined;
   const handler = createRouter({
     lane,
     maxMessageSize: config.MAX_MESSAGE_SIZE,
@@ -108,10 +113,9 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
     rest: createRest(statuses, config.REQUEST_TIMEOUT, observe),
     probes: createProbes(readiness, metrics),
     rpcs,
+    observe,
+    authenticate,
   });
-  const tokens = openTokensOf(config, log);
-  if (tokens !== undefined) started.use(tokens);
-  const open = new Set([...openProbes, ...healthPaths]);
   const listener = started.use(
     await listen({
       host: config.HOST,
@@ -126,7 +130,9 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
         idleTimeout: config.IDLE_TIMEOUT,
       },
       tls: tlsOptionsOf(config, log),
-      ...(tokens === undefined ? { handler, lane } : guard({ handler, lane }, { tokens, open, rpcs })),
+      handler,
+      lane,
+      onCancelled: handler.cancelled,
     }),
   );
   // Last in, first out: whoever asks is told that we are going, and may notice, before the listener closes.
@@ -162,19 +168,4 @@ async function startDatabase(
     signal,
     log: (line) => log.debug({ line }, "postgres"),
   });
-}
-
-/** Logs and counts. What neither wants costs nothing. */
-function observeWith(logCall: ReturnType<typeof logCalls>, metrics: Metrics | undefined): Observe {
-  return (protocol, method) => {
-    const log = logCall(protocol, method);
-    const calls = metrics?.calls(protocol, method);
-    return {
-      started: () => calls?.started(),
-      finished(code, duration, failure) {
-        calls?.finished(code, duration);
-        log(code, duration, failure);
-      },
-    };
-  };
 }

@@ -38,7 +38,11 @@ export const settings = {
     default: "1s",
     help: "The oldest that an answer of the replica may be. What is older, or missing, the database is asked for.",
   },
-  DATABASE_POOL_SIZE: { ...count, default: "10", help: "Connections to the database, and to the replica, at most. Statements and probes take turns." },
+  DATABASE_POOL_SIZE: {
+    ...count,
+    default: "10",
+    help: "Connections to the database, and to the replica, at most. Statements and probes take turns.",
+  },
   DATABASE_CONNECT_TIMEOUT: {
     ...duration,
     default: "1s",

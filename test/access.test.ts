@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,6 +20,7 @@ import { createDatabase, type TestDatabase } from "./support/database.ts";
 import { protocols } from "./support/protocols.ts";
 import { type Asked, overHttp1, overHttp2, type Told } from "./support/raw-http.ts";
 import { documentedJson, insertJob } from "./support/rows.ts";
+import { tokenLine } from "./support/tokens.ts";
 
 const token = "of-alice_0123456789.~+/abc==";
 const bearing = { Authorization: `Bearer ${token}` };
@@ -33,10 +34,6 @@ const open = [
   "/grpc.health.v1.Health/List",
   "/grpc.health.v1.Health/Watch",
 ];
-
-function lineOf(name: string, secret: string): string {
-  return `${name}:${createHash("sha256").update(secret).digest("hex")}\n`;
-}
 
 let directory: string;
 let database: TestDatabase;
@@ -62,7 +59,7 @@ interface Guarded extends TestApp {
 
 async function startGuarded(env: Readonly<Record<string, string>> = {}): Promise<Guarded> {
   const tokensFile = join(directory, randomUUID());
-  await writeFile(tokensFile, `# who may ask\n\n${lineOf("bob", "of-bob")}${lineOf("alice", token)}`);
+  await writeFile(tokensFile, `# who may ask\n\n${tokenLine("bob", "of-bob")}${tokenLine("alice", token)}`);
   const app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokensFile, ...env });
   return { ...app, tokensFile };
 }
@@ -140,7 +137,7 @@ const https = { "HTTP/1.1": overHttp1, "HTTP/2": overHttp2 };
 const credentials: Record<string, Record<string, string>> = {
   none: {},
   "a token that is not known": { Authorization: "Bearer of-mallory" },
-  "the digest of a known one": { Authorization: `Bearer ${lineOf("", token).slice(1).trim()}` },
+  "the digest of a known one": { Authorization: `Bearer ${tokenLine("", token).slice(1).trim()}` },
   "a known one, under another scheme": { Authorization: `Basic ${token}` },
   "a known one without a scheme": { Authorization: token },
   "a known one and more": { Authorization: `Bearer ${token} ${token}` },
@@ -298,7 +295,7 @@ describe("the tokens are read again when their file changes", () => {
   test("who is new may ask, and who is gone may not", async () => {
     await using app = await startGuarded();
     expect(await ask(app, "of-carol")).toBe(401);
-    await writeFile(app.tokensFile, lineOf("carol", "of-carol"));
+    await writeFile(app.tokensFile, tokenLine("carol", "of-carol"));
     await logged(app, "the tokens have changed").toMatchObject({ level: "info", tokens: 1 });
     expect(await ask(app, "of-carol")).toBe(200);
     expect(await ask(app, token)).toBe(401);
@@ -314,7 +311,7 @@ describe("the tokens are read again when their file changes", () => {
     },
     {
       name: "ends in the middle",
-      content: lineOf("carol", "hunter2").slice(0, -8),
+      content: tokenLine("carol", "hunter2").slice(0, -8),
       says: "has something else in line 1",
     },
   ])("a file that $name changes nothing, and is complained about", async ({ content, says }) => {

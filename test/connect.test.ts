@@ -4,14 +4,22 @@ import { connect as connectHttp2, constants } from "node:http2";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 import { gzipSync } from "node:zlib";
-import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
-import { compressionGzip, createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import {
+  compressionGzip,
+  createConnectTransport,
+  createGrpcTransport,
+  createGrpcWebTransport,
+} from "@connectrpc/connect-node";
 import * as grpc from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { StatusService } from "../src/gen/gomemory/status/v1/status_pb.ts";
 import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb.ts";
 import { statusRoutes } from "../src/protocols/connect.ts";
-import type { Failure } from "../src/protocols/observer.ts";
+import { listen } from "../src/protocols/listener.ts";
+import { createRest } from "../src/protocols/rest.ts";
+import { createRouter } from "../src/protocols/router.ts";
+import { type CallOutcome, observeCalls } from "../src/telemetry/calls.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
 import { lockTable } from "./support/lock.ts";
@@ -161,18 +169,26 @@ test("an HTTP/2 caller that resets its stream has its statement cancelled", asyn
   session.destroy();
 });
 
-test("a failure that nobody foresaw is INTERNAL without its text, and the observer gets all of it", async () => {
-  const calls: { code: string; failure: Failure | undefined }[] = [];
-  const finished = (code: string, _duration: number, failure?: Failure) => calls.push({ code, failure });
+test("a failure that nobody foresaw is INTERNAL without its text, and the log gets all of it", async () => {
   const secret = new Error("password=hunter2");
   const statuses = { getStatus: () => Promise.reject(secret) };
-  const transport = createRouterTransport(statusRoutes(statuses, 1_000, () => ({ started() {}, finished })));
-  const client = createClient(StatusService, transport);
-  const error = ConnectError.from(await client.getStatus({ reqId }).catch((reason: unknown) => reason));
-  expect(error.code).toBe(Code.Internal);
-  expect(JSON.stringify([error.message, error.details, [...error.metadata]])).not.toContain("hunter2");
-  expect(error.metadata.get("x-request-id")).toBe(calls[0]?.failure?.requestId);
-  expect(calls).toMatchObject([{ code: "INTERNAL", failure: { error: secret } }]);
+  const ended: CallOutcome[] = [];
+  const observe = observeCalls([() => ({ ended: (outcome) => void ended.push(outcome) })]);
+  const rest = createRest(statuses, 1_000, observe);
+  const rpcs = [statusRoutes(statuses, 1_000)];
+  const handler = createRouter({ rest, probes: new Map(), rpcs, lane: undefined, observe });
+  await using listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 1_000, handler });
+  const baseUrl = `http://127.0.0.1:${listener.address.port}`;
+  const transports = [createConnectTransport, createGrpcTransport, createGrpcWebTransport];
+  for (const createTransport of transports) {
+    const client = createClient(StatusService, createTransport({ baseUrl, httpVersion: "2" }));
+    const error = ConnectError.from(await client.getStatus({ reqId }).catch((reason: unknown) => reason));
+    expect(error.code).toBe(Code.Internal);
+    expect(JSON.stringify([error.message, error.details, [...error.metadata]])).not.toContain("hunter2");
+    const [outcome] = ended.splice(0);
+    expect(outcome).toMatchObject({ code: "INTERNAL", fault: secret });
+    expect(error.metadata.get("x-request-id")).toBe(outcome?.info.requestId);
+  }
 });
 
 test("Connect GET can be used by anything that can open a URL", async () => {

@@ -109,8 +109,7 @@ async function start(withLane: boolean): Promise<Listener> {
   const lane = withLane
     ? createGrpcUnaryLane(new Map([[StatusService.method.getStatus, getStatusCodec]]))
     : undefined;
-  const observe = () => ({ started() {}, finished() {} });
-  const rpcs = [statusRoutes({ getStatus }, 60_000, observe), healthRoutes];
+  const rpcs = [statusRoutes({ getStatus }, 60_000), healthRoutes];
   const rest = { matches: () => false, handle: () => {} };
   const handler = createRouter({ rest, probes: new Map(), rpcs, lane });
   return await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 0, handler, lane });
@@ -334,8 +333,7 @@ test.for([
 test("a stream that is reset before its message has come is nobody's work", async () => {
   const lane = createGrpcUnaryLane();
   const rest = { matches: () => false, handle: () => {} };
-  const observe = () => ({ started() {}, finished() {} });
-  const rpcs = [statusRoutes({ getStatus }, 60_000, observe)];
+  const rpcs = [statusRoutes({ getStatus }, 60_000)];
   createRouter({ rest, probes: new Map(), rpcs, lane });
   const handedOver: string[] = [];
   const handler: HttpHandler = (request, response) => {

@@ -6,14 +6,15 @@ function logged(): { lines: Record<string, unknown>[]; log: ReturnType<typeof cr
   return { lines, log: createLog("info", { write: (line) => void lines.push(JSON.parse(line)) }) };
 }
 
-const failure = { error: new Error("it broke"), requestId: "r1" };
+const info = { reqId: undefined, requestId: "r1", caller: "alice", peer: "127.0.0.1" };
+const fault = new Error("it broke");
 
 test("a call that fails by our fault is logged with its id; one that fails by its caller's is not", () => {
   const { lines, log } = logged();
   const call = logCalls(log, false)("rest", "S/M");
-  call("NOT_FOUND", 1, { error: new Error("no such status"), requestId: undefined });
-  call("OK", 1);
-  call("UNAVAILABLE", 1.23456, failure);
+  call.ended({ code: "NOT_FOUND", duration: 1, info, fault: undefined });
+  call.ended({ code: "OK", duration: 1, info, fault: undefined });
+  call.ended({ code: "UNAVAILABLE", duration: 1.23456, info, fault });
   expect(lines).toMatchObject([
     {
       msg: "call failed",
@@ -21,7 +22,9 @@ test("a call that fails by our fault is logged with its id; one that fails by it
       method: "S/M",
       code: "UNAVAILABLE",
       duration_ms: 1.235,
-      request_id: "r1",
+      requestId: "r1",
+      caller: "alice",
+      peer: "127.0.0.1",
     },
   ]);
 });
@@ -31,11 +34,12 @@ test("of many failures in a second the first ten are logged, the others counted,
   try {
     const { lines, log } = logged();
     const call = logCalls(log, false)("grpc", "S/M");
-    for (let i = 0; i < 25; i++) call("UNAVAILABLE", 1, failure);
+    const outcome = { code: "UNAVAILABLE", duration: 1, info, fault };
+    for (let i = 0; i < 25; i++) call.ended(outcome);
     expect(lines).toHaveLength(10);
     vi.advanceTimersByTime(1_000);
     expect(lines.slice(10)).toMatchObject([{ msg: "more calls failed", count: 15 }]);
-    call("UNAVAILABLE", 1, failure);
+    call.ended(outcome);
     expect(lines).toHaveLength(12);
   } finally {
     vi.useRealTimers();

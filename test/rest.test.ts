@@ -135,7 +135,7 @@ test("a failure that is ours has an id, the caller's if there is one, and the lo
   expect(response.headers.get("x-request-id")).toBe("poller-7");
   expect(response.headers.get("error-reason")).toBe("DATASTORE_UNAVAILABLE");
   const line = failing.logs.find((log) => log.msg === "call failed");
-  expect(line).toMatchObject({ request_id: "poller-7", protocol: "rest", code: "UNAVAILABLE" });
+  expect(line).toMatchObject({ requestId: "poller-7", protocol: "rest", code: "UNAVAILABLE" });
 
   const unnamed = await fetch(`${failing.url}/get_status/${reqId}`, {
     headers: { "X-Request-Id": "not printable\t" },

@@ -1,43 +1,53 @@
-import type { ConnectRouter } from "@connectrpc/connect";
+import { type ConnectRouter, type ContextValues, createContextValues } from "@connectrpc/connect";
 import { compressionGzip, connectNodeAdapter } from "@connectrpc/connect-node";
 import { overloaded } from "../status/status.ts";
 import { oneAfterTheOther } from "./decompression.ts";
 import { toConnectError } from "./errors.ts";
-import { errorBody, type HttpHandler, sendJson } from "./http.ts";
+import { errorBody, type HttpHandler, type HttpRequest, sendJson } from "./http.ts";
+import { contextOf, gate, type RpcCall } from "./rpc-call.ts";
 import { shortenTimeout } from "./timeouts.ts";
 
 interface ConnectAdapterOptions {
   readonly routes: (router: ConnectRouter) => void;
-  /** Gets what is no RPC of the routes. */
-  readonly fallback: HttpHandler;
   /** Of a request's message at most, in bytes. */
   readonly maxMessageSize: number;
   /** Of the messages of all requests that are under way at most, in bytes. */
   readonly maxReceivingSize: number;
 }
 
+/** Answers a request for one of the RPCs. */
+type RpcHandler = (request: HttpRequest, call: RpcCall) => void;
+
+const contextValues = Symbol("contextValues");
+
+/** A request with what Connect's adapter is to pass on of it. */
+type WithContext = HttpRequest & { [contextValues]?: ContextValues };
+
 /** Connect's adapter, which serves gRPC, gRPC-Web and Connect, hardened against what callers may send. */
 export function createConnectAdapter({
   routes,
-  fallback,
   maxMessageSize,
   maxReceivingSize,
-}: ConnectAdapterOptions): HttpHandler {
+}: ConnectAdapterOptions): RpcHandler {
   const receive = createReceiver(maxReceivingSize);
   const connect = connectNodeAdapter({
     routes,
-    fallback,
+    contextValues: (request: WithContext) => request[contextValues] ?? createContextValues(),
+    requestGate: gate,
     readMaxBytes: maxMessageSize,
     // No Brotli: its decoder fills the window that the sender names before it gives anything away. 27 bytes of it would take
     // 16 MiB and 30 ms, whatever is the largest message.
     acceptCompression: [oneAfterTheOther(compressionGzip)],
   });
 
-  return (request, response) => {
+  return (request: WithContext, call) => {
+    const { response } = call;
+    request[contextValues] = contextOf(call);
     // The adapter may have stopped listening when a request breaks off, and an error nobody hears ends the process.
     request.on("error", ignore);
     receive(request, response);
     shortenTimeout(request);
+    nameThePath(request);
     try {
       connect(request, response);
     } catch {
@@ -48,6 +58,12 @@ export function createConnectAdapter({
 }
 
 function ignore(): void {}
+
+/** A request through a proxy may name the whole URL (RFC 9112, section 3.2.2), which the adapter would not know. */
+function nameThePath(request: HttpRequest): void {
+  const url = request.url?.startsWith("/") ? null : URL.parse(request.url ?? "");
+  if (url !== null) request.url = url.pathname + url.search;
+}
 
 /** So much of each message, in bytes, does not count: however many large ones come, usual calls are not shed for them. */
 const uncounted = 2 ** 14;

@@ -8,9 +8,9 @@ import {
 import { Call } from "../status/call.ts";
 import type { StatusService as Statuses } from "../status/service.ts";
 import { deadlineExceeded, type JobStatus, StatusError } from "../status/status.ts";
-import { isOurFault, toConnectError } from "./errors.ts";
-import { type CallObserver, codeName, type Observe, requestIdHeader, requestIdOf } from "./observer.ts";
-import { UnaryContext } from "./unary-context.ts";
+import { toConnectError } from "./errors.ts";
+import { callInfoOf } from "./rpc-call.ts";
+import { gone, UnaryContext } from "./unary-context.ts";
 
 /** The full name of the one method, `package.Service/Method`. */
 export const getStatusMethod = `${StatusService.typeName}/${StatusService.method.getStatus.name}`;
@@ -20,36 +20,16 @@ export const getStatusMethod = `${StatusService.typeName}/${StatusService.method
  *
  * @param requestTimeout the longest that a call may take, in milliseconds, whatever its caller's deadline.
  */
-export function statusRoutes(
-  statuses: Statuses,
-  requestTimeout: number,
-  observe: Observe,
-): (router: ConnectRouter) => void {
-  const observers: Record<string, CallObserver> = {
-    grpc: observe("grpc", getStatusMethod),
-    "grpc-web": observe("grpc-web", getStatusMethod),
-    connect: observe("connect", getStatusMethod),
-  };
-
+export function statusRoutes(statuses: Statuses, requestTimeout: number): (router: ConnectRouter) => void {
   return (router) => {
     router.service(StatusService, {
       async getStatus({ reqId }, context) {
-        const observer = observers[context.protocolName];
-        const started = performance.now();
-        observer?.started();
+        const info = context instanceof UnaryContext ? context.info : callInfoOf(context);
+        if (info !== undefined) info.asked = reqId;
         try {
-          const status = await statuses.getStatus(reqId, callOf(context, started, requestTimeout));
-          observer?.finished("OK", performance.now() - started);
-          return toResponse(status);
+          return toResponse(await statuses.getStatus(reqId, callOf(context, requestTimeout)));
         } catch (reason) {
-          const error = toWire(reason);
-          let requestId: string | undefined;
-          if (isOurFault(error.code)) {
-            requestId = requestIdOf(context.requestHeader.get(requestIdHeader));
-            error.metadata.set(requestIdHeader, requestId);
-          }
-          observer?.finished(codeName(error.code), performance.now() - started, { error: reason, requestId });
-          throw error;
+          throw toWire(reason);
         }
       },
     });
@@ -70,26 +50,27 @@ export function toResponse({
   };
 }
 
-function callOf(context: HandlerContext, started: number, requestTimeout: number): Call {
-  const call = new Call(started + Math.min(context.timeoutMs() ?? requestTimeout, requestTimeout));
+function callOf(context: HandlerContext, requestTimeout: number): Call {
+  const call = new Call(performance.now() + Math.min(context.timeoutMs() ?? requestTimeout, requestTimeout));
   // Of the lane's calls, only this one would need a signal, and a signal costs more than the message.
   if (context instanceof UnaryContext) {
     context.call = call;
     return call;
   }
   const { signal } = context;
-  const cancel = () => call.cancel(signal.reason);
+  const cancel = () => {
+    const isLate = signal.reason instanceof ConnectError && signal.reason.code === Code.DeadlineExceeded;
+    call.cancel(isLate ? signal.reason : gone);
+  };
   if (signal.aborted) cancel();
   else signal.addEventListener("abort", cancel, { once: true });
   return call;
 }
 
-/** An error that nobody foresaw becomes INTERNAL, without its text: that may hold what no caller should see. */
-function toWire(reason: unknown): ConnectError {
+/** Connect turns any other error into INTERNAL, without its text: that may hold what no caller should see. */
+function toWire(reason: unknown): unknown {
   if (reason instanceof StatusError) return toConnectError(reason);
-  if (!(reason instanceof ConnectError)) {
-    return new ConnectError("internal error", Code.Internal, undefined, undefined, reason);
-  }
   // Connect watches the caller's deadline too. Whoever sees it pass first, the caller gets the same error.
-  return reason.code === Code.DeadlineExceeded ? toConnectError(deadlineExceeded()) : reason;
+  const isLate = reason instanceof ConnectError && reason.code === Code.DeadlineExceeded;
+  return isLate ? toConnectError(deadlineExceeded()) : reason;
 }

@@ -2,9 +2,18 @@ import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "nod
 import type { DescMethod, DescMethodUnary, Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import { type Authenticate, everybody } from "./access.ts";
+import { addressOfSession, CallInfo, requestIdHeader } from "./call-info.ts";
 import { errorHeaders, headerPairs } from "./grpc-headers.ts";
 import { readMessage, type UnaryCodec, writeMessage } from "./grpc-message.ts";
-import { UnaryContext } from "./unary-context.ts";
+import {
+  type CallObservation,
+  type CallObserver,
+  endWithError,
+  type Observe,
+  unobserved,
+} from "./observer.ts";
+import { gone, UnaryContext } from "./unary-context.ts";
 
 /** Passes a stream on to the reference, as if nobody had looked at it. */
 export type HandOver = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void;
@@ -28,6 +37,12 @@ interface Method {
   /** It may run before the end of the request has come, since running it for nothing does no harm. */
   readonly isSafe: boolean;
   readonly run: (request: Message, context: HandlerContext) => Promise<Message> | Message;
+  readonly observer: CallObserver;
+}
+
+interface LaneOptions {
+  readonly observe?: Observe;
+  readonly authenticate?: Authenticate;
 }
 
 const laneTimeout = /^\d{1,8}[HMSmun]$/;
@@ -39,7 +54,10 @@ const okOptions = { waitForTrailers: true, sendDate: false };
 const errorOptions = { endStream: true, sendDate: false };
 
 /** @param codecs by the method's descriptor, for those that are worth it. */
-export function createGrpcUnaryLane(codecs: ReadonlyMap<DescMethod, UnaryCodec> = new Map()): GrpcUnaryLane {
+export function createGrpcUnaryLane(
+  codecs: ReadonlyMap<DescMethod, UnaryCodec> = new Map(),
+  { observe = unobserved, authenticate = everybody }: LaneOptions = {},
+): GrpcUnaryLane {
   const methods = new Map<string, Method>();
 
   return {
@@ -54,6 +72,7 @@ export function createGrpcUnaryLane(codecs: ReadonlyMap<DescMethod, UnaryCodec> 
             codec: codecs.get(method),
             isSafe: method.idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS,
             run: run.bind(implementation),
+            observer: observe("grpc", `${service.typeName}/${method.name}`),
           });
         }
         router.service(service, implementation, options);
@@ -63,11 +82,16 @@ export function createGrpcUnaryLane(codecs: ReadonlyMap<DescMethod, UnaryCodec> 
     },
 
     serve(stream: Served, headers, flags, handOver) {
-      const method = methods.get(headers[":path"] ?? "");
+      const path = headers[":path"] ?? "";
+      const method = methods.get(path);
       if (method === undefined || stream.endAfterHeaders || !isPlain(headers)) {
         return handOver(stream, headers, flags);
       }
-      stream[served] = new UnaryCall(stream, headers, flags, method, handOver);
+      const info = new CallInfo(headers, addressOfSession(stream.session));
+      // Connect's adapter refuses calls.
+      authenticate(info, path, headers);
+      if (!info.isAdmitted) return handOver(stream, headers, flags);
+      stream[served] = new UnaryCall(stream, headers, flags, method, handOver, info);
       stream.on("data", onData);
       stream.on("end", onEnd);
       stream.on("wantTrailers", onWantTrailers);
@@ -88,9 +112,6 @@ function isPlain(headers: IncomingHttpHeaders): boolean {
     (encoding === undefined || encoding === "identity")
   );
 }
-
-/** Made once, with its stack trace: a peer may cancel many calls. */
-const gone = new ConnectError("the caller has gone", Code.Canceled);
 
 const served = Symbol("served");
 
@@ -132,6 +153,7 @@ class UnaryCall extends UnaryContext {
   #body: Buffer | undefined;
   #request: Message | undefined;
   #handedOver = false;
+  readonly #observation: CallObservation;
 
   constructor(
     stream: Served,
@@ -139,8 +161,10 @@ class UnaryCall extends UnaryContext {
     flags: number,
     method: Method,
     handOver: HandOver,
+    info: CallInfo,
   ) {
-    super(method.method, headers);
+    super(method.method, headers, info);
+    this.#observation = method.observer.start(info);
     this.#stream = stream;
     this.#flags = flags;
     this.#registered = method;
@@ -182,6 +206,7 @@ class UnaryCall extends UnaryContext {
   }
 
   #pass(): void {
+    this.#observation.discard();
     const stream = this.#stream;
     stream.off("data", onData).off("end", onEnd).off("wantTrailers", onWantTrailers);
     stream.off("close", onClose).off("error", onError);
@@ -189,17 +214,20 @@ class UnaryCall extends UnaryContext {
 
   #run(): void {
     // What cannot even be said as an error, such as a header that HTTP/2 does not allow, ends the stream.
-    this.#answer().catch(() => this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR));
+    this.#answer().catch((reason) => {
+      endWithError(this.#observation, this.info, reason);
+      this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    });
   }
 
   async #answer(): Promise<void> {
     let body: Buffer | undefined;
-    let error: readonly string[] = [];
+    let error: unknown;
     try {
       const { codec, run } = this.#registered;
       body = writeMessage(this.method, codec, await run(this.#request as Message, this));
     } catch (reason) {
-      error = errorHeaders(reason);
+      error = reason;
     }
     const stream = this.#stream;
     if (!stream.readableEnded) await this.#end();
@@ -216,20 +244,28 @@ class UnaryCall extends UnaryContext {
   /** The caller has had its answer, or has gone. */
   close(): void {
     this.abort(this.#stream.headersSent ? undefined : gone);
+    this.#observation.end("CANCELLED");
   }
 
   #respond(body: Buffer): void {
     const { sentHeader: header, sentTrailer: trailer } = this;
-    const headers = header === undefined ? okHeaders : [...okHeaders, ...headerPairs(header)];
+    const { requestId } = this.info;
+    let headers: readonly string[] = okHeaders;
+    if (header !== undefined) headers = [...headers, ...headerPairs(header)];
+    if (requestId !== undefined) headers = [...headers, requestIdHeader, requestId];
     if (trailer !== undefined) this.trailers = { ...Object.fromEntries(trailer), ...okTrailers };
     this.#stream.respond(headers, okOptions);
     this.#stream.end(body);
+    this.#observation.end("OK");
   }
 
   /** Without a message, headers and trailers are one: "Trailers-Only", and cost less. */
-  #refuse(error: readonly string[]): void {
+  #refuse(error: unknown): void {
+    endWithError(this.#observation, this.info, error);
     const { sentHeader: header, sentTrailer: trailer } = this;
-    const sent = [...headerPairs(header), ...headerPairs(trailer)];
-    this.#stream.respond([...okHeaders, ...sent, ...error], errorOptions);
+    const { requestId } = this.info;
+    const sent = [...headerPairs(header), ...headerPairs(trailer), ...errorHeaders(error)];
+    if (requestId !== undefined) sent.push(requestIdHeader, requestId);
+    this.#stream.respond([...okHeaders, ...sent], errorOptions);
   }
 }

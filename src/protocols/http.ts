@@ -5,9 +5,8 @@ export type HttpHandler = ReturnType<typeof connectNodeAdapter>;
 export type HttpRequest = Parameters<HttpHandler>[0];
 export type HttpResponse = Parameters<HttpHandler>[1];
 
-/** @returns the path of the request without its query, still percent-encoded. */
-export function pathOf(request: HttpRequest): string {
-  const url = request.url ?? "/";
+/** @param url of a request. @returns its path without the query, still percent-encoded. */
+export function pathOf(url = "/"): string {
   // A request through a proxy may name the whole URL (RFC 9112, section 3.2.2).
   if (!url.startsWith("/")) return URL.parse(url)?.pathname ?? url;
   const query = url.indexOf("?");

@@ -1,6 +1,11 @@
 import { once } from "node:events";
 import { createServer as createHttp1, type ServerResponse } from "node:http";
-import { createServer as createHttp2, type Http2Session, type ServerHttp2Stream } from "node:http2";
+import {
+  createServer as createHttp2,
+  type Http2Session,
+  type IncomingHttpHeaders,
+  type ServerHttp2Stream,
+} from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
 import type { HttpHandler } from "./http.ts";
@@ -23,6 +28,8 @@ export interface ListenOptions {
   readonly handler: HttpHandler;
   /** Gets each HTTP/2 stream first. Absent: the handler gets them all. */
   readonly lane?: GrpcUnaryLane | undefined;
+  /** Told of each HTTP/2 stream that is reset before anything gets it. */
+  readonly onCancelled?: (headers: IncomingHttpHeaders) => void;
 }
 
 /** Disposing of it takes no new connections, lets running calls finish, and then closes every connection. */
@@ -32,7 +39,7 @@ export interface Listener extends AsyncDisposable {
 
 /** One port for HTTP/1.1 and for HTTP/2. @throws TlsFilesError; what Node says when it cannot listen. */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { host, port, shutdownTimeout, limits = {}, handler, lane } = options;
+  const { host, port, shutdownTimeout, limits = {}, handler, lane, onCancelled } = options;
   const { peerTimeout = 10_000, idleTimeout = 65_000 } = limits;
   const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), handler);
   http1.maxConnections = limits.maxConnections ?? Number.POSITIVE_INFINITY;
@@ -95,7 +102,11 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const handOver: HandOver = (stream, headers, flags) => reference.emit("stream", stream, headers, flags, []);
   http2.on("stream", (stream: ServerHttp2Stream, headers, flags) => {
     // Reset before anybody has heard of it: nobody waits for an answer.
-    if (stream.destroyed) return void stream.on("error", () => {});
+    if (stream.destroyed) {
+      stream.on("error", () => {});
+      onCancelled?.(headers);
+      return;
+    }
     slowPeers.watchStream(stream);
     if (lane === undefined) handOver(stream, headers, flags);
     else lane.serve(stream, headers, flags, handOver);

@@ -1,28 +1,54 @@
 import { randomUUID } from "node:crypto";
-import { Code } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { StatusError } from "../status/status.ts";
+import type { CallInfo } from "./call-info.ts";
+import { isOurFault } from "./errors.ts";
 
-type ProtocolName = "rest" | "connect" | "grpc" | "grpc-web";
+export type ProtocolName = "rest" | "connect" | "grpc" | "grpc-web";
 
-/** What went wrong with a call. */
-export interface Failure {
-  readonly error: unknown;
-  /** By which a caller's complaint finds the log line. Present when the caller was told of it. */
-  readonly requestId: string | undefined;
-}
-
-/** Told of each call of one method over one protocol. */
-export interface CallObserver {
-  started(): void;
+/** The observation of one call, from the arrival of its headers to its outcome. */
+export interface CallObservation {
   /**
+   * Only the first call of this counts.
+   *
    * @param code the gRPC status code by its name: `OK`, `NOT_FOUND`.
-   * @param duration in milliseconds.
-   * @param failure absent when the call succeeded.
+   * @param fault what went wrong, when the service is at fault and somebody has to look into it.
    */
-  finished(code: string, duration: number, failure?: Failure): void;
+  end(code: string, fault?: unknown): void;
+  /** The call is observed elsewhere: it does not count here. */
+  discard(): void;
 }
 
-/** @param method the full name of the RPC, `package.Service/Method`. */
+/** Observes the calls of one method over one protocol. */
+export interface CallObserver {
+  /** @param info may become more complete until the call ends. */
+  start(info: CallInfo): CallObservation;
+}
+
+/** @param method the full name of the RPC, `package.Service/Method`; the path of a probe; or {@link unknownMethod}. */
 export type Observe = (protocol: ProtocolName, method: string) => CallObserver;
+
+/** Stands for all methods and paths that do not exist: no caller can make up a label (OpenTelemetry names it so). */
+export const unknownMethod = "_OTHER";
+
+const ignored: CallObservation = { end() {}, discard() {} };
+
+/** Observes nothing. */
+export const unobserved: Observe = () => ({ start: () => ignored });
+
+/** Ends the observation of an RPC with what its handler, or Connect, threw. A fault gets a request id if it has none. */
+export function endWithError(observation: CallObservation, info: CallInfo, reason: unknown) {
+  const code = codeName(reason instanceof ConnectError ? reason.code : Code.Internal);
+  if (!isFault(reason)) return observation.end(code);
+  info.requestId ??= randomUUID();
+  observation.end(code, reason instanceof ConnectError ? reason.cause : reason);
+}
+
+/** Connect's own errors are about what the caller sent, whatever their code. */
+function isFault(reason: unknown): boolean {
+  if (!(reason instanceof ConnectError)) return true;
+  return isOurFault(reason.code) && reason.cause instanceof StatusError;
+}
 
 const codeNames = new Map<Code, string>(
   Object.entries(Code)
@@ -36,12 +62,4 @@ codeNames.set(Code.Canceled, "CANCELLED");
 /** The name of a code as the gRPC specification writes it: `Code.NotFound` → `NOT_FOUND`. */
 export function codeName(code: Code): string {
   return codeNames.get(code) ?? "UNKNOWN";
-}
-
-/** The header in which a caller may name a request, and in which we name it when its failure is our fault. */
-export const requestIdHeader = "x-request-id";
-
-/** @returns the caller's name for this request, if it is short and printable; otherwise a new one. */
-export function requestIdOf(given: string | null | undefined): string {
-  return given && /^[\w.:/+=-]{1,128}$/.test(given) ? given : randomUUID();
 }

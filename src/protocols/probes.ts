@@ -1,4 +1,4 @@
-import { errorBody, type HttpHandler, refuseOtherMethods, sendJson } from "./http.ts";
+import { type HttpRequest, type HttpResponse, refuseOtherMethods, sendJson } from "./http.ts";
 import type { Readiness } from "./readiness.ts";
 
 /** What `/metrics` answers with. */
@@ -7,12 +7,15 @@ export interface MetricsText {
   text(): Promise<string>;
 }
 
+/** Answers a request. When it rejects, the router does, and logs why. */
+export type Probe = (request: HttpRequest, response: HttpResponse) => Promise<void> | void;
+
 /** The probes that tell one word about us. Whoever keeps us running may ask them. */
 export const openProbes = ["/healthz", "/readyz"];
 
 /** The routes for those who run the service, by their paths. @param metrics absent: there is no `/metrics`. */
-export function createProbes(readiness: Readiness, metrics?: MetricsText): ReadonlyMap<string, HttpHandler> {
-  const probes = new Map<string, HttpHandler>([
+export function createProbes(readiness: Readiness, metrics?: MetricsText): ReadonlyMap<string, Probe> {
+  const probes = new Map<string, Probe>([
     [
       "/healthz",
       (request, response) => {
@@ -41,9 +44,7 @@ export function createProbes(readiness: Readiness, metrics?: MetricsText): Reado
     probes.set("/metrics", async (request, response) => {
       if (refuseOtherMethods(request, response)) return;
       writing ??= write();
-      const text = await writing.catch(() => undefined);
-      if (text === undefined)
-        return sendJson(request, response, 500, errorBody(500, "Internal Server Error"));
+      const text = await writing;
       response.writeHead(200, {
         "Content-Type": metrics.contentType,
         "Content-Length": text.length,

@@ -1,22 +1,23 @@
+import { randomUUID } from "node:crypto";
 import { getOption } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { http } from "../gen/google/api/annotations_pb.ts";
 import { Call } from "../status/call.ts";
 import type { StatusService as Statuses } from "../status/service.ts";
-import { type JobStatus, StatusError } from "../status/status.ts";
+import { type JobStatus, StatusError, unauthenticated } from "../status/status.ts";
+import { type CallInfo, requestIdHeader } from "./call-info.ts";
 import { getStatusMethod } from "./connect.ts";
 import { challenge, isOurFault, wireErrors } from "./errors.ts";
 import {
   errorBody,
-  type HttpHandler,
   type HttpRequest,
   type HttpResponse,
   pathOf,
   refuseOtherMethods,
   sendJson,
 } from "./http.ts";
-import { codeName, type Observe, requestIdHeader, requestIdOf } from "./observer.ts";
+import { codeName, type Observe } from "./observer.ts";
 
 const technicalIssues =
   "We are experiencing some techincal issues right now. Please try again after some time!";
@@ -33,7 +34,7 @@ const errorBodies = {
 export interface Rest {
   /** Whether a path, without its query, belongs to this route: with an id, without one, or with a malformed one. */
   matches(path: string): boolean;
-  readonly handle: HttpHandler;
+  handle(request: HttpRequest, response: HttpResponse, info: CallInfo): void;
 }
 
 /**
@@ -45,26 +46,31 @@ export function createRest(statuses: Statuses, requestTimeout: number, observe: 
   const prefix = readPrefix();
   const withoutSlash = prefix.slice(0, -1);
 
-  async function handle(request: HttpRequest, response: HttpResponse): Promise<void> {
-    if (refuseOtherMethods(request, response)) return;
-    const started = performance.now();
-    observer.started();
-    const call = new Call(started + requestTimeout);
+  async function handle(request: HttpRequest, response: HttpResponse, info: CallInfo): Promise<void> {
+    const observation = observer.start(info);
+    if (!info.isAdmitted) {
+      sendFailure(request, response, info, unauthenticated);
+      return observation.end("UNAUTHENTICATED");
+    }
+    if (refuseOtherMethods(request, response)) return observation.end("UNIMPLEMENTED");
+    const call = new Call(performance.now() + requestTimeout);
     (response as WithCall)[callOf] = call;
     response.on("close", cancelCall);
     try {
-      const status = await statuses.getStatus(decodeId(pathOf(request).slice(prefix.length)), call);
+      info.asked = decodeId(pathOf(request.url).slice(prefix.length));
+      const status = await statuses.getStatus(info.asked, call);
       sendJson(request, response, 200, toJson(status));
-      observer.finished("OK", performance.now() - started);
+      observation.end("OK");
     } catch (error) {
-      const { code, requestId } = sendFailure(request, response, error);
-      observer.finished(codeName(code), performance.now() - started, { error, requestId });
+      if (error === gone) return observation.end("CANCELLED");
+      const code = sendFailure(request, response, info, error);
+      observation.end(codeName(code), isOurFault(code) ? error : undefined);
     }
   }
 
   return {
     matches: (path) => path.startsWith(prefix) || path === withoutSlash,
-    handle: (request, response) => void handle(request, response),
+    handle: (request, response, info) => void handle(request, response, info),
   };
 }
 
@@ -80,30 +86,24 @@ function cancelCall(this: WithCall): void {
 /** Why a call is cancelled whose caller closed the connection: there is nobody to answer. */
 const gone = new Error("the caller closed the connection");
 
-/** Tells the caller, unless it has gone, why there is no answer. @returns what is to be known of it here. */
-export function sendFailure(request: HttpRequest, response: HttpResponse, error: unknown) {
-  const failure = describe(error, request);
-  if (error !== gone) sendJson(request, response, failure.http, errorBodies[failure.http], failure.headers);
-  return failure;
-}
-
-function describe(error: unknown, request: HttpRequest) {
-  if (error === gone) return { code: Code.Canceled, http: 500, headers: {}, requestId: undefined } as const;
+/** Tells the caller why there is no answer. A fault of ours gets a request id if it has none. @returns its code. */
+export function sendFailure(
+  request: HttpRequest,
+  response: HttpResponse,
+  info: CallInfo,
+  error: unknown,
+): Code {
   const reason = error instanceof StatusError ? error.reason : undefined;
   const wire = reason === undefined ? ({ code: Code.Internal, http: 500 } as const) : wireErrors[reason];
-  const requestId = isOurFault(wire.code) ? requestIdOf(headerOf(request, requestIdHeader)) : undefined;
+  if (isOurFault(wire.code)) info.requestId ??= randomUUID();
   const headers = {
     "Error-Reason": reason ?? "INTERNAL",
     ...("retryAfter" in wire && wire.http === 503 && { "Retry-After": String(wire.retryAfter / 1000) }),
     ...(wire.http === 401 && challenge),
-    ...(requestId !== undefined && { [requestIdHeader]: requestId }),
+    ...(info.requestId !== undefined && { [requestIdHeader]: info.requestId }),
   };
-  return { code: wire.code, http: wire.http, headers, requestId };
-}
-
-function headerOf(request: HttpRequest, name: string): string | undefined {
-  const value = request.headers[name];
-  return Array.isArray(value) ? value[0] : value;
+  sendJson(request, response, wire.http, errorBodies[wire.http], headers);
+  return wire.code;
 }
 
 /** What is not percent-encoded text is no id either, and is refused as such. */

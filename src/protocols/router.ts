@@ -1,4 +1,9 @@
+import type { IncomingHttpHeaders } from "node:http2";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
+import { unauthenticated } from "../status/status.ts";
+import { type Authenticate, everybody } from "./access.ts";
+import { addressOf, CallInfo, requestIdHeader } from "./call-info.ts";
+import { getStatusMethod } from "./connect.ts";
 import { createConnectAdapter } from "./connect-adapter.ts";
 import type { GrpcUnaryLane } from "./grpc-unary.ts";
 import {
@@ -9,12 +14,17 @@ import {
   pathOf,
   sendJson,
 } from "./http.ts";
-import type { Rest } from "./rest.ts";
+import { type CallObserver, codeName, type Observe, unknownMethod, unobserved } from "./observer.ts";
+import type { Probe } from "./probes.ts";
+import { protocolOf } from "./protocol-of.ts";
+import { endWithResponse } from "./response-end.ts";
+import { type Rest, sendFailure } from "./rest.ts";
+import type { RpcCall } from "./rpc-call.ts";
 
 export interface Routes {
   readonly rest: Rest;
   /** By their paths. */
-  readonly probes: ReadonlyMap<string, HttpHandler>;
+  readonly probes: ReadonlyMap<string, Probe>;
   /** What Connect's adapter serves: gRPC, gRPC-Web and Connect. */
   readonly rpcs: readonly ((router: ConnectRouter) => void)[];
   /** Learns of the same RPCs, to answer the usual calls by itself. */
@@ -23,9 +33,18 @@ export interface Routes {
   readonly maxMessageSize?: number;
   /** Of the messages of all requests that are under way at most, in bytes. Absent: there is no bound. */
   readonly maxReceivingSize?: number;
+  /** Absent: nothing is observed. */
+  readonly observe?: Observe;
+  /** Absent: every caller may ask. */
+  readonly authenticate?: Authenticate;
 }
 
-/** Sends every request to whom it is for. */
+export interface Router extends HttpHandler {
+  /** Observes a call that was cancelled before it got here. */
+  cancelled(headers: IncomingHttpHeaders): void;
+}
+
+/** Sends every request to whom it is for, and observes it. */
 export function createRouter({
   rest,
   probes,
@@ -33,32 +52,78 @@ export function createRouter({
   lane,
   maxMessageSize = 2 ** 16,
   maxReceivingSize = Number.POSITIVE_INFINITY,
-}: Routes): HttpHandler {
+  observe = unobserved,
+  authenticate = everybody,
+}: Routes): Router {
+  /** The full names of the RPCs, by their paths. */
+  const methods = new Map<string, string>();
   const connect = createConnectAdapter({
     routes: (router) => {
       for (const routes of rpcs) routes(lane?.collect(router) ?? router);
+      for (const { requestPath, service, method } of router.handlers) {
+        methods.set(requestPath, `${service.typeName}/${method.name}`);
+      }
     },
-    fallback: notFound,
     maxMessageSize,
     maxReceivingSize,
   });
 
-  return (request, response) => {
-    const path = pathOf(request);
-    if (rest.matches(path)) return rest.handle(request, response);
+  function observerOf(path: string, method: string | undefined, headers: IncomingHttpHeaders): CallObserver {
+    if (rest.matches(path)) return observe("rest", getStatusMethod);
+    if (probes.has(path)) return observe("rest", path);
+    const rpc = methods.get(path);
+    return observe(protocolOf(method, headers, rpc !== undefined), rpc ?? unknownMethod);
+  }
+
+  function handle(request: HttpRequest, response: HttpResponse) {
+    const { method, headers } = request;
+    const path = pathOf(request.url);
+    const info = new CallInfo(headers, addressOf(request));
+    if (info.requestId !== undefined) response.setHeader(requestIdHeader, info.requestId);
+    authenticate(info, path, headers);
+    if (rest.matches(path)) return rest.handle(request, response, info);
+
+    if (mayBeStored(request)) response.setHeader("Cache-Control", "no-store");
+    const observation = observerOf(path, method, headers).start(info);
+    endWithResponse(response, observation);
+    if (methods.has(path)) return connect(request, { info, observation, response });
+    if (!info.isAdmitted) return void sendFailure(request, response, info, unauthenticated);
     const probe = probes.get(path);
-    if (probe !== undefined) return probe(request, response);
-    connect(request, response);
-  };
+    if (probe !== undefined) return void answer(probe, request, { info, observation, response });
+    sendNotFound(request, response);
+    observation.end("UNIMPLEMENTED");
+  }
+
+  async function answer(probe: Probe, request: HttpRequest, { info, observation, response }: RpcCall) {
+    try {
+      await probe(request, response);
+    } catch (error) {
+      const code = sendFailure(request, response, info, error);
+      observation.end(codeName(code), error);
+    }
+  }
+
+  return Object.assign(handle, {
+    cancelled(headers: IncomingHttpHeaders): void {
+      const path = pathOf(headers[":path"]);
+      const observer = observerOf(path, headers[":method"], headers);
+      observer.start(new CallInfo(headers, undefined)).end("CANCELLED");
+    },
+  });
 }
 
-const unknownMethod = JSON.stringify({ code: "unimplemented", message: "unknown method" });
+/** No cache keeps the answer to a POST that does not say for how long (RFC 9110, section 9.3.3): gRPC is spared it. */
+function mayBeStored({ method, headers }: HttpRequest): boolean {
+  return method !== "POST" || protocolOf(method, headers, true) !== "grpc";
+}
 
-function notFound(request: HttpRequest, response: HttpResponse): void {
+const unknownMethodError = JSON.stringify({ code: "unimplemented", message: "unknown method" });
+
+function sendNotFound(request: HttpRequest, response: HttpResponse): void {
   const contentType = request.headers["content-type"] ?? "";
   if (!contentType.startsWith("application/grpc")) {
     // A POST is a call of Connect's, and REST knows none: it gets an error as Connect writes it.
-    const body = request.method === "POST" ? unknownMethod : errorBody(404, "Not Found");
+    const body = request.method === "POST" ? unknownMethodError : errorBody(404, "Not Found");
     sendJson(request, response, 404, body);
     return;
   }

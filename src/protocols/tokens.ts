@@ -5,8 +5,8 @@ import { type Content, watchFiles } from "./watch-files.ts";
 export interface Tokens extends Disposable {
   /** How many there are. */
   readonly size: number;
-  /** @param authorization the header of a request. */
-  accept(authorization: string | undefined): boolean;
+  /** @param authorization the header of a request. @returns the name of the token that it bears, if that is known. */
+  accept(authorization: string | undefined): string | undefined;
 }
 
 /** A file holds no list of tokens. The message names it and says why, and shows nothing of its content. */
@@ -44,11 +44,11 @@ export function openTokens(path: string, onReload: (error?: unknown) => void): T
     },
     accept(authorization = "") {
       const [, token] = bearer.exec(authorization) ?? [];
-      if (token === undefined) return false;
+      if (token === undefined) return undefined;
       const digest = hash("sha256", token, "buffer");
-      let known = false;
+      let known: string | undefined;
       // Every one is compared, and each in the same time: how long it takes tells nothing.
-      for (const one of digests) known = timingSafeEqual(one, digest) || known;
+      for (const one of digests) if (timingSafeEqual(one.digest, digest)) known ??= one.name;
       return known;
     },
     [Symbol.dispose]: () => watched[Symbol.dispose](),
@@ -58,23 +58,28 @@ export function openTokens(path: string, onReload: (error?: unknown) => void): T
 /** RFC 6750, section 2.1; the scheme's case does not matter (RFC 9110, section 11.1). */
 const bearer = /^bearer +([\w.~+/-]+=*) *$/i;
 
-const line = /^[^:]+:([0-9a-f]{64})$/i;
+const line = /^([^:]+):([0-9a-f]{64})$/i;
+
+interface Digest {
+  readonly name: string;
+  readonly digest: Buffer;
+}
 
 /** @throws TokensFileError. A list of nobody is no list: a file that is being written is empty at first. */
-export function readDigests(path: string, content: Content): readonly Buffer[] {
+export function readDigests(path: string, content: Content): readonly Digest[] {
   if (typeof content !== "string") throw new TokensFileError(path, `cannot be read (${content.code})`);
-  const digests: Buffer[] = [];
+  const digests: Digest[] = [];
   for (const [index, text] of content.split("\n").entries()) {
     const entry = text.trim();
     if (entry === "" || entry.startsWith("#")) continue;
-    const [, digest] = line.exec(entry) ?? [];
-    if (digest === undefined) {
+    const [, name, digest] = line.exec(entry) ?? [];
+    if (name === undefined || digest === undefined) {
       throw new TokensFileError(
         path,
         `has something else in line ${index + 1} (want name:sha256, in hexadecimal)`,
       );
     }
-    digests.push(Buffer.from(digest, "hex"));
+    digests.push({ name: name.trim(), digest: Buffer.from(digest, "hex") });
   }
   if (digests.length === 0) throw new TokensFileError(path, "holds no token");
   return digests;

@@ -9,11 +9,16 @@ import {
 } from "@connectrpc/connect";
 import { parseTimeout } from "@connectrpc/connect/protocol-grpc";
 import type { Call } from "../status/call.ts";
+import type { CallInfo } from "./call-info.ts";
 import { longestTimeout } from "./timeouts.ts";
+
+/** Why a call is cancelled whose caller has gone. Made once, with its stack trace: a peer may cancel many calls. */
+export const gone = new ConnectError("the caller has gone", Code.Canceled);
 
 /** Connect's HandlerContext for one gRPC call. What an implementation does not ask for is not made. */
 export abstract class UnaryContext implements HandlerContext {
   readonly method: DescMethodUnary;
+  readonly info: CallInfo;
   /** What the implementation has set of the response, if it has. */
   sentHeader: Headers | undefined;
   sentTrailer: Headers | undefined;
@@ -28,8 +33,9 @@ export abstract class UnaryContext implements HandlerContext {
   #timer: NodeJS.Timeout | undefined;
   #reason: ConnectError | undefined;
 
-  constructor(method: DescMethodUnary, headers: IncomingHttpHeaders) {
+  constructor(method: DescMethodUnary, headers: IncomingHttpHeaders, info: CallInfo) {
     this.method = method;
+    this.info = info;
     this.headers = headers;
     const timeout = headers["grpc-timeout"] as string | undefined;
     if (timeout !== undefined) {

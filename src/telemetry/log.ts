@@ -1,5 +1,6 @@
 import pino, { type DestinationStream, type Logger } from "pino";
 import pretty from "pino-pretty";
+import type { ListenToCalls } from "./calls.ts";
 
 export type Log = Logger;
 
@@ -41,19 +42,12 @@ function describeError(error: unknown): unknown {
 /** Failures in a second that get a line of their own. The rest are counted: a database that is gone fails every call. */
 const failuresPerSecond = 10;
 
-/** A call that has ended, for those who log it. */
-type LogCall = (
-  code: string,
-  duration: number,
-  failure?: { error: unknown; requestId: string | undefined },
-) => void;
-
 /**
- * Logs calls that failed by our fault, by the id that their callers were told.
+ * Logs calls that failed by our fault, with the request id that their callers were told.
  *
  * @param everyCall logs the others, too.
  */
-export function logCalls(log: Log, everyCall: boolean): (protocol: string, method: string) => LogCall {
+export function logCalls(log: Log, everyCall: boolean): ListenToCalls {
   let failures = 0;
 
   function isOneTooMany(): boolean {
@@ -67,11 +61,14 @@ export function logCalls(log: Log, everyCall: boolean): (protocol: string, metho
     failures = 0;
   }
 
-  return (protocol, method) => (code, duration, failure) => {
-    const isOurFault = failure?.requestId !== undefined;
-    if (!everyCall && (!isOurFault || isOneTooMany())) return;
-    const call = { protocol, method, code, duration_ms: Math.round(duration * 1000) / 1000 };
-    if (isOurFault) log.error({ ...call, request_id: failure.requestId, err: failure.error }, "call failed");
-    else log.info(call, "call");
-  };
+  return (protocol, method) => ({
+    ended({ code, duration, info, fault }) {
+      if (!everyCall && (fault === undefined || isOneTooMany())) return;
+      const { reqId, requestId, caller, peer } = info;
+      const duration_ms = Math.round(duration * 1000) / 1000;
+      const call = { protocol, method, code, duration_ms, reqId, requestId, caller, peer };
+      if (fault === undefined) log.info(call, "call");
+      else log.error({ ...call, err: fault }, "call failed");
+    },
+  });
 }

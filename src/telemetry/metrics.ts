@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import type { ListenToCalls } from "./calls.ts";
 import { Histogram, type Observations } from "./histogram.ts";
 
 /** What a pool of connections tells about itself. */
@@ -8,13 +9,6 @@ interface PoolState {
   /** Whoever waits for a connection. */
   readonly waiting: number;
   readonly max: number;
-}
-
-/** One method over one protocol. */
-interface CallMetrics {
-  started(): void;
-  /** @param duration in milliseconds. */
-  finished(code: string, duration: number): void;
 }
 
 /** Who answers, when there is a replica. */
@@ -28,7 +22,7 @@ export interface Metrics {
   readonly contentType: string;
   /** Everything, as OpenMetrics text. */
   text(): Promise<string>;
-  calls(protocol: string, method: string): CallMetrics;
+  readonly calls: ListenToCalls;
   /** A statement left, for so many ids. */
   statement(ids: number): void;
   statementFailed(): void;
@@ -161,9 +155,12 @@ export function createMetrics(version: string): Metrics {
         started() {
           active++;
         },
-        finished(code, duration) {
+        ended({ code, duration }) {
           active--;
           (byCode.get(code) ?? observe(code)).observe(duration / 1000);
+        },
+        discarded() {
+          active--;
         },
       };
     },

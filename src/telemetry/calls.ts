@@ -1,0 +1,76 @@
+/** What is known of a call besides how it went. */
+export interface CallInfo {
+  /** The job that was asked for. */
+  readonly reqId: string | undefined;
+  /** By which the caller, or its answer, names the request. */
+  readonly requestId: string | undefined;
+  /** The name of the caller's token. */
+  readonly caller: string | undefined;
+  /** The address that the call came from. */
+  readonly peer: string | undefined;
+}
+
+/** How a call went. */
+export interface CallOutcome {
+  /** The gRPC status code by its name: `OK`, `NOT_FOUND`. */
+  readonly code: string;
+  /** In milliseconds. */
+  readonly duration: number;
+  readonly info: CallInfo;
+  /** What went wrong, when the service is at fault. */
+  readonly fault: unknown;
+}
+
+/** Learns of the calls of one method over one protocol. */
+interface CallListener {
+  started?(): void;
+  ended(outcome: CallOutcome): void;
+  /** A call that started does not count. */
+  discarded?(): void;
+}
+
+/** Makes a listener, once for each method and protocol. */
+export type ListenToCalls = (protocol: string, method: string) => CallListener;
+
+/** Measures each call once, for all who want to know of it. */
+export function observeCalls(everyListener: readonly ListenToCalls[]) {
+  const observers = new Map<string, { start(info: CallInfo): Observation }>();
+
+  return (protocol: string, method: string) => {
+    const key = `${protocol} ${method}`;
+    let observer = observers.get(key);
+    if (observer === undefined) {
+      const listeners = everyListener.map((listenTo) => listenTo(protocol, method));
+      observer = { start: (info) => new Observation(listeners, info) };
+      observers.set(key, observer);
+    }
+    return observer;
+  };
+}
+
+/** Of one call. A class, since there is one a call: closures would cost more. */
+class Observation {
+  readonly #startedAt = performance.now();
+  readonly #listeners: readonly CallListener[];
+  readonly #info: CallInfo;
+  #isOver = false;
+
+  constructor(listeners: readonly CallListener[], info: CallInfo) {
+    this.#listeners = listeners;
+    this.#info = info;
+    for (const listener of listeners) listener.started?.();
+  }
+
+  end(code: string, fault?: unknown): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const outcome = { code, duration: performance.now() - this.#startedAt, info: this.#info, fault };
+    for (const listener of this.#listeners) listener.ended(outcome);
+  }
+
+  discard(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    for (const listener of this.#listeners) listener.discarded?.();
+  }
+}
