@@ -98,7 +98,7 @@ const faults: Fault[] = [
   },
   {
     name: "an error that quotes a row",
-    code: "UNAVAILABLE",
+    code: "DATA_LOSS",
     make: withSchema(
       `alter table memory_job rename to hidden;
        create view memory_job as select req_id, status, error::int::text as error, created_at from hidden;
