@@ -35,7 +35,7 @@ const restartPatience = 250;
 const restartPause = 25;
 
 /** How long, in milliseconds, no more connections are wanted of a server than it gave. */
-const limitedFor = 10_000;
+const limitedFor = 30_000;
 
 /** SQLSTATE too_many_connections: the role, the database or the server has its number of connections. */
 const tooManyConnections = "53300";
@@ -54,8 +54,8 @@ export function openConnections(options: PoolOptions): Connections {
   let unlimit: NodeJS.Timeout | undefined;
 
   async function take(): Promise<PooledConnection> {
-    const giveUpAt = performance.now() + restartPatience;
     await turns.take();
+    const giveUpAt = performance.now() + restartPatience;
     for (;;) {
       try {
         const connection = (await pool.connect()) as PooledConnection;

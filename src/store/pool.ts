@@ -36,6 +36,8 @@ export function createPool(options: PoolOptions): pg.Pool {
     application_name: "gomemory-status",
     max: options.size,
     connectionTimeoutMillis: options.connectTimeout,
+    // To a far database, a new connection takes longer than a probe may: one that probes use now and then stays open.
+    idleTimeoutMillis: 60_000,
     // A peer that vanished without a word is noticed after about ten seconds.
     keepAlive: true,
     keepAliveInitialDelayMillis: 1_000,
