@@ -11,6 +11,10 @@ export interface Server extends Pick<Child, "pid" | "failed">, AsyncDisposable {
   readonly port: number;
 }
 
+/** As Node, and as Go. Another program took the port after it was found free. */
+const portTaken = /EADDRINUSE|address already in use/;
+const attempts = 5;
+
 /**
  * Starts a candidate on a free port and asks it for every outcome of the contract.
  *
@@ -18,7 +22,16 @@ export interface Server extends Pick<Child, "pid" | "failed">, AsyncDisposable {
  * @throws Error at a wrong answer, or when the program ends.
  */
 export async function startServer(candidate: Candidate, table: Table, cpus: string): Promise<Server> {
-  const port = await freePort();
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await startOn(await freePort(), candidate, table, cpus);
+    } catch (error) {
+      if (attempt === attempts || !portTaken.test((error as Error).message)) throw error;
+    }
+  }
+}
+
+async function startOn(port: number, candidate: Candidate, table: Table, cpus: string): Promise<Server> {
   await using started = new AsyncDisposableStack();
   const { pid, failed } = started.use(
     startChild(candidate.name, cpus, candidate.command, {
@@ -33,7 +46,10 @@ export async function startServer(candidate: Candidate, table: Table, cpus: stri
       },
     }),
   );
-  await Promise.race([checkCandidate(candidate, port, table), failed]);
+  const checking = new AbortController();
+  await Promise.race([checkCandidate(candidate, port, table, checking.signal), failed]).finally(() =>
+    checking.abort(),
+  );
   const running = started.move();
   return { port, pid, failed, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }

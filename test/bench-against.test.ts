@@ -3,11 +3,17 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { calmest } from "../bench/against/calm.ts";
 import { compareFigures } from "../bench/against/verdict.ts";
+import type { Candidate } from "../bench/candidates.ts";
 import { openCheckout, problemOf } from "../bench/checkout.ts";
+import type { Table } from "../bench/database.ts";
 import type { PhaseResult } from "../bench/load/phase.ts";
 import { readOptions } from "../bench/options.ts";
+import { startServer } from "../bench/server.ts";
 import manifest from "../package.json" with { type: "json" };
 import { createFolder } from "./support/folder.ts";
+
+/** As taskset writes them. */
+const allCpus = "0-1023";
 
 describe("a figure of two checkouts", () => {
   const verdicts = [
@@ -53,6 +59,37 @@ test("of the pairs of windows, the calmest of each order counts", () => {
   const B = windows(0.8, 0.3, 0.2, 0);
   expect(calmest({ A, B })).toEqual({ A: [A[2], A[1]], B: [B[2], B[1]] });
 });
+
+// The benchmark needs Linux.
+test.runIf(process.platform === "linux")(
+  "a port that another program took meanwhile ends no run",
+  async () => {
+    await using folder = await createFolder();
+    // Node's own error, of a port that is in use: at its first start the program listens twice.
+    const program = await folder.write(
+      "server.mjs",
+      `import { createServer } from "node:http";
+    import { existsSync, writeFileSync } from "node:fs";
+    const isFirst = !existsSync("started");
+    writeFileSync("started", "");
+    const listen = () => createServer((_, response) => response.end("{}")).listen(process.env.PORT, "127.0.0.1");
+    listen();
+    if (isFirst) listen();`,
+    );
+    const command = [process.execPath, program];
+    const candidate: Candidate = {
+      name: "late",
+      protocol: "rest",
+      command,
+      cwd: folder.path,
+      constant: "7b7d",
+    };
+    const table: Table = { url: "postgres://nowhere", rows: 1, base: 0, expiredId: "" };
+    await using server = await startServer(candidate, table, allCpus);
+    const response = await fetch(`http://127.0.0.1:${server.port}`);
+    expect(await response.text()).toBe("{}");
+  },
+);
 
 describe("--against", () => {
   const takes = "--against takes the folder of another checkout of this repository: it got";
