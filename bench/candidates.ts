@@ -1,12 +1,15 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { outputOf, runToEnd } from "./children.ts";
+import { nodeCommand, readStartScript, startCommand } from "./start-script.ts";
 
 /** A server that is measured. */
 export interface Candidate {
   readonly name: string;
   readonly protocol: "rest" | "grpc";
   readonly command: readonly string[];
+  /** Where it runs; by default, where the benchmark does. */
+  readonly cwd?: string;
   /** Settings besides where it listens and which database it reads. */
   readonly env?: Readonly<Record<string, string>>;
   /** The one answer of a floor, as it comes: the body, or the message with gRPC's prefix in hexadecimal digits. */
@@ -19,24 +22,17 @@ const programs = join(root, ".data", "bench", "bin");
 
 const peer = (file: string): readonly string[] => [process.execPath, join(here, "peers", file)];
 
-/** `npm start`: its variables, what it tells V8, and what it runs. */
-const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-const [, variables = "", flags = "", program = ""] =
-  /^((?:\S+=\S+ )*)node ((?:--\S+ )*)(.+)$/.exec(scripts.start) ?? [];
-export const serviceFlags: readonly string[] = flags.trim().split(" ");
-/** With the Node that runs us. */
-const serviceNode: readonly string[] = [
-  "env",
-  ...variables.trim().split(" "),
-  process.execPath,
-  ...serviceFlags,
-];
+const startScript = readStartScript(root);
+export const serviceFlags = startScript.flags;
 
-/** As `npm start` starts it. */
-export const serviceCommand: readonly string[] = [...serviceNode, ...program.split(" ")];
+/** As `npm start` starts it, with the Node that runs us. */
+export const serviceCommand = startCommand(process.execPath, startScript);
 
 /** A floor has variables and flags from us: they are as good for it as for the service. */
-const floor = (file: string): readonly string[] => [...serviceNode, join(here, "peers", file)];
+const floor = (file: string): readonly string[] => [
+  ...nodeCommand(process.execPath, startScript),
+  join(here, "peers", file),
+];
 
 export const serviceName = "this service";
 export const uncountedName = "this service, METRICS=off";

@@ -16,13 +16,23 @@ const pollInterval = 20;
 
 type Ask = (id: string) => Promise<unknown>;
 
-/** Waits until a server answers, then asks it for every outcome of the contract. @throws Error at a wrong answer. */
-export async function checkCandidate(candidate: Candidate, port: number, table: Table): Promise<void> {
+/**
+ * Waits until a server answers, then asks it for every outcome of the contract.
+ *
+ * @param signal ends the wait.
+ * @throws Error at a wrong answer; the signal's reason.
+ */
+export async function checkCandidate(
+  candidate: Candidate,
+  port: number,
+  table: Table,
+  signal?: AbortSignal,
+): Promise<void> {
   const { ask, close } = candidate.protocol === "rest" ? rest(port) : grpc(port);
   try {
     const outcome = outcomes[candidate.protocol];
     const first = outcome.found(answerOf(0, table.base));
-    await untilAnswered(ask, candidate.constant === undefined ? first : undefined);
+    await untilAnswered(ask, candidate.constant === undefined ? first : undefined, signal);
     if (candidate.constant !== undefined) return;
     for (let row = 1; row < 4; row++) {
       await expect(candidate, ask, idOf(row), outcome.found(answerOf(row, table.base)));
@@ -55,7 +65,7 @@ async function expect(candidate: Candidate, ask: Ask, id: string, wanted: unknow
 }
 
 /** @param wanted any answer will do when undefined. */
-async function untilAnswered(ask: Ask, wanted: unknown): Promise<void> {
+async function untilAnswered(ask: Ask, wanted: unknown, signal?: AbortSignal): Promise<void> {
   const deadline = performance.now() + startTimeout;
   for (;;) {
     const answer = await ask(idOf(0)).catch((error: Error) => error);
@@ -64,7 +74,7 @@ async function untilAnswered(ask: Ask, wanted: unknown): Promise<void> {
     if (performance.now() > deadline) {
       throw new Error(`no right answer within ${startTimeout} ms, but ${inspect(answer)}`);
     }
-    await pause(pollInterval);
+    await pause(pollInterval, undefined, signal && { signal });
   }
 }
 

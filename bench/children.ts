@@ -11,6 +11,7 @@ export interface Child extends AsyncDisposable {
 
 export interface ChildOptions {
   readonly env?: NodeJS.ProcessEnv;
+  readonly cwd?: string | undefined;
   /** Whether to talk to it with messages. */
   readonly channel?: boolean;
 }
@@ -32,11 +33,12 @@ export function startChild(
   name: string,
   cpus: string,
   command: readonly string[],
-  { env = process.env, channel = false }: ChildOptions,
+  { env = process.env, cwd, channel = false }: ChildOptions,
 ): Child {
   // taskset becomes the program: the pid is the program's own.
   const child = spawn("taskset", ["--cpu-list", cpus, ...command], {
     env,
+    cwd,
     stdio: ["ignore", "pipe", "pipe", ...(channel ? (["ipc"] as const) : [])],
   });
   const { ended, lastLines } = follow(child);

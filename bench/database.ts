@@ -2,6 +2,7 @@ import { totalmem } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { type EmbeddedPostgres, startEmbedded } from "../src/store/embedded.ts";
+import { type Checkout, thisCheckout } from "./checkout.ts";
 import { runToEnd } from "./children.ts";
 import { idOf, insertRows } from "./rows.ts";
 
@@ -12,6 +13,8 @@ export interface BenchDatabase extends AsyncDisposable {
   readonly version: string;
   /** Makes sure of a database with so many live rows. */
   provide(rows: number): Promise<Table>;
+  /** Makes such a database anew, with the schema of a checkout. Disposing of it drops it. */
+  provideFor(checkout: Checkout, name: string, rows: number): Promise<Table & AsyncDisposable>;
   /** How many statements have read statuses since the server started. */
   statements(): Promise<number>;
 }
@@ -26,8 +29,7 @@ export interface Table {
   readonly expiredId: string;
 }
 
-const root = join(import.meta.dirname, "..");
-const directory = join(root, ".data", "bench");
+const directory = join(thisCheckout.folder, ".data", "bench");
 
 /** Rows are made anew when they are older than this, in seconds: during a run none may reach its 24 hours. */
 const oldestBase = 12 * 3600;
@@ -59,6 +61,7 @@ export async function startDatabase(): Promise<BenchDatabase> {
     pid: postgres.pid,
     version: rows[0]?.server_version ?? "",
     provide: (count) => provide(postgres, admin, count),
+    provideFor: (checkout, name, count) => provideFor(postgres, admin, checkout, name, count),
     async statements() {
       const { rows } = await admin.query<{ calls: number }>(
         "select coalesce(sum(calls), 0)::float8 as calls from pg_stat_statements where query like '%memory_job%'",
@@ -73,8 +76,38 @@ async function provide(postgres: EmbeddedPostgres, admin: pg.Client, rows: numbe
   const name = `rows_${rows}`;
   const { rowCount } = await admin.query("select from pg_database where datname = $1", [name]);
   if (rowCount === 0) await admin.query(`create database ${name}`);
+  return await prepare(postgres, thisCheckout, name, rows);
+}
+
+async function provideFor(
+  postgres: EmbeddedPostgres,
+  admin: pg.Client,
+  checkout: Checkout,
+  name: string,
+  rows: number,
+): Promise<Table & AsyncDisposable> {
+  const drop = async () => {
+    await admin.query(`drop database if exists ${name} with (force)`);
+  };
+  // One that was left behind may have a schema that this checkout does not know.
+  await drop();
+  await admin.query(`create database ${name}`);
+  return { ...(await prepare(postgres, checkout, name, rows)), [Symbol.asyncDispose]: drop };
+}
+
+/** Migrates a database, fills it unless it is filled, and reads it into memory. */
+async function prepare(
+  postgres: EmbeddedPostgres,
+  checkout: Checkout,
+  name: string,
+  rows: number,
+): Promise<Table> {
   const url = Object.assign(new URL(postgres.url), { pathname: name }).href;
-  await migrate(url);
+  const [program, ...args] = checkout.migrate;
+  await runToEnd([program, ...args], {
+    cwd: checkout.folder,
+    env: { ...process.env, DATABASE_URL: url },
+  });
 
   const client = new pg.Client(url);
   await client.connect();
@@ -86,11 +119,6 @@ async function provide(postgres: EmbeddedPostgres, admin: pg.Client, rows: numbe
   } finally {
     await client.end();
   }
-}
-
-async function migrate(url: string): Promise<void> {
-  const env = { ...process.env, DATABASE_URL: url };
-  await runToEnd([process.execPath, join(root, "src", "cli.ts"), "migrate"], { env });
 }
 
 /** @returns undefined when the rows are not all there, or too old. */

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
-import { outputOf } from "./children.ts";
+import { outputOf, runToEnd } from "./children.ts";
+import { processTree } from "./cpu.ts";
 
 /** Who runs where, as taskset writes it. */
 export interface Cpus {
@@ -33,6 +34,13 @@ export function chooseCpus(): Cpus {
     generator: `${generator}`,
     database: others.length > 0 ? others.join() : `${generator}`,
   };
+}
+
+/** What is not pinned when it starts stays off the server's core: its parent, and so itself, is pinned here. */
+export async function pinRest({ database }: Cpus, databasePid: number): Promise<void> {
+  for (const pid of [process.pid, ...processTree(databasePid)]) {
+    await runToEnd(["taskset", "--all-tasks", "--pid", "--cpu-list", database, `${pid}`]);
+  }
 }
 
 function siblings(cpu: number): number[] {

@@ -5,12 +5,12 @@ import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { freePort } from "../src/store/embedded.ts";
 import { serviceCommand } from "./candidates.ts";
-import { type Child, runToEnd, startChild } from "./children.ts";
-import { processTree, residentBytes } from "./cpu.ts";
+import { type Child, startChild } from "./children.ts";
+import { residentBytes } from "./cpu.ts";
 import { startDatabase } from "./database.ts";
 import { type Generator, startGenerator } from "./generator.ts";
 import type { Phase, PhaseResult } from "./load/phase.ts";
-import { chooseCpus, describeMachine } from "./machine.ts";
+import { chooseCpus, describeMachine, pinRest } from "./machine.ts";
 import { concurrency } from "./plan.ts";
 
 /** The calls in flight that saturate. With 64, as in bench/run.ts, REST leaves the event loop a sixth of its time. */
@@ -51,9 +51,7 @@ interface Row {
 const cpus = chooseCpus();
 await using database = await startDatabase();
 const table = await database.provide(rows);
-for (const pid of [process.pid, ...processTree(database.pid)]) {
-  await runToEnd(["taskset", "--all-tasks", "--pid", "--cpu-list", cpus.database, `${pid}`]);
-}
+await pinRest(cpus, database.pid);
 const seen: Row[] = [];
 for (let round = 0; round < rounds; round++) {
   for (const protocol of ["rest", "grpc"] as const) await measure(protocol);

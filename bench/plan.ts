@@ -36,6 +36,22 @@ export function comparedLoadIndex({ loads }: Plan): number {
 
 export const defaultRows = 1_000_000;
 
+/** How two checkouts are compared (`--against`). Times in seconds. */
+export const comparison = {
+  rounds: 7,
+  /** At saturation, of each process: V8 compiles for at least five seconds, and nothing counts before. */
+  warmUp: 5,
+  saturation: { warmUp: 0.3, seconds: 1 },
+  /**
+   * Calls a second at part load. A share of the peak would be another load in each run, and one that a busy machine
+   * lowers. With three times as many, p50 is that of whatever shares a CPU with the generator and the database.
+   */
+  rate: 5_000,
+  /** V8 compiles anew at part load what it had compiled for saturation. */
+  partWarmUp: 1.5,
+  part: { warmUp: 0.3, seconds: 1.3 },
+} as const;
+
 export function makePlan(options: { quick: boolean; rows: number; rounds: number | undefined }): Plan {
   const { quick, rows } = options;
   return quick

@@ -1,13 +1,11 @@
-import { freePort } from "../src/store/embedded.ts";
 import type { Candidate } from "./candidates.ts";
-import { checkCandidate } from "./check.ts";
-import { startChild } from "./children.ts";
 import { residentBytes } from "./cpu.ts";
 import type { BenchDatabase, Table } from "./database.ts";
 import { type Generator, startGenerator } from "./generator.ts";
-import type { Phase, PhaseResult } from "./load/phase.ts";
+import type { PhaseResult } from "./load/phase.ts";
 import type { Cpus } from "./machine.ts";
-import { concurrency, type Plan } from "./plan.ts";
+import type { Plan } from "./plan.ts";
+import { phaseOf, startServer } from "./server.ts";
 
 /** What was seen of one server in one round. */
 export interface Measured {
@@ -29,32 +27,12 @@ export async function measure(
   plan: Plan,
   cpus: Cpus,
 ): Promise<Measured> {
-  const port = await freePort();
-  await using server = startChild(candidate.name, cpus.server, candidate.command, {
-    env: {
-      ...process.env,
-      ...candidate.env,
-      NODE_ENV: "production",
-      HOST: "127.0.0.1",
-      PORT: `${port}`,
-      DATABASE_URL: table.url,
-    },
-  });
+  await using server = await startServer(candidate, table, cpus.server);
   await using generator: Generator = startGenerator(cpus.generator);
   return await Promise.race([measureStarted(), server.failed]);
 
   async function measureStarted(): Promise<Measured> {
-    await checkCandidate(candidate, port, table);
-    const phase: Omit<Phase, "warmUp" | "seconds"> = {
-      protocol: candidate.protocol,
-      ...concurrency[candidate.protocol],
-      port,
-      rows: table.rows,
-      seed: port,
-      answers: candidate.constant ?? table.base,
-      serverPid: server.pid,
-      databasePid: database.pid,
-    };
+    const phase = phaseOf(candidate, server, table, database);
     const statements = await database.statements();
     const saturation = await generator.run({ ...phase, ...plan.saturation });
     const statementsPerAnswer = ((await database.statements()) - statements) / saturation.answersInAll;

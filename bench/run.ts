@@ -1,34 +1,19 @@
 /** `npm run bench`: starts everything, measures it in interleaved rounds, and writes bench/results/. */
-import { parseArgs } from "node:util";
+import { compareCheckouts } from "./against/compare.ts";
 import { type Candidate, prepareCandidates, serviceName } from "./candidates.ts";
-import { killChildren, runToEnd } from "./children.ts";
-import { processTree } from "./cpu.ts";
+import type { Checkout } from "./checkout.ts";
+import { killChildren } from "./children.ts";
 import { type BenchDatabase, startDatabase, type Table } from "./database.ts";
-import { type Cpus, chooseCpus } from "./machine.ts";
-import { defaultRows, makePlan, type Plan } from "./plan.ts";
+import { type Cpus, chooseCpus, pinRest } from "./machine.ts";
+import { type Options, readOptions, usage } from "./options.ts";
+import { comparison, defaultRows, makePlan, type Plan } from "./plan.ts";
 import { type Series, writeReport } from "./report/report.ts";
 import { measure } from "./round.ts";
 
 /** How long, in milliseconds, an interrupted run may take to end in order. */
 const stopTimeout = 5_000;
 
-const usage = `npm run bench -- [--quick] [--rows N] [--rounds N] [--only TEXT]
-
-  --quick      one round with short windows, under two minutes: for a first look, not for a verdict
-  --rows N     rows in the table; more than ${defaultRows} also compares the service with that many (default ${defaultRows})
-  --rounds N   interleaved rounds (default 5, with --quick 1)
-  --only TEXT  only servers whose name contains the text, may be repeated; nothing is written to bench/results/
-`;
-
-const { values: options } = parseArgs({
-  options: {
-    quick: { type: "boolean", default: false },
-    rows: { type: "string", default: `${defaultRows}` },
-    rounds: { type: "string" },
-    only: { type: "string", multiple: true },
-    help: { type: "boolean", default: false },
-  },
-});
+const options = readOptionsOrExit();
 
 let stopping = false;
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
@@ -43,6 +28,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 
 try {
   if (options.help) process.stdout.write(usage);
+  else if (options.against !== undefined) await compare(options.against);
   else await bench();
 } catch (error) {
   if (!stopping) throw error;
@@ -50,11 +36,7 @@ try {
 }
 
 async function bench(): Promise<void> {
-  const plan = makePlan({
-    quick: options.quick,
-    rows: wholeNumber("--rows", options.rows),
-    rounds: options.rounds === undefined ? undefined : wholeNumber("--rounds", options.rounds),
-  });
+  const plan = makePlan(options);
   const cpus = chooseCpus();
   const started = new Date();
 
@@ -62,16 +44,18 @@ async function bench(): Promise<void> {
   await using database = await startDatabase();
   const [candidates, table] = await Promise.all([prepareCandidates(), database.provide(plan.rows)]);
   for (const skipped of candidates.skipped) say(`skipped ${skipped}`);
-  // What is not pinned when it starts stays off the server's core: its parent, and so itself, is pinned here.
-  for (const pid of [process.pid, ...processTree(database.pid)]) {
-    await runToEnd(["taskset", "--all-tasks", "--pid", "--cpu-list", cpus.database, `${pid}`]);
-  }
+  await pinRest(cpus, database.pid);
   const series = seriesOf(candidates.all, table, await smallTable(plan, database));
 
   for (let round = 0; round < plan.rounds; round++) await runRound(round, series, database, plan, cpus);
 
   const report = { started, plan, cpus, postgres: database.version, series, skipped: candidates.skipped };
   say(await writeReport(report, { save: options.only === undefined }));
+}
+
+async function compare(other: Checkout): Promise<void> {
+  const { rows, rounds = comparison.rounds } = options;
+  process.stdout.write(await compareCheckouts(other, { rows, rounds }, say));
 }
 
 /** One of each, beginning with another one in each round, so that no server always runs after the same other. */
@@ -111,9 +95,13 @@ function smallTable(plan: Plan, database: BenchDatabase): Promise<Table | undefi
   return plan.rows > defaultRows ? database.provide(defaultRows) : Promise.resolve(undefined);
 }
 
-function wholeNumber(name: string, text: string): number {
-  if (!/^[1-9]\d{0,8}$/.test(text)) throw new Error(`${name} takes a whole number from 1 on: it got ${text}`);
-  return Number(text);
+function readOptionsOrExit(): Options {
+  try {
+    return readOptions(process.argv.slice(2));
+  } catch (error) {
+    say((error as Error).message);
+    process.exit(1);
+  }
 }
 
 function say(line: string): void {

@@ -1,7 +1,7 @@
 import type { PhaseResult } from "../load/phase.ts";
 import type { Measured } from "../round.ts";
 import type { Series } from "./report.ts";
-import { spread } from "./summary.ts";
+import { type Spread, spread } from "./spread.ts";
 
 type Of = (measured: Measured) => number;
 
@@ -12,8 +12,11 @@ export function middle({ measured }: Series, of: Of, digits: number): string {
 
 /** The median of the rounds, with the least and the greatest. */
 export function range({ measured }: Series, of: Of, digits: number): string {
-  const { median, min, max } = spread(measured.map(of));
-  if (measured.length === 1) return number(median, digits);
+  const all = spread(measured.map(of));
+  return measured.length === 1 ? number(all.median, digits) : withExtremes(all, digits);
+}
+
+export function withExtremes({ median, min, max }: Spread, digits: number): string {
   return `${number(median, digits)} (${number(min, digits)} to ${number(max, digits)})`;
 }
 

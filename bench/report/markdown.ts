@@ -2,11 +2,9 @@ import type { PhaseResult } from "../load/phase.ts";
 import type { Plan } from "../plan.ts";
 import type { Measured } from "../round.ts";
 import { micros, middle, number, percent, range, table } from "./cells.ts";
+import { disturbance, taken } from "./disturbance.ts";
 import type { Report, Series } from "./report.ts";
-import { perCpuSecond, perSecond, spread } from "./summary.ts";
-
-/** What other programs may take at saturation, in CPUs, before the figures are in doubt. */
-const disturbance = 0.1;
+import { perCpuSecond, perSecond } from "./summary.ts";
 
 /** The report for people. @param plot name of the file beside it. */
 export function markdown(report: Report, plot: string): string {
@@ -31,15 +29,10 @@ function heading({ plan, date, minutes, command, machine, series }: Report): str
   if (plan.quick) {
     warnings.push("A quick run: short windows, hardly warmed up. Good for a first look, not for a verdict.");
   }
-  const others = spread(
-    series.flatMap(({ measured }) => measured.map(({ saturation }) => taken(saturation))),
+  const disturbed = disturbance(
+    series.flatMap(({ measured }) => measured.map(({ saturation }) => saturation)),
   );
-  if (others.max > disturbance) {
-    warnings.push(
-      `The machine was not ours alone: other programs took ${number(others.median * 100, 0)} % of a CPU, ` +
-        `at times ${number(others.max * 100, 0)} %. Measure again.`,
-    );
-  }
+  if (disturbed !== undefined) warnings.push(disturbed);
   return [
     `# Benchmark of ${date.slice(0, 10)}`,
     `${number(plan.rows, 0)} rows, ${rounds}, \`${command}\`, ${minutes} minutes, on ${machine.cpu}, ${machine.memory}, ${machine.kernel}.`,
@@ -171,9 +164,4 @@ function title({ candidate, table: { rows } }: Series, plan: Plan): string {
 /** In CPUs. */
 function besides({ cpu, seconds }: PhaseResult): number {
   return (cpu.generator + cpu.database) / seconds;
-}
-
-/** By other programs, in CPUs. */
-function taken({ cpu, seconds }: PhaseResult): number {
-  return cpu.others / seconds;
 }

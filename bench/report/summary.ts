@@ -3,29 +3,12 @@ import type { PhaseResult } from "../load/phase.ts";
 import { comparedLoadIndex, type Plan } from "../plan.ts";
 import type { Measured } from "../round.ts";
 import type { Series } from "./report.ts";
-
-/** The middle of what the rounds gave, and its extremes. */
-export interface Spread {
-  readonly median: number;
-  readonly min: number;
-  readonly max: number;
-}
+import { type Spread, spread } from "./spread.ts";
 
 /** What one number of the benchmark says about the service. */
 export interface Finding extends Spread {
   readonly what: string;
   readonly unit: string;
-}
-
-export function spread(values: readonly number[]): Spread {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (index: number): number => sorted[index] ?? Number.NaN;
-  const middle = (sorted.length - 1) / 2;
-  return {
-    median: (at(Math.floor(middle)) + at(Math.ceil(middle))) / 2,
-    min: at(0),
-    max: at(sorted.length - 1),
-  };
 }
 
 /** Answers per second of server CPU: user and system time of all the server's processes. */

@@ -1,7 +1,8 @@
 import { serviceName } from "../candidates.ts";
 import { comparedLoad, comparedLoadIndex } from "../plan.ts";
 import type { Report, Series } from "./report.ts";
-import { perCpuSecond, spread } from "./summary.ts";
+import { spread } from "./spread.ts";
+import { perCpuSecond } from "./summary.ts";
 
 const width = 960;
 const rowHeight = 26;

@@ -19,7 +19,7 @@ const modules = ["github.com/jackc/pgx/v5", "google.golang.org/grpc", "google.go
 export function versions(postgres: string): Record<string, string> {
   const goMod = readFileSync(join(bench, "peers", "go", "go.mod"), "utf8");
   const go = outputOf("go", "version")?.split(" ")[2]?.replace("go", "");
-  const service = outputOf("git", "-C", bench, "describe", "--always", "--dirty", "--abbrev=12");
+  const service = commitOf(bench);
   return {
     ...(service !== undefined && { service }),
     node: process.versions.node,
@@ -32,6 +32,11 @@ export function versions(postgres: string): Record<string, string> {
       ),
     }),
   };
+}
+
+/** @returns the commit that a folder is at, `-dirty` when files differ from it; undefined without Git. */
+export function commitOf(folder: string): string | undefined {
+  return outputOf("git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=12");
 }
 
 function packageVersion(name: string): string {

@@ -1,0 +1,71 @@
+import { resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { type Checkout, openCheckout, problemOf } from "./checkout.ts";
+import { comparison, defaultRows } from "./plan.ts";
+
+export const usage = `npm run bench -- [--quick] [--rows N] [--rounds N] [--only TEXT]
+npm run bench -- --against FOLDER [--rows N] [--rounds N]
+
+  --quick           one round with short windows, under two minutes: for a first look, not for a verdict
+  --rows N          rows in the table; more than ${defaultRows} also compares the service with that many (default ${defaultRows})
+  --rounds N        interleaved rounds (default 5, with --quick 1, with --against ${comparison.rounds})
+  --only TEXT       only servers whose name contains the text, may be repeated; nothing is written to bench/results/
+  --against FOLDER  only this service, compared with the one in another checkout of this repository, such as a
+                    \`git worktree\` of the commit one started from, after \`npm ci\` there; under ten minutes
+`;
+
+export interface Options {
+  readonly help: boolean;
+  readonly quick: boolean;
+  readonly rows: number;
+  /** Undefined: as many as usual. */
+  readonly rounds: number | undefined;
+  readonly only: readonly string[] | undefined;
+  readonly against: Checkout | undefined;
+}
+
+/** @throws Error that names the option, what it got and what it takes. */
+export function readOptions(args: readonly string[]): Options {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      quick: { type: "boolean", default: false },
+      rows: { type: "string", default: `${defaultRows}` },
+      rounds: { type: "string" },
+      only: { type: "string", multiple: true },
+      against: { type: "string" },
+      help: { type: "boolean", default: false },
+    },
+  });
+  const { help, quick, only, against } = values;
+  if (against !== undefined && (quick || only !== undefined)) {
+    throw new Error(
+      `--against takes --rows and --rounds beside it: it got ${quick ? "--quick" : "--only"}, which has no effect there`,
+    );
+  }
+  return {
+    help,
+    quick,
+    only,
+    rows: wholeNumber("--rows", values.rows),
+    rounds: values.rounds === undefined ? undefined : wholeNumber("--rounds", values.rounds),
+    against: against === undefined ? undefined : otherCheckout(against),
+  };
+}
+
+function otherCheckout(text: string): Checkout {
+  // npm changes to the root of the package, and tells where it was called.
+  const folder = resolve(process.env.INIT_CWD ?? process.cwd(), text);
+  const problem = problemOf(folder);
+  if (problem !== undefined) {
+    throw new Error(
+      `--against takes the folder of another checkout of this repository: it got ${JSON.stringify(text)}, which ${problem}`,
+    );
+  }
+  return openCheckout(folder);
+}
+
+function wholeNumber(name: string, text: string): number {
+  if (!/^[1-9]\d{0,8}$/.test(text)) throw new Error(`${name} takes a whole number from 1 on: it got ${text}`);
+  return Number(text);
+}
