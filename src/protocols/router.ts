@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from "node:http2";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
 import { unauthenticated } from "../status/status.ts";
-import { type Authenticate, everybody } from "./access.ts";
+import { type Authenticate, anyCaller } from "./access.ts";
 import { addressOf, CallInfo, requestIdHeader } from "./call-info.ts";
 import { getStatusMethod } from "./connect.ts";
 import { createConnectAdapter } from "./connect-adapter.ts";
@@ -59,7 +59,7 @@ export function createRouter({
   maxMessageSize = 2 ** 16,
   maxReceivingSize = Number.POSITIVE_INFINITY,
   observe = unobserved,
-  authenticate = everybody,
+  authenticate = anyCaller,
 }: Routes): Router {
   /** The full names of the RPCs, by their paths. */
   const methods = new Map<string, string>();
