@@ -13,7 +13,7 @@ import {
 import { StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
 import { file_google_rpc_error_details } from "./gen/google/rpc/error_details_pb.ts";
 import { startMigration } from "./migration.ts";
-import { bearersOf, everybody } from "./protocols/access.ts";
+import { anyCaller, callersWithToken } from "./protocols/access.ts";
 import { statusRoutes } from "./protocols/connect.ts";
 import { createGrpcUnaryLane } from "./protocols/grpc-unary.ts";
 import { healthPaths, healthRoutes } from "./protocols/health.ts";
@@ -99,7 +99,7 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   const tokens = openTokensOf(config, log);
   if (tokens !== undefined) started.use(tokens);
   const open = new Set([...openProbes, ...healthPaths]);
-  const authenticate = tokens === undefined ? everybody : bearersOf(tokens, open);
+  const authenticate = tokens === undefined ? anyCaller : callersWithToken(tokens, open);
   const rpcs = [
     statusRoutes(statuses, config.REQUEST_TIMEOUT),
     healthRoutes(readiness, [StatusService]),

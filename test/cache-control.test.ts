@@ -86,7 +86,7 @@ const requests = [
   { status: 404, name: "Connect GET, not found", asked: connectGet(getStatusPath, { reqId: missing }) },
   {
     status: 501,
-    name: "Connect GET, compressed as nobody can read",
+    name: "Connect GET, in an encoding that is unknown",
     asked: get(`${getStatusPath}?encoding=json&compression=br&message=%7B%7D`),
   },
   { status: 200, name: "health, POST", asked: post(healthPath("Check"), "application/json", json) },
@@ -108,19 +108,19 @@ const table = requests.flatMap(({ status, name, asked, bearing: headers = bearin
   })),
 );
 
-test.for(table)("nobody may store the $status: $name", async ({ status, call }) => {
+test.for(table)("no cache may keep an answer: $status, $name", async ({ status, call }) => {
   const told = await send(call, app.url);
   expect([told.status, told.headers["cache-control"]]).toEqual([status, "no-store"]);
 });
 
-test("nobody may store that reflection needs HTTP/2", async () => {
+test("no cache may keep an answer: 505, reflection over HTTP/1.1", async () => {
   const [call] = overEvery("reflection", "connect", post(reflectionPath, "application/connect+json", json));
   if (call === undefined) throw new Error("no call");
   const told = await send(withHeaders(call, bearing), app.url);
   expect([told.status, told.headers["cache-control"]]).toEqual([505, "no-store"]);
 });
 
-test.for(getStatusCalls(""))("a status that was found: nobody may store it: $name", async (row) => {
+test.for(getStatusCalls(""))("no cache may keep a status that was found: $name", async (row) => {
   const [call] = getStatusCalls(known).filter(({ name }) => name === row.name);
   if (call === undefined) throw new Error("no call");
   const told = await send(withHeaders(call, bearing), app.url);

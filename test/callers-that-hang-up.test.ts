@@ -56,7 +56,7 @@ describe.for([
   "off",
 ])("a caller that hangs up is CANCELLED and no error, with the fast path %s", (lane) => {
   let app: TestApp;
-  /** What Connect complains of goes there. */
+  /** Where Connect reports errors. */
   let complaints: MockInstance<typeof console.error>;
 
   beforeAll(async () => {

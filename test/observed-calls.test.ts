@@ -168,7 +168,7 @@ test("a request whose body does not come in time is counted once, over HTTP/1.1 
     );
 });
 
-test("without LOG_REQUESTS, none of it is logged: nothing is our fault", async () => {
+test("without LOG_REQUESTS, none of it is logged: the service is not at fault", async () => {
   await using app = await startTestApp({ DATABASE_URL: database.url });
   for (const { call } of rows(known)) await send(call, app.url);
   expect(app.logs.filter(isCall)).toEqual([]);
@@ -191,7 +191,7 @@ test("a probe that fails is a fault like any other: with an id, a line, and noth
   expect(response.headers.get("x-request-id")).toBeTruthy();
 });
 
-test("streams that end since the service stops are no faults", async () => {
+test("streams that end because the service stops are not faults", async () => {
   const app = await startTestApp({ DATABASE_URL: database.url, LOG_REQUESTS: "true" });
   const body = framed(Buffer.from("\x3a\x00"));
   const streams = [

@@ -129,21 +129,23 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
     }
   });
 
-  test.for(names)("one that is none is replaced: $name", async ({ name }) => {
+  test.for(names)("an X-Request-Id that cannot be used is replaced: $name", async ({ name }) => {
     for (const sent of ["", "two words", "ümlaut", "x".repeat(129)]) {
       expect(await ask(name, { "X-Request-Id": sent })).toMatch(uuid);
     }
   });
 
-  test.for(names)("who sent none gets none, as long as nothing is our fault: $name", async ({ name }) => {
+  test.for(names)("a caller that sends none gets none, unless the service is at fault: $name", async ({
+    name,
+  }) => {
     expect(await ask(name, {})).toBeUndefined();
   });
 
-  test("the log has no faults, since there were none", () => {
+  test("none of it is logged as an error", () => {
     expect(app.logs.filter(({ level }) => level === "error")).toEqual([]);
   });
 
-  test("a fault of ours has an id over every protocol, and the error's line has the same", async () => {
+  test("a fault of the service has an id over every protocol, and the error in the log has the same", async () => {
     await using proxy = await startProxy(database.url);
     await using failing = await startTestApp({
       DATABASE_URL: proxy.url,

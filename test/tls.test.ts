@@ -86,7 +86,13 @@ describe.for(["on", "off"])("with the lane %s, it answers over TLS", (lane) => {
   beforeAll(async () => {
     database = await createDatabase();
     const { cert: TLS_CERT, key: TLS_KEY } = files;
-    app = await startTestApp({ DATABASE_URL: database.url, TLS_CERT, TLS_KEY, GRPC_LANE: lane });
+    app = await startTestApp({
+      DATABASE_URL: database.url,
+      TLS_CERT,
+      TLS_KEY,
+      GRPC_LANE: lane,
+      LOG_REQUESTS: "true",
+    });
   });
 
   afterAll(async () => {
@@ -99,6 +105,12 @@ describe.for(["on", "off"])("with the lane %s, it answers over TLS", (lane) => {
     const client = protocol.open(app.url);
     expect(await client.ask(reqId)).toEqual({ json: await documentedJson(database.db, reqId) });
     client.close();
+    const line = app.logs.find((one) => one.reqId === reqId);
+    expect(line).toMatchObject({
+      msg: "call",
+      code: "OK",
+      peer: expect.stringMatching(/^(127\.0\.0\.1|::1)$/),
+    });
   });
 
   test("get, which trusts whom NODE_EXTRA_CA_CERTS names", async () => {

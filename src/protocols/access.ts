@@ -9,15 +9,15 @@ import type { Tokens } from "./tokens.ts";
  */
 export type Authenticate = (info: CallInfo, path: string, headers: IncomingHttpHeaders) => void;
 
-/** Every caller may ask, and none has a name. */
-export const everybody: Authenticate = () => {};
+/** Without tokens, every caller may ask, and none has a name. */
+export const anyCaller: Authenticate = () => {};
 
 /**
- * Callers may ask that bear a token.
+ * Admits callers that bear a token.
  *
  * @param open the paths that are open to every caller, if the path of the request is one of them to the letter.
  */
-export function bearersOf(tokens: Pick<Tokens, "accept">, open: ReadonlySet<string>): Authenticate {
+export function callersWithToken(tokens: Pick<Tokens, "accept">, open: ReadonlySet<string>): Authenticate {
   return (info, path, { authorization }) => {
     info.caller = tokens.accept(authorization);
     info.isAdmitted = info.caller !== undefined || open.has(path);

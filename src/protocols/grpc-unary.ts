@@ -2,7 +2,7 @@ import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "nod
 import type { DescMethod, DescMethodUnary, Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
-import { type Authenticate, everybody } from "./access.ts";
+import { type Authenticate, anyCaller } from "./access.ts";
 import { addressOfSession, CallInfo, requestIdHeader } from "./call-info.ts";
 import { errorHeaders, headerPairs } from "./grpc-headers.ts";
 import { readMessage, type UnaryCodec, writeMessage } from "./grpc-message.ts";
@@ -56,7 +56,7 @@ const errorOptions = { endStream: true, sendDate: false };
 /** @param codecs by the method's descriptor, for those that are worth it. */
 export function createGrpcUnaryLane(
   codecs: ReadonlyMap<DescMethod, UnaryCodec> = new Map(),
-  { observe = unobserved, authenticate = everybody }: LaneOptions = {},
+  { observe = unobserved, authenticate = anyCaller }: LaneOptions = {},
 ): GrpcUnaryLane {
   const methods = new Map<string, Method>();
 

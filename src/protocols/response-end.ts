@@ -26,7 +26,7 @@ export function endWithResponse(response: HttpResponse, observation: CallObserva
   sent.prependOnceListener("close", end);
 }
 
-/** Whether the caller takes no answer any more. */
+/** Whether the caller has gone, so that no answer can reach it. */
 export function hasGone(response: HttpResponse): boolean {
   if ("stream" in response) return response.stream.destroyed || response.stream.closed;
   return response.destroyed || response.socket?.destroyed === true;

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from "node:http2";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
 import { unauthenticated } from "../status/status.ts";
-import { type Authenticate, everybody } from "./access.ts";
+import { type Authenticate, anyCaller } from "./access.ts";
 import { addressOf, CallInfo, requestIdHeader } from "./call-info.ts";
 import { getStatusMethod } from "./connect.ts";
 import { createConnectAdapter } from "./connect-adapter.ts";
@@ -14,12 +14,18 @@ import {
   pathOf,
   sendJson,
 } from "./http.ts";
-import { type CallObserver, codeName, type Observe, unknownMethod, unobserved } from "./observer.ts";
+import {
+  type CallObservation,
+  type CallObserver,
+  codeName,
+  type Observe,
+  unknownMethod,
+  unobserved,
+} from "./observer.ts";
 import type { Probe } from "./probes.ts";
 import { protocolOf } from "./protocol-of.ts";
 import { endWithResponse } from "./response-end.ts";
 import { type Rest, sendFailure } from "./rest.ts";
-import type { RpcCall } from "./rpc-call.ts";
 
 export interface Routes {
   readonly rest: Rest;
@@ -53,7 +59,7 @@ export function createRouter({
   maxMessageSize = 2 ** 16,
   maxReceivingSize = Number.POSITIVE_INFINITY,
   observe = unobserved,
-  authenticate = everybody,
+  authenticate = anyCaller,
 }: Routes): Router {
   /** The full names of the RPCs, by their paths. */
   const methods = new Map<string, string>();
@@ -67,6 +73,10 @@ export function createRouter({
     maxMessageSize,
     maxReceivingSize,
   });
+  // What there is to observe is known from the start, and not from the first call on.
+  for (const protocol of ["connect", "grpc", "grpc-web"] as const) {
+    for (const method of methods.values()) observe(protocol, method);
+  }
 
   function observerOf(path: string, method: string | undefined, headers: IncomingHttpHeaders): CallObserver {
     if (rest.matches(path)) return observe("rest", getStatusMethod);
@@ -89,18 +99,9 @@ export function createRouter({
     if (methods.has(path)) return connect(request, { info, observation, response });
     if (!info.isAdmitted) return void sendFailure(request, response, info, unauthenticated);
     const probe = probes.get(path);
-    if (probe !== undefined) return void answer(probe, request, { info, observation, response });
+    if (probe !== undefined) return void answer(probe, request, response, info, observation);
     sendNotFound(request, response);
     observation.end("UNIMPLEMENTED");
-  }
-
-  async function answer(probe: Probe, request: HttpRequest, { info, observation, response }: RpcCall) {
-    try {
-      await probe(request, response);
-    } catch (error) {
-      const code = sendFailure(request, response, info, error);
-      observation.end(codeName(code), error);
-    }
   }
 
   return Object.assign(handle, {
@@ -110,6 +111,21 @@ export function createRouter({
       observer.start(new CallInfo(headers, undefined)).end("CANCELLED");
     },
   });
+}
+
+async function answer(
+  probe: Probe,
+  request: HttpRequest,
+  response: HttpResponse,
+  info: CallInfo,
+  observation: CallObservation,
+): Promise<void> {
+  try {
+    await probe(request, response);
+  } catch (error) {
+    const code = sendFailure(request, response, info, error);
+    observation.end(codeName(code), error);
+  }
 }
 
 /** No cache keeps the answer to a POST that does not say for how long (RFC 9110, section 9.3.3): gRPC is spared it. */

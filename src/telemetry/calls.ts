@@ -32,7 +32,7 @@ interface CallListener {
 /** Makes a listener, once for each method and protocol. */
 export type ListenToCalls = (protocol: string, method: string) => CallListener;
 
-/** Measures each call once, for all who want to know of it. */
+/** Measures each call once, for all listeners. */
 export function observeCalls(everyListener: readonly ListenToCalls[]) {
   const observers = new Map<string, { start(info: CallInfo): Observation }>();
 
@@ -48,7 +48,7 @@ export function observeCalls(everyListener: readonly ListenToCalls[]) {
   };
 }
 
-/** Of one call. A class, since there is one a call: closures would cost more. */
+/** The observation of one call. A class, since each call has one: closures would cost more. */
 class Observation {
   readonly #startedAt = performance.now();
   readonly #listeners: readonly CallListener[];

@@ -13,7 +13,7 @@ import {
   withHeaders,
 } from "./calls.ts";
 
-/** What callers send who may ask. */
+/** The headers of a caller with a token. */
 export const bearing = { Authorization: "Bearer of-alice" };
 export const getStatusMethod = "gomemory.status.v1.StatusService/GetStatus";
 const health = (method: string) => `grpc.health.v1.Health/${method}`;
