@@ -72,7 +72,7 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   if (replica !== undefined) started.use(replica);
   const readiness = createReadiness(probeDatastore(database, replica), {
     interval: probeInterval,
-    isStillDegraded: () => replica?.isCurrent() === true,
+    isStillDegraded: () => replica?.isWithinBound() === true,
     onChange(state, err) {
       if (state === "ready") log.info("ready");
       else if (state === "degraded") log.warn("degraded: the primary does not answer, the replica does");
