@@ -82,7 +82,7 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   }
   const readiness = createReadiness(probeDatastore({ ...database, probe }, replica), {
     interval: probeInterval,
-    isStillDegraded: () => replica?.isCurrent() === true,
+    isStillDegraded: () => replica?.isWithinBound() === true,
     onChange(state, err) {
       if (state === "ready") log.info("ready");
       else if (state === "degraded") log.warn("degraded: the primary does not answer, the replica does");

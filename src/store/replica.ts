@@ -1,3 +1,4 @@
+import { setTimeout as pause } from "node:timers/promises";
 import type { CompiledQuery } from "kysely";
 import { Call } from "../status/call.ts";
 import type { StatusStore } from "../status/service.ts";
@@ -35,9 +36,9 @@ export interface Replica extends AsyncDisposable {
   readonly statuses: StatusStore;
   /** Whether calls go to the replica now. */
   serving(): boolean;
-  /** Whether it answers, as far as is known, and is within its bound now. */
-  isCurrent(): boolean;
-  /** The same; asks it when it is suspended. Never rejects. */
+  /** Whether its bound has not ended: an answer could prove itself now. Asks nothing. */
+  isWithinBound(): boolean;
+  /** Whether it answers, as far as is known, and is within its bound now; asks it when it is suspended. Never rejects. */
   becomesCurrent(): Promise<boolean>;
 }
 
@@ -46,8 +47,11 @@ const shortestInterval = 20;
 const longestInterval = 250;
 /** The longest, in milliseconds, that the primary may take to say how far it is. */
 const longestSample = 1_000;
-/** So often is a suspended replica asked for one call when there is no primary. */
+/** So many attempts to get an answer of the replica, each on another connection, follow at once when there is no primary. */
 const lastResorts = 4;
+/** How long, in milliseconds, a call without an answer of either is repeated, and the pause once attempts are many. */
+const replacementTime = 1_000;
+const replacementPause = 50;
 
 /**
  * A miss is always asked again of the primary, and so is whatever the replica cannot answer in time or without
@@ -75,7 +79,7 @@ export function openReplica(
   const readers = { primary: primary.reader(), replica: createReader(connections, { proof: freshness }) };
   /** Undefined: not known yet. */
   let suspended: boolean | undefined;
-  let probing = false;
+  let probing: Promise<void> | undefined;
   let sampleFailure: Error | undefined;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
@@ -98,9 +102,7 @@ export function openReplica(
     }
   }
 
-  async function probe(): Promise<void> {
-    if (probing) return;
-    probing = true;
+  async function probeNow(): Promise<void> {
     try {
       const [row] = await ask(readers.replica, identityQuery, interval, () => connections.areAwaited);
       freshness.recognize(row);
@@ -109,12 +111,14 @@ export function openReplica(
       // While our own connections are all in use, nothing was found.
       if (!(error instanceof NotSent)) settle(sampleFailure ?? error);
     } finally {
-      probing = false;
+      probing = undefined;
     }
   }
 
-  function isCurrent(): boolean {
-    return suspended === false && freshness.isProvable();
+  /** One at a time, whose outcome all callers share. */
+  function probe(): Promise<void> {
+    probing ??= probeNow();
+    return probing;
   }
 
   async function watch(): Promise<void> {
@@ -125,8 +129,8 @@ export function openReplica(
     if (!closed) timer = setTimeout(watch, Math.max(1, due - performance.now())).unref();
   }
 
-  /** @returns undefined when the primary is to be asked. */
-  async function askReplica(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
+  /** @returns "missing" when the replica lacks the row, undefined when it does not tell: the primary is to be asked. */
+  async function askReplica(reqId: ReqId, call: Call): Promise<JobStatus | "missing" | undefined> {
     const now = performance.now();
     // The other half of its time is the primary's.
     const half = (call.deadline - now) / 2;
@@ -136,6 +140,7 @@ export function openReplica(
       const status = await statuses.find(reqId, attempt);
       if (status !== undefined && freshness.isLive(status.createdAt)) return status;
       onReask("missing");
+      return "missing";
     } catch (error) {
       if (!(error instanceof StatusError)) throw error;
       const cause = causeOf(error, half >= interval);
@@ -152,49 +157,67 @@ export function openReplica(
     return !(cause instanceof StaleReplica) && mayConcernOneId(cause, primary.engine);
   }
 
+  async function askPrimary(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
+    const status = await primary.statuses.find(reqId, call);
+    onRead("primary");
+    return status;
+  }
+
   async function find(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
-    if (suspended === false && !call.cancelled) {
-      const status = await askReplica(reqId, call);
-      if (status !== undefined) {
-        onRead("replica");
-        return status;
-      }
+    const found = suspended === false && !call.cancelled ? await askReplica(reqId, call) : undefined;
+    if (isStatus(found)) {
+      onRead("replica");
+      return found;
     }
     try {
-      const status = await primary.statuses.find(reqId, call);
-      onRead("primary");
-      return status;
+      return await askPrimary(reqId, call);
     } catch (error) {
       const isGone = error instanceof StatusError && error.reason === "DATASTORE_UNAVAILABLE";
-      const status = isGone ? await askSuspendedReplica(reqId, call) : undefined;
-      if (status === undefined) throw error;
-      onRead("replica");
-      return status;
+      if (!isGone || found === "missing") throw error;
+      return await askAgain(reqId, call, error);
     }
   }
 
   /**
    * When there is no primary, a suspended replica is better than none: each answer proves itself. While a primary is
    * replaced, connections behind a read-only port are lost with the old one, and others lead to the new one before that
-   * is known; each of these is used once.
+   * is known; each of these is used once. For a moment there may be nothing to prove an answer with, since the standbys
+   * follow the new primary already and DATABASE_URL does not lead there yet: then the call waits for either.
+   *
+   * @param error of the primary: thrown when there is no answer.
    */
-  async function askSuspendedReplica(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
-    const giveUpAt = performance.now() + interval;
-    for (let tries = 0; suspended !== false && tries < lastResorts && freshness.isProvable(); tries++) {
-      const status = await askReplica(reqId, call);
-      if (status !== undefined || performance.now() > giveUpAt) return status;
+  async function askAgain(reqId: ReqId, call: Call, error: StatusError): Promise<JobStatus | undefined> {
+    const giveUpAt = Math.min(performance.now() + replacementTime, call.deadline);
+    let wasGone = primary.isGone();
+    for (let tries = 1; freshness.isProvable() && !call.cancelled; tries++) {
+      const found = await askReplica(reqId, call);
+      if (isStatus(found)) {
+        onRead("replica");
+        return found;
+      }
+      if (found === "missing" || performance.now() + replacementPause > giveUpAt) break;
+      if (wasGone && !primary.isGone()) return await askPrimary(reqId, call);
+      wasGone = primary.isGone();
+      if (tries < lastResorts) continue;
+      // There is a primary, which answers with errors: nothing to wait for.
+      if (!wasGone) break;
+      await pause(replacementPause);
     }
-    return undefined;
+    throw call.cancelled ? call.reason : error;
   }
 
   void watch();
   return {
     statuses: { find },
     serving: () => suspended === false,
-    isCurrent,
+    isWithinBound: freshness.isProvable,
     async becomesCurrent() {
-      if (suspended !== false) await probe();
-      return isCurrent();
+      const giveUpAt = performance.now() + interval;
+      for (let tries = 0; suspended !== false && tries < lastResorts && freshness.isProvable(); tries++) {
+        await probe();
+        if (performance.now() > giveUpAt) break;
+      }
+      return suspended === false && freshness.isProvable();
     },
     async [Symbol.asyncDispose]() {
       closed = true;
@@ -203,6 +226,10 @@ export function openReplica(
       await connections[Symbol.asyncDispose]();
     },
   };
+}
+
+function isStatus(found: JobStatus | "missing" | undefined): found is JobStatus {
+  return found !== undefined && found !== "missing";
 }
 
 function noAnswer(timeout: number): Error {

@@ -2,11 +2,12 @@ import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openConnections } from "../../src/store/connections.ts";
 import { type Cluster, startCluster } from "../support/ha/cluster.ts";
-import { type Polled, startPollers } from "../support/ha/pollers.ts";
+import { type Fleet, startFleet } from "../support/ha/fleet.ts";
+import { observe } from "../support/ha/observe.ts";
 import { type Producers, startProducers } from "../support/ha/producers.ts";
 import { installPrograms, type Programs, skipped } from "../support/ha/programs.ts";
 import { type EventReport, writeReport } from "../support/ha/report.ts";
-import { runCli, type Serving, startServing } from "../support/process.ts";
+import { runCli } from "../support/process.ts";
 
 /** How old an answer may be, in milliseconds. 0: the service reads from the primary alone. */
 const services = [
@@ -14,9 +15,15 @@ const services = [
   { name: "replicas, 1 s", maxStaleness: 1_000 },
   { name: "primary alone", maxStaleness: 0 },
 ];
+/** The one whose bound is longer than a failover. */
+const survivor = services[0]?.name;
+/** Of each service, behind its balancer. */
+const instances = 2;
 
 /** Longer than a lease of Patroni's, in milliseconds. */
 const withoutEtcd = 8_000;
+/** A primary that is gone for so much longer than the bound is noticed at `/readyz` in any case, in milliseconds. */
+const noticed = 2_000;
 /** Calls are made for so long before an event, and after it, in milliseconds. */
 const before = 1_000;
 const after = 1_500;
@@ -50,8 +57,7 @@ const events: readonly {
 describe.skipIf(skipped)("failover", () => {
   const started = new AsyncDisposableStack();
   const reports: EventReport[] = [];
-  const polled: Polled[] = [];
-  const serving: Serving[] = [];
+  const fleets: (Fleet & (typeof services)[number])[] = [];
   let programs: Programs;
   let cluster: Cluster;
   let producers: Producers;
@@ -60,14 +66,11 @@ describe.skipIf(skipped)("failover", () => {
     programs = started.use(await installPrograms());
     cluster = started.use(await startCluster(programs));
     expect(await runCli(["migrate"], { DATABASE_URL: cluster.url }).exit).toMatchObject({ code: 0 });
-    for (const { name, maxStaleness } of services) {
+    for (const service of services) {
+      const { maxStaleness } = service;
       const replica = { DATABASE_READ_URL: cluster.readUrl, REPLICA_MAX_STALENESS: `${maxStaleness}ms` };
-      const service = started.use(
-        await startServing({ DATABASE_URL: cluster.url, ...(maxStaleness > 0 && replica) }),
-      );
-      if (maxStaleness > 0) await service.logged("the replica serves");
-      serving.push(service);
-      polled.push({ name, url: service.url, maxStaleness });
+      const env = { DATABASE_URL: cluster.url, ...(maxStaleness > 0 && replica) };
+      fleets.push({ ...service, ...started.use(await startFleet(programs, env, instances)) });
     }
     producers = startProducers(cluster.url);
     await producers.acknowledged();
@@ -75,27 +78,42 @@ describe.skipIf(skipped)("failover", () => {
 
   afterAll(() => started.disposeAsync());
 
-  test.for(events)("$name", async ({ name, harmless = false, happen }) => {
+  /** Waits until nothing is left of what happened before. */
+  async function settled(): Promise<void> {
     await cluster.settled();
-    const pollers = startPollers(polled, producers.jobs);
+    for (const fleet of fleets) await fleet.settled();
+  }
+
+  test.for(events)("$name", async ({ name, harmless = false, happen }) => {
+    await settled();
+    const observers = await Promise.all(fleets.map((fleet) => observe(fleet, producers.jobs)));
     await pause(before);
     const begunAt = performance.now();
     const end = await happen(cluster);
     await producers.acknowledged();
     await end();
-    await cluster.settled();
+    await settled();
     await pause(after);
     const gap = producers.longestGap(begunAt);
-    const tallies = await pollers.stop(gap.from);
-    reports.push({ name, writeGap: gap.length, tallies });
+    const services = await Promise.all(observers.map((stop) => stop(gap.from)));
+    reports.push({ name, writeGap: gap.length, services });
 
-    for (const { service, protocol, calls, wrong, failed, complaints } of tallies) {
-      expect(calls, `${service}, ${protocol}`).toBeGreaterThan(0);
-      expect(wrong, complaints.join("\n")).toBe(0);
-      if (harmless) expect(failed).toEqual({ known: 0, others: 0 });
-      // None does, unless the machine is so busy that a replica is too slow to stand in.
-      if (service === services[0]?.name) {
-        expect(failed.known, complaints.join("\n")).toBeLessThanOrEqual(calls / 100);
+    for (const [index, { service, said, tallies }] of services.entries()) {
+      for (const { protocol, calls, wrong, failed, refused, balancer, complaints } of tallies) {
+        const shown = `${service}, ${protocol}, ${JSON.stringify(said)}:\n${complaints.join("\n")}`;
+        expect(calls, shown).toBeGreaterThan(0);
+        expect(wrong, shown).toBe(0);
+        expect(refused, shown).toBeLessThanOrEqual(balancer.refused);
+        if (harmless) expect(failed, shown).toEqual({ known: 0, others: 0 });
+        if (service !== survivor) continue;
+        expect(failed.known, shown).toBe(0);
+        expect(balancer.removedLast, shown).toBe(0);
+      }
+      const outlasted = gap.length > (fleets[index]?.maxStaleness ?? 0) + noticed;
+      for (const words of said) {
+        if (harmless) expect(words, service).not.toContain("not ready");
+        else if (service === survivor) expect(words, service).toContain("degraded");
+        else if (outlasted) expect(words, service).toContain("not ready");
       }
     }
   });
@@ -116,13 +134,12 @@ describe.skipIf(skipped)("failover", () => {
   });
 
   test("the services end in good order, without a complaint", async () => {
-    for (const service of serving) {
-      service.kill("SIGTERM");
-      expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
+    for (const fleet of fleets) {
+      expect(await fleet.stop()).toEqual(Array(instances).fill({ code: 0, stderr: "" }));
     }
     // Not when only some of the events have happened.
     if (reports.length < events.length) return;
-    const table = await writeReport(reports, versionsOf(programs), producers.jobs.length);
+    const table = await writeReport(reports, versionsOf(programs), producers.jobs.length, instances);
     process.stdout.write(`${table}\n`);
   });
 });

@@ -3,7 +3,7 @@ import { Agent, get, type IncomingMessage } from "node:http";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { type HaProxy, startHaProxy } from "../support/ha/haproxy.ts";
+import { type Front, startFront } from "../support/ha/front.ts";
 import { stablePort } from "../support/ha/ports.ts";
 import { installPrograms, skipped } from "../support/ha/programs.ts";
 import { type Running, startServing } from "../support/process.ts";
@@ -15,10 +15,9 @@ const callersOfEach = 4;
 
 describe.skipIf(skipped)("a rolling restart of two instances behind HAProxy", () => {
   const started = new AsyncDisposableStack();
-  const instances: { name: string; port: number; checkPort: number; running: Running }[] = [];
+  const instances: { name: string; port: number; running: Running }[] = [];
   let database: TestDatabase;
-  let haProxy: HaProxy;
-  let urls: { rest: string; grpc: string };
+  let front: Front;
 
   const start = (port: number) =>
     startServing({ DATABASE_URL: database.url, PORT: String(port), SHUTDOWN_DELAY: "1s" });
@@ -28,41 +27,24 @@ describe.skipIf(skipped)("a rolling restart of two instances behind HAProxy", ()
     database = started.use(await createDatabase());
     for (const name of ["one", "two"]) {
       const port = await stablePort();
-      instances.push({ name, port, checkPort: port, running: await start(port) });
+      instances.push({ name, port, running: await start(port) });
     }
     started.defer(async () => {
       for (const { running } of instances) await running[Symbol.asyncDispose]();
     });
-    const [rest, grpc] = [await stablePort(), await stablePort()];
-    urls = { rest: `http://127.0.0.1:${rest}`, grpc: `http://127.0.0.1:${grpc}` };
-    const shared = { mode: "http", check: "GET /readyz", servers: instances } as const;
-    const checks = "inter 200ms fall 1 rise 1";
-    haProxy = started.use(
-      await startHaProxy(programs, await stablePort(), [
-        { name: "rest", port: rest, serverOptions: checks, ...shared },
-        { name: "grpc", port: grpc, serverOptions: `${checks} proto h2 check-proto h1`, ...shared },
-      ]),
-    );
+    front = started.use(await startFront(programs, instances));
   });
 
   afterAll(() => started.disposeAsync());
 
-  async function allUp(): Promise<void> {
-    for (const name of ["rest", "grpc"])
-      await haProxy.leadsTo(
-        name,
-        instances.map((one) => one.name),
-      );
-  }
-
   test("loses no call over REST and gRPC", async () => {
     const reqId = await insertJob(database.db, { status: "failure", error: "it broke" });
     const json = await documentedJson(database.db, reqId);
-    await allUp();
+    await front.allUp();
     const agent = new Agent({ keepAlive: true });
-    const grpc = protocols.find(({ name }) => name.includes("grpc-js"))?.open(urls.grpc);
+    const grpc = protocols.find(({ name }) => name.includes("grpc-js"))?.open(front.urls.grpc);
     const rest = callOnAndOn(async () => ({
-      json: await askOverRest(`${urls.rest}/get_status/${reqId}`, agent),
+      json: await askOverRest(`${front.urls.rest}/get_status/${reqId}`, agent),
     }));
     const rpc = callOnAndOn(async () => grpc?.ask(reqId));
     for (let round = 0; round < rounds; round++) {
@@ -71,7 +53,7 @@ describe.skipIf(skipped)("a rolling restart of two instances behind HAProxy", ()
         const { code, stderr } = await instance.running.exit;
         expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
         instance.running = await start(instance.port);
-        await allUp();
+        await front.allUp();
       }
     }
     const counts = await Promise.all([rest.stop(), rpc.stop()]);

@@ -15,9 +15,19 @@ export interface Balanced {
   readonly serverOptions: string;
 }
 
+/** What HAProxy has counted on a port since it was started. */
+export interface Account {
+  /** Calls that it answered with a 5xx itself, because no server was up. `mode: "http"` only. */
+  readonly refused: number;
+  /** How often it removed a server after a check, and how often that was the last one that was up. */
+  readonly removed: number;
+  readonly removedLast: number;
+}
+
 export interface HaProxy extends AsyncDisposable {
   /** Waits until it has checked every server of a port itself, and just these are up. */
   leadsTo(name: string, servers: readonly string[]): Promise<void>;
+  account(name: string): Promise<Account>;
 }
 
 /** @param statisticsPort of 127.0.0.1, where it tells what it knows of the servers. */
@@ -30,8 +40,8 @@ export async function startHaProxy(
   await writeFile(file, configuration(statisticsPort, balanced));
   const program = await programs.start("usr/sbin/haproxy", "-db", "-f", file);
 
-  /** The servers of a port that are up, by a check that has been made: before the first one, all are taken for up. */
-  async function serversUp(name: string): Promise<string[]> {
+  /** What it tells of a port, by the names of its columns: a row for each server, one for all of them together. */
+  async function statistics(name: string): Promise<Record<string, string | undefined>[]> {
     if (program.status !== undefined) throw new Error(`HAProxy does not run: ${program.describeEnd()}`);
     const response = await fetch(`http://127.0.0.1:${statisticsPort}/;csv`).catch(() => undefined);
     const [head = "", ...lines] = ((await response?.text()) ?? "").split("\n");
@@ -40,10 +50,13 @@ export async function startHaProxy(
       const cells = line.split(",");
       return Object.fromEntries(columns.map((column, index) => [column, cells[index]]));
     });
-    return rows
-      .filter(
-        ({ pxname, status, check_status }) => pxname === name && status === "UP" && check_status === "L7OK",
-      )
+    return rows.filter(({ pxname, svname }) => pxname === name && svname !== "FRONTEND");
+  }
+
+  /** The servers of a port that are up, by a check that has been made: before the first one, all are taken for up. */
+  async function serversUp(name: string): Promise<string[]> {
+    return (await statistics(name))
+      .filter(({ status, check_status }) => status === "UP" && check_status === "L7OK")
       .map(({ svname = "" }) => svname);
   }
 
@@ -53,8 +66,23 @@ export async function startHaProxy(
       const isSo = async () => (await serversUp(name)).toSorted().join() === wanted;
       return until(`HAProxy leads "${name}" to ${wanted}`, isSo, 30_000);
     },
+    async account(name) {
+      const rows = await statistics(name);
+      if (rows.length === 0) throw new Error(`HAProxy tells nothing of "${name}"`);
+      const all = rows.filter(({ svname }) => svname === "BACKEND");
+      const servers = rows.filter(({ svname }) => svname !== "BACKEND");
+      return {
+        refused: sum(all, "hrsp_5xx") - sum(servers, "hrsp_5xx"),
+        removed: sum(servers, "chkdown"),
+        removedLast: sum(all, "chkdown"),
+      };
+    },
     [Symbol.asyncDispose]: () => program.stop(),
   };
+}
+
+function sum(rows: readonly Record<string, string | undefined>[], column: string): number {
+  return rows.reduce((total, row) => total + Number(row[column]), 0);
 }
 
 function configuration(statisticsPort: number, balanced: readonly Balanced[]): string {

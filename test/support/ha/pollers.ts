@@ -1,30 +1,32 @@
 import { randomUUID } from "node:crypto";
 import { isDocumentedFailure } from "../faults/callers.ts";
 import { type Answer, type Client, type Protocol, protocols } from "../protocols.ts";
+import type { Urls } from "./front.ts";
 import { acknowledgedBy, type ProducedJob } from "./producers.ts";
 
-/** Whom the pollers ask, and how old its answers may be. */
+/** A service that the pollers call through its balancer, and how old its answers may be. */
 export interface Polled {
   readonly name: string;
-  readonly url: string;
+  readonly urls: Urls;
   /** In milliseconds. */
   readonly maxStaleness: number;
 }
 
-/** What callers of one service saw over one protocol. */
+/** What callers of a service saw over one protocol. */
 export interface Tally {
-  readonly service: string;
-  readonly protocol: string;
+  readonly protocol: "REST" | "gRPC";
   readonly calls: number;
   readonly wrong: number;
-  /** Of the calls for jobs that were there, and of the others. */
+  /** Of the calls for jobs that were there, and of the others. Includes those that the balancer refused. */
   readonly failed: { readonly known: number; readonly others: number };
+  /** Of both, those that the balancer answered itself, since it had no instance to pass them to. */
+  readonly refused: number;
   /** What was wrong, and then what failed. */
   readonly complaints: readonly string[];
 }
 
 interface Outcome {
-  readonly verdict: "right" | "failed" | "wrong";
+  readonly verdict: "right" | "failed" | "refused" | "wrong";
   /** When the creation of the job was acknowledged; undefined: it was not when the question was asked. */
   readonly createdAt: number | undefined;
   readonly detail: string;
@@ -45,19 +47,17 @@ const recent = 12;
 const replicationTime = 100;
 
 /** Asks steadily, over REST and gRPC, for jobs that change meanwhile, and judges each answer. */
-export function startPollers(services: readonly Polled[], jobs: readonly ProducedJob[]): Pollers {
-  const pollers = services.flatMap((service) =>
-    protocols
-      .filter(({ name }) => polledProtocols.includes(name))
-      .map((protocol) => startPoller(service, protocol, jobs)),
-  );
+export function startPollers(service: Polled, jobs: readonly ProducedJob[]): Pollers {
+  const pollers = protocols
+    .filter(({ name }) => polledProtocols.includes(name))
+    .map((protocol) => startPoller(service, protocol, jobs));
   return { stop: (brokenAt) => Promise.all(pollers.map((stop) => stop(brokenAt))) };
 }
 
 function startPoller(service: Polled, protocol: Protocol, jobs: readonly ProducedJob[]) {
   const outcomes: Outcome[] = [];
   const running = new Set<Promise<void>>();
-  const open = Array.from({ length: clients }, () => protocol.open(service.url));
+  const open = Array.from({ length: clients }, () => protocol.open(urlFor(service.urls, protocol)));
   let turn = 0;
 
   async function one(client: Client): Promise<void> {
@@ -90,20 +90,25 @@ function startPoller(service: Polled, protocol: Protocol, jobs: readonly Produce
     timers.forEach(clearInterval);
     await Promise.all(running);
     for (const client of open) client.close();
-    const failed = outcomes.filter(({ verdict }) => verdict === "failed");
+    const refused = outcomes.filter(({ verdict }) => verdict === "refused");
+    const failed = outcomes.filter(({ verdict }) => verdict === "failed").concat(refused);
     const wrong = outcomes.filter(({ verdict }) => verdict === "wrong");
     const isKnown = ({ createdAt = brokenAt }: Outcome) =>
       createdAt < brokenAt - replicationTime || createdAt > brokenAt;
     const known = failed.filter(isKnown);
     return {
-      service: service.name,
       protocol: protocol.isRest ? "REST" : "gRPC",
       calls: outcomes.length,
       wrong: wrong.length,
       failed: { known: known.length, others: failed.length - known.length },
+      refused: refused.length,
       complaints: [...wrong, ...known].slice(0, 5).map(({ detail }) => detail),
     };
   };
+}
+
+function urlFor(urls: Urls, { isRest }: Protocol): string {
+  return isRest ? urls.rest : urls.grpc;
 }
 
 function choose(jobs: readonly ProducedJob[], turn: number): ProducedJob | undefined {
@@ -134,5 +139,14 @@ function judge(
   if (answer.reason === "STATUS_NOT_FOUND") {
     return job === undefined || acknowledgedBy(job, startedAt) === 0 ? "right" : "wrong";
   }
+  if (isRefusedByBalancer(answer, isRest)) return "refused";
   return isDocumentedFailure(answer, isRest) ? "failed" : "wrong";
+}
+
+/** Every failure that the service itself answers has a reason. HAProxy's 503 has none, and is UNAVAILABLE over gRPC. */
+function isRefusedByBalancer(answer: Answer, isRest = false): boolean {
+  if ("json" in answer || answer.reason !== undefined) return false;
+  return isRest
+    ? answer.code === 503 && answer.more.includes("No server is available")
+    : answer.code === "UNAVAILABLE";
 }

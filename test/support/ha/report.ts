@@ -1,4 +1,5 @@
 import { writeFile } from "node:fs/promises";
+import type { Observation } from "./observe.ts";
 import type { Tally } from "./pollers.ts";
 
 /** What came of one event. */
@@ -6,7 +7,7 @@ export interface EventReport {
   readonly name: string;
   /** The longest time in which no write was acknowledged, in milliseconds. */
   readonly writeGap: number;
-  readonly tallies: readonly Tally[];
+  readonly services: readonly Observation[];
 }
 
 const file = new URL("../../../docs/failover.md", import.meta.url);
@@ -15,44 +16,31 @@ const file = new URL("../../../docs/failover.md", import.meta.url);
  * Writes what a run has counted into docs/failover.md.
  *
  * @param jobs whose every write was found at the end.
- * @returns the table.
+ * @param instances of each service.
+ * @returns the table of the calls.
  */
 export async function writeReport(
   reports: readonly EventReport[],
   versions: readonly string[],
   jobs: number,
+  instances: number,
 ): Promise<string> {
-  const tallies = reports.flatMap(({ tallies }) => tallies);
+  const tallies = reports.flatMap(({ services }) => services.flatMap(({ tallies }) => tallies));
   const count = (of: (tally: Tally) => number) =>
     tallies.reduce((sum, tally) => sum + of(tally), 0).toLocaleString("en");
-  const rows = reports.flatMap(({ name, writeGap, tallies }) =>
-    tallies.map(({ service, protocol, calls, wrong, failed }, index) =>
-      row(
-        ...(index === 0 ? [name, `${(writeGap / 1_000).toFixed(1)} s`] : ["", ""]),
-        ...[service, protocol, calls, wrong, failed.known, failed.others],
-      ),
-    ),
-  );
-  const head = [
-    "event",
-    "no writes for",
-    "reads from",
-    "protocol",
-    "calls",
-    "wrong",
-    "failed, known",
-    "failed, others",
-  ];
-  const table = [row(...head), row("---", "--:", "---", "---", "--:", "--:", "--:", "--:"), ...rows].join(
-    "\n",
-  );
+  const services = [...new Set(reports.flatMap(({ services }) => services.map(({ service }) => service)))];
+  const table = tableOf(callHead, reports.flatMap(callRows));
   await writeFile(
     file,
     `# What callers see of a failover
 
-Written by \`npm run test:ha\`; do not edit. Measured with ${versions.join(", ")}, and Node ${process.versions.node}.
+For those who operate the service: what a failover of the database costs callers, with and without replicas, when a load
+balancer passes calls only to instances that \`/readyz\` says are ready. Written by \`npm run test:ha\`; do not edit. Measured
+with ${versions.join(", ")}, and Node ${process.versions.node}.
 
 **In all: ${count(({ calls }) => calls)} calls, ${count(({ wrong }) => wrong)} wrong. ${jobs.toLocaleString("en")} jobs were written meanwhile: no acknowledged status was lost.**
+
+${services.map((service) => inWords(service, reports)).join("\n")}
 
 ## How
 
@@ -65,24 +53,100 @@ repeat what is not acknowledged. Three services are asked meanwhile, one time in
 - **replicas, 1 s**: the same with the default bound.
 - **primary alone**: no \`DATABASE_READ_URL\`.
 
-The columns:
+Each service has ${instances} instances, and all calls go through an HAProxy of its own that checks \`/readyz\` (\`option httpchk
+GET /readyz\`, \`check inter 200ms fall 1 rise 1\`; for gRPC also \`proto h2 check-proto h1\`), with a port for REST and one
+for gRPC.
+
+## Calls
 
 - **no writes for**: the longest time in which the database acknowledged nothing to any producer.
 - **wrong**: a state that was not written; one that is older than what was acknowledged when the call began (with
   replicas: as long before as the bound says); "not found" for a job whose creation was acknowledged; anything else
   that the contract does not name.
-- **failed, known**: calls for jobs that were there, which were told \`DATASTORE_UNAVAILABLE\` or \`DEADLINE_EXCEEDED\`.
+- **failed, known**: calls for jobs that were there, which were told \`DATASTORE_UNAVAILABLE\` or \`DEADLINE_EXCEEDED\`, or
+  were refused by the balancer.
 - **failed, others**: the same for ids that nobody knows, for jobs whose creation was not acknowledged yet, and for those
   that were created less than 100 ms before the writes ceased. Only a primary can tell that an id does not exist.
-
-## Counts
+- **refused by the balancer**: those of the failed calls that HAProxy answered itself (REST: 503, gRPC: \`UNAVAILABLE\`),
+  since it had removed every instance. HAProxy's own statistics confirm it.
 
 ${table}
+
+## The balancer
+
+While the primary is gone, \`/readyz\` answers 200 \`degraded\` as long as a replica is within its bound, and the balancer
+keeps the instance. When the bound ends, or at once where there is no replica, \`/readyz\` answers 503 \`not ready\` and the
+balancer removes the instance, until a check finds that the primary is back. With a bound that is shorter than the failover, and
+without replicas, it removes every instance that way, and answers the calls itself.
+
+- **\`/readyz\` said**: in this order, by the instances' logs; of all instances, where they differ.
+- **instances removed**: how often HAProxy removed an instance from the REST port and from the gRPC port.
+- **last one removed**: how often no instance was left after that.
+
+${tableOf(balancerHead, reports.flatMap(balancerRows))}
 `,
   );
   return table;
 }
 
-function row(...cells: (string | number)[]): string {
-  return `| ${cells.join(" | ")} |`;
+/** What became of a service in all events. */
+function inWords(service: string, reports: readonly EventReport[]): string {
+  const observed = reports.flatMap(({ name, services }) =>
+    services.filter((one) => one.service === service).flatMap(({ tallies }) => ({ name, tallies })),
+  );
+  const tallies = observed.flatMap(({ tallies }) => tallies);
+  const sum = (of: (tally: Tally) => number) => tallies.reduce((total, tally) => total + of(tally), 0);
+  const known = sum(({ failed }) => failed.known);
+  const without = observed.filter(({ tallies }) => tallies.some(({ balancer }) => balancer.removedLast > 0));
+  const balancer =
+    without.length === 0
+      ? "the balancer had an instance at any time, and refused no call"
+      : `the balancer removed every instance (${without.map(({ name }) => name).join("; ")}), and refused ${sum(({ refused }) => refused)} calls`;
+  return `- **${service}**: ${balancer}. Calls for jobs that were there: ${known === 0 ? "none" : known} failed.`;
+}
+
+const callHead = [
+  "event",
+  "no writes for",
+  "reads from",
+  "protocol",
+  "calls",
+  "wrong",
+  "failed, known",
+  "failed, others",
+  "refused by the balancer",
+];
+
+function callRows({ name, writeGap, services }: EventReport): string[][] {
+  const tallies = services.flatMap(({ service, tallies }) => tallies.map((tally) => ({ service, ...tally })));
+  return tallies.map(({ service, protocol, calls, wrong, failed, refused }, index) => [
+    ...(index === 0 ? [name, `${(writeGap / 1_000).toFixed(1)} s`] : ["", ""]),
+    ...[service, protocol],
+    ...[calls, wrong, failed.known, failed.others, refused].map(String),
+  ]);
+}
+
+const balancerHead = [
+  "event",
+  "reads from",
+  "`/readyz` said",
+  "instances removed, REST + gRPC",
+  "last one removed, REST + gRPC",
+];
+
+function balancerRows({ name, services }: EventReport): string[][] {
+  return services.map(({ service, said, tallies }, index) => [
+    index === 0 ? name : "",
+    service,
+    [...new Set(said.map((words) => words.join(", ")))].join("; "),
+    tallies.map(({ balancer }) => balancer.removed).join(" + "),
+    tallies.map(({ balancer }) => balancer.removedLast).join(" + "),
+  ]);
+}
+
+/** Numbers are to the right. */
+function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const isNumber = (column: number) => rows.every((cells) => /^\d*( |$)/.test(cells[column] ?? ""));
+  const line = head.map((_, column) => (isNumber(column) ? "--:" : "---"));
+  return [head, line, ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
