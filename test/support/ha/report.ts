@@ -76,8 +76,8 @@ ${table}
 
 While the primary is gone, \`/readyz\` answers 200 \`degraded\` as long as a replica is within its bound, and the balancer
 keeps the instance. When the bound ends, or at once where there is no replica, \`/readyz\` answers 503 \`not ready\` and the
-balancer removes the instance, until a check finds that the primary is back. With a bound that is shorter than the failover, and
-without replicas, it removes every instance that way, and answers the calls itself.
+balancer removes the instance, until a check finds that the primary is back. With a bound that is shorter than the
+failover, and without replicas, it removes every instance that way, and answers the calls itself.
 
 - **\`/readyz\` said**: in this order, by the instances' logs; of all instances, where they differ.
 - **instances removed**: how often HAProxy removed an instance from the REST port and from the gRPC port.
@@ -146,7 +146,7 @@ function balancerRows({ name, services }: EventReport): string[][] {
 
 /** Numbers are to the right. */
 function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const isNumber = (column: number) => rows.every((cells) => /^\d*( |$)/.test(cells[column] ?? ""));
+  const isNumber = (column: number) => rows.every((cells) => /^[\d.]*( |$)/.test(cells[column] ?? ""));
   const line = head.map((_, column) => (isNumber(column) ? "--:" : "---"));
   return [head, line, ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n");
 }
