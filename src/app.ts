@@ -84,6 +84,7 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
     interval: probeInterval,
     isStillDegraded: () => replica?.isWithinBound() === true,
     onChange(state, err) {
+      metrics?.readiness(state);
       if (state === "ready") log.info("ready");
       else if (state === "degraded") log.warn("degraded: the primary does not answer, the replica does");
       // Without a cause, it is this service that is stopping.

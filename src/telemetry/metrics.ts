@@ -18,6 +18,9 @@ interface ReplicaMetrics {
   reask(cause: string): void;
 }
 
+const readinessStates = ["ready", "degraded", "not ready"] as const;
+type ReadinessState = (typeof readinessStates)[number];
+
 export interface Metrics {
   readonly contentType: string;
   /** Everything, as OpenMetrics text. */
@@ -31,6 +34,8 @@ export interface Metrics {
   /** Whether calls are refused since the database is known to be gone. */
   breakerOpen(open: boolean): void;
   connectionLost(): void;
+  /** What the instance last found out about its datastore, or that it is stopping. */
+  readiness(state: ReadinessState): void;
   watchPool(state: () => PoolState): void;
   watchReplica(serving: () => boolean): ReplicaMetrics;
 }
@@ -95,6 +100,13 @@ export function createMetrics(version: string): Metrics {
   const lost = new Counter({
     name: "db_client_connections_lost",
     help: "Connections to the database that were lost while idle.",
+    registers,
+  });
+
+  const readiness = new Gauge({
+    name: "status_readiness",
+    help: "1 for the state that /readyz last found: ready, degraded (a replica answers in the primary's place), not ready.",
+    labelNames: ["state"],
     registers,
   });
 
@@ -169,6 +181,9 @@ export function createMetrics(version: string): Metrics {
     statementRetried: () => retries.inc(),
     breakerOpen: (open) => breaker.set(open ? 1 : 0),
     connectionLost: () => lost.inc(),
+    readiness(current) {
+      for (const state of readinessStates) readiness.set({ state }, state === current ? 1 : 0);
+    },
     watchPool,
     watchReplica,
   };
