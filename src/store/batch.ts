@@ -11,8 +11,8 @@ import type { Row } from "./text-query.ts";
  * one that has grown old keeps all that come after it, with whatever they held, until the next full collection.
  */
 export class Batch {
-  /** The ids that a call still waits for. */
-  readonly #wanted = new Map<ReqId, WantedId>();
+  /** The ids that a call still waits for, each with the last call that asked for it. */
+  readonly #wanted = new Map<ReqId, Waiter>();
   #abandonment: PromiseWithResolvers<undefined> | undefined;
   /** It waits for its turn for longer than a statement usually takes. */
   isOverdue = false;
@@ -24,14 +24,14 @@ export class Batch {
 
   /** @returns the status, undefined where there is none. Rejects as {@link fail} and {@link giveUpLate} say. */
   add(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
-    let id = this.#wanted.get(reqId);
-    if (id === undefined) {
-      id = new WantedId(reqId, this);
-      this.#wanted.set(reqId, id);
-    }
-    const waiter = new Waiter(call, id);
+    const waiter = new Waiter(reqId, call, this, this.#wanted.get(reqId));
+    this.#wanted.set(reqId, waiter);
     call.worker = waiter;
     return waiter.answer.promise;
+  }
+
+  ids(): ReqId[] {
+    return [...this.#wanted.keys()];
   }
 
   /** Resolves when no call waits for the answer any more. To be asked when the statement is sent. */
@@ -40,28 +40,28 @@ export class Batch {
     return this.#abandonment.promise;
   }
 
-  ids(): ReqId[] {
-    return [...this.#wanted.keys()];
-  }
-
   /** A batch for each id, with the calls that wait for it. This one is of no use any more. */
   split(): Batch[] {
-    return Array.from(this.#wanted.values(), (id) => {
+    return Array.from(this.#wanted, ([reqId, last]) => {
       const single = new Batch();
-      single.#wanted.set(id.reqId, id);
-      id.batch = single;
+      single.#wanted.set(reqId, last);
+      for (let waiter: Waiter | undefined = last; waiter !== undefined; waiter = waiter.previous) {
+        waiter.batch = single;
+      }
       return single;
     });
   }
 
-  /** @throws Error when a row was not asked for: better no answer than "not found" for the id that it was meant for. */
+  /**
+   * @param asked the ids that the statement asked for.
+   * @throws Error when a row was not asked for: better no answer than "not found" for the id that it was meant for.
+   */
   resolve(rows: readonly Row[], asked: readonly ReqId[]): void {
     for (const row of rows) {
-      const id = this.#wanted.get(row[0] as ReqId);
-      if (id !== undefined) {
-        this.#wanted.delete(id.reqId);
-        id.settle(readRow(row));
-      } else if (!asked.includes(row[0] as ReqId)) {
+      const reqId = row[0] as ReqId;
+      const last = this.#wanted.get(reqId);
+      if (last !== undefined) settle(last, readRow(row));
+      else if (!asked.includes(reqId)) {
         throw new Error("the database answered with a row that was not asked for");
       }
     }
@@ -72,63 +72,51 @@ export class Batch {
     this.#settleAll(reason);
   }
 
+  /** Of what is settled already, nothing changes. */
   #settleAll(outcome: undefined | StatusError): void {
-    const ids = [...this.#wanted.values()];
+    for (const last of this.#wanted.values()) settle(last, outcome);
     this.#wanted.clear();
-    for (const id of ids) id.settle(outcome);
   }
 
   /** Calls whose deadline has passed get no answer any more. */
   giveUpLate(now: number): void {
-    for (const id of this.#wanted.values()) id.giveUpLate(now);
+    for (const last of this.#wanted.values()) {
+      for (let waiter: Waiter | undefined = last; waiter !== undefined; waiter = waiter.previous) {
+        if (waiter.call.deadline <= now) waiter.cancel(deadlineExceeded());
+      }
+    }
   }
 
-  /** No call waits for this id any more. */
-  drop(reqId: ReqId): void {
-    this.#wanted.delete(reqId);
+  /** The last call that asked for an id has left. @param previous the one before it that still waits. */
+  leave(reqId: ReqId, previous: Waiter | undefined): void {
+    if (previous !== undefined) this.#wanted.set(reqId, previous);
+    else this.#wanted.delete(reqId);
     if (this.#wanted.size === 0) this.#abandonment?.resolve(undefined);
   }
 }
 
-/** An id with the calls that wait for it: as many may ask for one id as there are calls. */
-class WantedId {
-  readonly reqId: ReqId;
-  batch: Batch;
-  /** The last to ask; each knows its neighbours, so that a call that leaves costs the others nothing. */
-  last: Waiter | undefined;
-
-  constructor(reqId: ReqId, batch: Batch) {
-    this.reqId = reqId;
-    this.batch = batch;
-  }
-
-  settle(outcome: JobStatus | undefined | StatusError): void {
-    let waiter = this.last;
-    this.last = undefined;
-    for (; waiter !== undefined; waiter = waiter.previous) waiter.settle(outcome);
-  }
-
-  giveUpLate(now: number): void {
-    for (let waiter = this.last; waiter !== undefined; waiter = waiter.previous) {
-      if (waiter.call.deadline <= now) waiter.cancel(deadlineExceeded());
-    }
+/** As many calls may ask for one id as there are calls: too many for a recursion. */
+function settle(last: Waiter, outcome: JobStatus | undefined | StatusError): void {
+  for (let waiter: Waiter | undefined = last; waiter !== undefined; waiter = waiter.previous) {
+    waiter.settle(outcome);
   }
 }
 
-/** One call that waits for its row. */
+/** One call that waits for its row. Those that ask for the same id know their neighbours: to leave costs the others nothing. */
 class Waiter implements Worker {
+  readonly reqId: ReqId;
   readonly call: Call;
-  readonly answer = Promise.withResolvers<JobStatus | undefined>();
-  readonly #id: WantedId;
+  batch: Batch;
   previous: Waiter | undefined;
   #next: Waiter | undefined;
+  readonly answer = Promise.withResolvers<JobStatus | undefined>();
 
-  constructor(call: Call, id: WantedId) {
+  constructor(reqId: ReqId, call: Call, batch: Batch, previous: Waiter | undefined) {
+    this.reqId = reqId;
     this.call = call;
-    this.#id = id;
-    this.previous = id.last;
-    if (id.last !== undefined) id.last.#next = this;
-    id.last = this;
+    this.batch = batch;
+    this.previous = previous;
+    if (previous !== undefined) previous.#next = this;
   }
 
   settle(outcome: JobStatus | undefined | StatusError): void {
@@ -143,10 +131,7 @@ class Waiter implements Worker {
     this.answer.reject(reason);
     const { previous } = this;
     if (previous !== undefined) previous.#next = this.#next;
-    if (this.#next !== undefined) this.#next.previous = previous;
-    else {
-      this.#id.last = previous;
-      if (previous === undefined) this.#id.batch.drop(this.#id.reqId);
-    }
+    if (this.#next === undefined) this.batch.leave(this.reqId, previous);
+    else this.#next.previous = previous;
   }
 }

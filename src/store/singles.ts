@@ -9,7 +9,7 @@ export interface Singles {
   /** Whether another statement could be sent at once. */
   readonly haveRoom: boolean;
   /** How many ids wait until a statement can ask for them. */
-  readonly waiting: number;
+  waiting(): number;
   /** @param batches of one id each, from one statement, or in place of one. They are asked for in an order at random. */
   ask(batches: Batch[]): void;
   /** What is not answered yet. */
@@ -30,15 +30,17 @@ interface Group {
   alike: string[] | undefined;
 }
 
-/**
- * @param ask sends a batch's statement; never rejects.
- * @param mostAlike when the first so many ids of a group all fail alike, the rest fail unasked.
- * @param onRoom told when a statement is over.
- */
+interface SinglesOptions {
+  /** When the first so many ids of a group all fail alike, the rest fail unasked. */
+  readonly mostAlike: () => number;
+  /** Told when a statement is over. */
+  readonly onRoom: () => void;
+}
+
+/** @param ask sends a batch's statement, tells when that is over, and settles the calls that it has an answer for. */
 export function createSingles(
-  ask: (batch: Batch) => Promise<Outcome>,
-  mostAlike: () => number,
-  onRoom: () => void,
+  ask: (batch: Batch, onOver: () => void) => Promise<Outcome>,
+  { mostAlike, onRoom }: SinglesOptions,
 ): Singles {
   let groups: Group[] = [];
   let asking = 0;
@@ -60,9 +62,10 @@ export function createSingles(
     asking++;
     group.sent++;
     group.asking.push(batch);
-    const outcome = await ask(batch);
-    asking--;
-    group.asking.splice(group.asking.indexOf(batch), 1);
+    const outcome = await ask(batch, () => {
+      asking--;
+      group.asking.splice(group.asking.indexOf(batch), 1);
+    });
     if (outcome === "answered") group.alike = undefined;
     else if (outcome === "abandoned") group.sent--;
     else noteFailure(outcome.failure, batch, group);
@@ -85,8 +88,10 @@ export function createSingles(
     get haveRoom() {
       return asking < mostOverAll;
     },
-    get waiting() {
-      return groups.reduce((sum, group) => sum + group.waiting.length, 0);
+    waiting() {
+      let ids = 0;
+      for (const group of groups) ids += group.waiting.length;
+      return ids;
     },
     ask(batches) {
       groups.push({ waiting: shuffle(batches), asking: [], sent: 0, alike: [] });

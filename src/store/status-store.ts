@@ -10,6 +10,7 @@ import { createReader, NotSent, type Proof, type Statement } from "./reader.ts";
 import { createSingles, type Outcome } from "./singles.ts";
 import { isShardLost, mayConcernOneId, toStatusError } from "./statement-errors.ts";
 import { statusQueries } from "./status-query.ts";
+import type { Row } from "./text-query.ts";
 
 export interface StatusStoreOptions {
   /** So many waiting ids are asked at once, without waiting for the end of the event loop's turn. */
@@ -77,7 +78,10 @@ export function createStatusStore(
     onRetry,
     ...(proof !== undefined && { proof }),
   });
-  const singles = createSingles(ask, () => (engine.isDistributed ? mostAlikeDistributed : mostAlike), flush);
+  const singles = createSingles(ask, {
+    mostAlike: () => (engine.isDistributed ? mostAlikeDistributed : mostAlike),
+    onRoom: flush,
+  });
   const asking: Batch[] = [];
   /** In order. Calls join the last one. */
   const waiting: Batch[] = [];
@@ -105,7 +109,7 @@ export function createStatusStore(
   }
 
   function queued(): number {
-    let ids = singles.waiting;
+    let ids = singles.waiting();
     for (const batch of waiting) ids += batch.size;
     return ids;
   }
@@ -144,35 +148,48 @@ export function createStatusStore(
   async function askTogether(batch: Batch): Promise<void> {
     asking.push(batch);
     const ids = batch.size;
-    const outcome = await ask(batch);
-    asking.splice(asking.indexOf(batch), 1);
-    if (typeof outcome === "object") {
-      if (ids > 1 && mayConcernOneId(outcome.failure, engine)) singles.ask(batch.split());
-      else batch.fail(toStatusError(outcome.failure, ids));
-    }
-    flush();
+    const outcome = await ask(batch, () => {
+      asking.splice(asking.indexOf(batch), 1);
+      flush();
+    });
+    if (typeof outcome === "string") return;
+    if (ids > 1 && mayConcernOneId(outcome.failure, engine)) singles.ask(batch.split());
+    else batch.fail(toStatusError(outcome.failure, ids));
   }
 
-  /** Sends the statement of a batch, and settles the calls that it has an answer for. */
-  async function ask(batch: Batch): Promise<Outcome> {
+  /**
+   * Sends the statement of a batch, and settles the calls that it has an answer for.
+   *
+   * @param onOver told when it is over, before any call goes on: the next statement need not wait for their answers to be
+   *   written.
+   */
+  async function ask(batch: Batch, onOver: () => void): Promise<Outcome> {
     const startedAt = performance.now();
     const ids = batch.ids();
     onStatement(ids.length);
     const statement = reader.start(queries.byIds(ids));
+    let rows: readonly Row[] | undefined;
     try {
-      const rows = await Promise.race([statement.rows, batch.abandonment()]);
-      if (rows === undefined) {
-        statement.cancel();
-        void noteAnswer(statement);
-        return "abandoned";
-      }
-      breaker.answered();
-      batch.resolve(rows, ids);
-      return "answered";
+      rows = await Promise.race([statement.rows, batch.abandonment()]);
+      if (rows !== undefined) breaker.answered();
     } catch (failure) {
       onFailure(failure);
       breaker.failed(failure, startedAt);
       if (isShardLost(failure, engine)) singlyUntil = performance.now() + singlyFor;
+      onOver();
+      return { failure };
+    }
+    onOver();
+    if (rows === undefined) {
+      statement.cancel();
+      void noteAnswer(statement);
+      return "abandoned";
+    }
+    try {
+      batch.resolve(rows, ids);
+      return "answered";
+    } catch (failure) {
+      onFailure(failure);
       return { failure };
     }
   }
