@@ -7,7 +7,11 @@ import type { Tokens } from "./tokens.ts";
  *
  * @param path the one that requests are routed by.
  */
-export type Authenticate = (info: CallInfo, path: string, headers: IncomingHttpHeaders) => void;
+export type Authenticate = (
+  info: CallInfo,
+  path: string,
+  request: { readonly headers: IncomingHttpHeaders },
+) => void;
 
 /** Without tokens, every caller may ask, and none has a name. */
 export const anyCaller: Authenticate = () => {};
@@ -18,8 +22,8 @@ export const anyCaller: Authenticate = () => {};
  * @param open the paths that are open to every caller, if the path of the request is one of them to the letter.
  */
 export function callersWithToken(tokens: Pick<Tokens, "accept">, open: ReadonlySet<string>): Authenticate {
-  return (info, path, { authorization }) => {
-    info.caller = tokens.accept(authorization);
+  return (info, path, { headers }) => {
+    info.caller = tokens.accept(headers.authorization);
     info.isAdmitted = info.caller !== undefined || open.has(path);
   };
 }

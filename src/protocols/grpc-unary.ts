@@ -87,9 +87,12 @@ export function createGrpcUnaryLane(
       if (method === undefined || stream.endAfterHeaders || !isPlain(headers)) {
         return handOver(stream, headers, flags);
       }
-      const info = new CallInfo(headers, addressOfSession(stream.session));
+      const info = new CallInfo(
+        headers[requestIdHeader] as string | undefined,
+        addressOfSession(stream.session),
+      );
       // Connect's adapter refuses calls.
-      authenticate(info, path, headers);
+      authenticate(info, path, { headers });
       if (!info.isAdmitted) return handOver(stream, headers, flags);
       stream[served] = new UnaryCall(stream, headers, flags, method, handOver, info);
       stream.on("data", onData);

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from "node:http2";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
 import { unauthenticated } from "../status/status.ts";
 import { type Authenticate, anyCaller } from "./access.ts";
-import { addressOf, CallInfo, requestIdHeader } from "./call-info.ts";
+import { addressOf, CallInfo, givenRequestId, requestIdHeader } from "./call-info.ts";
 import { getStatusMethod } from "./connect.ts";
 import { createConnectAdapter } from "./connect-adapter.ts";
 import type { GrpcUnaryLane } from "./grpc-unary.ts";
@@ -86,15 +86,14 @@ export function createRouter({
   }
 
   function handle(request: HttpRequest, response: HttpResponse) {
-    const { method, headers } = request;
     const path = pathOf(request.url);
-    const info = new CallInfo(headers, addressOf(request));
+    const info = new CallInfo(givenRequestId(request), addressOf(request));
     if (info.requestId !== undefined) response.setHeader(requestIdHeader, info.requestId);
-    authenticate(info, path, headers);
+    authenticate(info, path, request);
     if (rest.matches(path)) return rest.handle(request, response, info);
 
     if (mayBeStored(request)) response.setHeader("Cache-Control", "no-store");
-    const observation = observerOf(path, method, headers).start(info);
+    const observation = observerOf(path, request.method, request.headers).start(info);
     endWithResponse(response, observation);
     if (methods.has(path)) return connect(request, { info, observation, response });
     if (!info.isAdmitted) return void sendFailure(request, response, info, unauthenticated);
@@ -108,7 +107,9 @@ export function createRouter({
     cancelled(headers: IncomingHttpHeaders): void {
       const path = pathOf(headers[":path"]);
       const observer = observerOf(path, headers[":method"], headers);
-      observer.start(new CallInfo(headers, undefined)).end("CANCELLED");
+      observer
+        .start(new CallInfo(headers[requestIdHeader] as string | undefined, undefined))
+        .end("CANCELLED");
     },
   });
 }

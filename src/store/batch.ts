@@ -1,5 +1,6 @@
 import type { Call, Worker } from "../status/call.ts";
 import { deadlineExceeded, type JobStatus, type ReqId, StatusError } from "../status/status.ts";
+import type { Statement } from "./reader.ts";
 import { readRow } from "./status-query.ts";
 import type { Row } from "./text-query.ts";
 
@@ -13,7 +14,10 @@ import type { Row } from "./text-query.ts";
 export class Batch {
   /** The ids that a call still waits for, each with the last call that asked for it. */
   readonly #wanted = new Map<ReqId, Waiter>();
-  #abandonment: PromiseWithResolvers<undefined> | undefined;
+  #statement: Statement | undefined;
+  #onOver: (() => void) | undefined;
+  /** Whether no call waits any more for the answer of the statement that was sent. */
+  isAbandoned = false;
   /** It waits for its turn for longer than a statement usually takes. */
   isOverdue = false;
 
@@ -30,14 +34,22 @@ export class Batch {
     return waiter.answer.promise;
   }
 
-  ids(): ReqId[] {
-    return [...this.#wanted.keys()];
+  /** @param onOver told by {@link over}, or when no call waits for the answer any more: then the statement is cancelled. */
+  sent(statement: Statement, onOver: () => void): void {
+    this.#statement = statement;
+    this.#onOver = onOver;
   }
 
-  /** Resolves when no call waits for the answer any more. To be asked when the statement is sent. */
-  abandonment(): Promise<undefined> {
-    this.#abandonment = Promise.withResolvers();
-    return this.#abandonment.promise;
+  /** The statement is over. */
+  over(): void {
+    const onOver = this.#onOver;
+    this.#statement = undefined;
+    this.#onOver = undefined;
+    onOver?.();
+  }
+
+  ids(): ReqId[] {
+    return [...this.#wanted.keys()];
   }
 
   /** A batch for each id, with the calls that wait for it. This one is of no use any more. */
@@ -75,7 +87,6 @@ export class Batch {
   /** Of what is settled already, nothing changes. */
   #settleAll(outcome: undefined | StatusError): void {
     for (const last of this.#wanted.values()) settle(last, outcome);
-    this.#wanted.clear();
   }
 
   /** Calls whose deadline has passed get no answer any more. */
@@ -91,7 +102,10 @@ export class Batch {
   leave(reqId: ReqId, previous: Waiter | undefined): void {
     if (previous !== undefined) this.#wanted.set(reqId, previous);
     else this.#wanted.delete(reqId);
-    if (this.#wanted.size === 0) this.#abandonment?.resolve(undefined);
+    if (this.#wanted.size > 0 || this.#statement === undefined) return;
+    this.isAbandoned = true;
+    this.#statement.cancel();
+    this.over();
   }
 }
 

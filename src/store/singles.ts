@@ -65,12 +65,13 @@ export function createSingles(
     const outcome = await ask(batch, () => {
       asking--;
       group.asking.splice(group.asking.indexOf(batch), 1);
+      next();
+      onRoom();
     });
     if (outcome === "answered") group.alike = undefined;
     else if (outcome === "abandoned") group.sent--;
     else noteFailure(outcome.failure, batch, group);
     next();
-    onRoom();
   }
 
   function noteFailure(failure: unknown, batch: Batch, group: Group): void {

@@ -6,7 +6,7 @@ import type { Breaker } from "./breaker.ts";
 import type { Connections } from "./connections.ts";
 import type { Engine } from "./engine.ts";
 import { isConnectionLost } from "./pool.ts";
-import { createReader, NotSent, type Proof, type Statement } from "./reader.ts";
+import { createReader, NotSent, type Proof } from "./reader.ts";
 import { createSingles, type Outcome } from "./singles.ts";
 import { isShardLost, mayConcernOneId, toStatusError } from "./statement-errors.ts";
 import { statusQueries } from "./status-query.ts";
@@ -161,46 +161,38 @@ export function createStatusStore(
    * Sends the statement of a batch, and settles the calls that it has an answer for.
    *
    * @param onOver told when it is over, before any call goes on: the next statement need not wait for their answers to be
-   *   written.
+   *   written. A statement that no call waits for any more is over, too.
    */
   async function ask(batch: Batch, onOver: () => void): Promise<Outcome> {
     const startedAt = performance.now();
     const ids = batch.ids();
     onStatement(ids.length);
     const statement = reader.start(queries.byIds(ids));
-    let rows: readonly Row[] | undefined;
+    batch.sent(statement, onOver);
+    let rows: readonly Row[];
     try {
-      rows = await Promise.race([statement.rows, batch.abandonment()]);
-      if (rows !== undefined) breaker.answered();
+      rows = await statement.rows;
     } catch (failure) {
+      if (batch.isAbandoned) {
+        // Whatever the database says to it, it is there.
+        if (!(failure instanceof NotSent) && !isConnectionLost(failure)) breaker.answered();
+        return "abandoned";
+      }
       onFailure(failure);
       breaker.failed(failure, startedAt);
       if (isShardLost(failure, engine)) singlyUntil = performance.now() + singlyFor;
-      onOver();
+      batch.over();
       return { failure };
     }
-    onOver();
-    if (rows === undefined) {
-      statement.cancel();
-      void noteAnswer(statement);
-      return "abandoned";
-    }
+    breaker.answered();
+    if (batch.isAbandoned) return "abandoned";
+    batch.over();
     try {
       batch.resolve(rows, ids);
       return "answered";
     } catch (failure) {
       onFailure(failure);
       return { failure };
-    }
-  }
-
-  /** Whatever the database says to a statement that no call waits for any more, it is there. */
-  async function noteAnswer(statement: Statement): Promise<void> {
-    try {
-      await statement.rows;
-      breaker.answered();
-    } catch (error) {
-      if (!(error instanceof NotSent) && !isConnectionLost(error)) breaker.answered();
     }
   }
 

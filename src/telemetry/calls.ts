@@ -48,24 +48,29 @@ export function observeCalls(everyListener: readonly ListenToCalls[]) {
   };
 }
 
-/** The observation of one call. A class, since each call has one: closures would cost more. */
-class Observation {
+/** The observation of one call, and its outcome. A class, since each call has one: closures would cost more. */
+class Observation implements CallOutcome {
   readonly #startedAt = performance.now();
   readonly #listeners: readonly CallListener[];
-  readonly #info: CallInfo;
+  readonly info: CallInfo;
+  code = "";
+  duration = 0;
+  fault: unknown = undefined;
   #isOver = false;
 
   constructor(listeners: readonly CallListener[], info: CallInfo) {
     this.#listeners = listeners;
-    this.#info = info;
+    this.info = info;
     for (const listener of listeners) listener.started?.();
   }
 
   end(code: string, fault?: unknown): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    const outcome = { code, duration: performance.now() - this.#startedAt, info: this.#info, fault };
-    for (const listener of this.#listeners) listener.ended(outcome);
+    this.code = code;
+    this.fault = fault;
+    this.duration = performance.now() - this.#startedAt;
+    for (const listener of this.#listeners) listener.ended(this);
   }
 
   discard(): void {
