@@ -25,8 +25,9 @@ export function statusQueries(db: Kysely<Tables>): StatusQueries {
       "req_id",
       "status",
       "error",
-      // A numeric since PostgreSQL 14, exact whatever the session's extra_float_digits.
-      sql<string>`extract(epoch from created_at)`.as("created_at"),
+      // Microseconds, exact whatever the session's extra_float_digits, which round what date_part() alone gives. A
+      // numeric, as extract() gives, takes the database longer.
+      sql<string>`(date_part('epoch', created_at) * 1000000)::bigint`.as("created_at"),
     ])
     .where("created_at", ">", sql<Date>`now() - interval '24 hours'`);
   const many = live.where("req_id", "=", sql<string>`any(${"{}"}::uuid[])`).compile();
@@ -51,9 +52,9 @@ const latest = 253_402_300_799;
  *
  * @returns StatusError `STATUS_UNREADABLE` for such a row; its cause says what is wrong, and quotes nothing of it.
  */
-export function readRow([, status, error, epoch]: Row): JobStatus | StatusError {
+export function readRow([, status, error, createdAtMicros]: Row): JobStatus | StatusError {
   const state = states.get(status);
-  const seconds = wholeSeconds(epoch ?? "");
+  const seconds = wholeSeconds(createdAtMicros ?? "");
   if (state === undefined) return unreadable("its status is none of the four");
   if (Number.isNaN(seconds)) return unreadable("its created_at is not a time in whole seconds");
   if (seconds < earliest || seconds > latest)
@@ -68,27 +69,30 @@ export function readRow([, status, error, epoch]: Row): JobStatus | StatusError 
 }
 
 const zero = 48;
-const point = 46;
 const minus = 45;
+/** Of a number of microseconds, how many digits are the fraction of a second. */
+const fraction = 6;
 
 /**
- * As Number() reads a numeric's text, `1772574255.000000`, in a quarter of its time.
+ * Reads a number of microseconds. Number() takes four times as long, and is not exact for the year 9999.
  *
- * @returns NaN for what is no whole number.
+ * @returns whole seconds; NaN when the text is none, or not of a number.
  */
-export function wholeSeconds(text: string): number {
-  const sign = text.charCodeAt(0) === minus ? 1 : 0;
-  let at = sign;
+export function wholeSeconds(microseconds: string): number {
+  if (microseconds === "0") return 0;
+  const start = microseconds.charCodeAt(0) === minus ? 1 : 0;
+  const end = microseconds.length - fraction;
+  if (end <= start) return Number.NaN;
   let seconds = 0;
-  for (; at < text.length; at++) {
-    const digit = text.charCodeAt(at) - zero;
-    if (digit < 0 || digit > 9) break;
+  for (let at = start; at < end; at++) {
+    const digit = microseconds.charCodeAt(at) - zero;
+    if (digit < 0 || digit > 9) return Number.NaN;
     seconds = seconds * 10 + digit;
   }
-  if (at === sign) return Number.NaN;
-  if (at < text.length && text.charCodeAt(at++) !== point) return Number.NaN;
-  for (; at < text.length; at++) if (text.charCodeAt(at) !== zero) return Number.NaN;
-  return sign === 1 ? -seconds : seconds;
+  for (let at = end; at < microseconds.length; at++) {
+    if (microseconds.charCodeAt(at) !== zero) return Number.NaN;
+  }
+  return start === 1 ? -seconds : seconds;
 }
 
 function unreadable(why: string): StatusError {

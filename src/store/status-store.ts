@@ -160,7 +160,7 @@ export function createStatusStore(
   /**
    * Sends the statement of a batch, and settles the calls that it has an answer for.
    *
-   * @param onOver told when it is over, before any call goes on: the next statement need not wait for their answers to be
+   * @param onOver told when it is over, before its calls go on: the next statement need not wait until their answers are
    *   written. A statement that no call waits for any more is over, too.
    */
   async function ask(batch: Batch, onOver: () => void): Promise<Outcome> {
@@ -186,13 +186,14 @@ export function createStatusStore(
     }
     breaker.answered();
     if (batch.isAbandoned) return "abandoned";
-    batch.over();
     try {
       batch.resolve(rows, ids);
       return "answered";
     } catch (failure) {
       onFailure(failure);
       return { failure };
+    } finally {
+      batch.over();
     }
   }
 
