@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestApp } from "./support/app.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { lockTable } from "./support/lock.ts";
 import { protocols } from "./support/protocols.ts";
 import { startProxy, type Proxy as TestProxy } from "./support/proxy.ts";
 import { insertJob } from "./support/rows.ts";
@@ -39,5 +40,21 @@ test("callers whose deadlines are shorter than the way to the database do not op
   expect(await client.ask(reqId, { timeoutMs: 10_000 })).toEqual(answer);
   expect((await fetch(`${app.url}/readyz`)).status).toBe(200);
   expect(JSON.stringify(app.logs)).not.toContain("the database is gone");
+  client.close();
+});
+
+test("a locked table opens it: that the database cancels what callers leave is no answer", async () => {
+  await using lock = await lockTable(database);
+  await using app = await startTestApp({ DATABASE_URL: database.url, DATABASE_CONNECT_TIMEOUT: "500ms" });
+  const client = grpc?.open(app.url);
+  if (client === undefined) throw new Error("there is no client");
+  const codes: unknown[] = [];
+  const isGone = () => JSON.stringify(app.logs).includes("the database is gone");
+  while (!isGone() && codes.length < 200) {
+    codes.push(await client.ask(randomUUID(), { timeoutMs: 100 }));
+  }
+  expect(isGone()).toBe(true);
+  expect(await client.ask(randomUUID())).toMatchObject({ code: "UNAVAILABLE" });
+  await lock[Symbol.asyncDispose]();
   client.close();
 });

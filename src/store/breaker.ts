@@ -8,7 +8,7 @@ export interface Breaker {
   readonly refusal: StatusError | undefined;
   /** A statement was sent. */
   sent(): void;
-  /** The database has answered a statement, in whatever way: with an error, too, and though no call waits any more. */
+  /** The database has answered a statement, though no call may wait for that any more. That it cancelled one is no answer. */
   answered(): void;
   /** A statement that was begun at that time has failed for good. */
   failed(error: unknown, startedAt: number): void;

@@ -5,8 +5,7 @@ import { Batch } from "./batch.ts";
 import type { Breaker } from "./breaker.ts";
 import type { Connections } from "./connections.ts";
 import type { Engine } from "./engine.ts";
-import { isConnectionLost } from "./pool.ts";
-import { createReader, NotSent, type Proof } from "./reader.ts";
+import { createReader, type Proof } from "./reader.ts";
 import { createSingles, type Outcome } from "./singles.ts";
 import { isShardLost, mayConcernOneId, toStatusError } from "./statement-errors.ts";
 import { statusQueries } from "./status-query.ts";
@@ -173,11 +172,8 @@ export function createStatusStore(
     try {
       rows = await statement.rows;
     } catch (failure) {
-      if (batch.isAbandoned) {
-        // Whatever the database says to it, it is there.
-        if (!(failure instanceof NotSent) && !isConnectionLost(failure)) breaker.answered();
-        return "abandoned";
-      }
+      // That it was cancelled is no answer: a table that is locked cancels, and answers nothing.
+      if (batch.isAbandoned) return "abandoned";
       onFailure(failure);
       breaker.failed(failure, startedAt);
       if (isShardLost(failure, engine)) singlyUntil = performance.now() + singlyFor;
