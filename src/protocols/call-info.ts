@@ -9,7 +9,7 @@ export const requestIdHeader = "x-request-id";
 /** Visible ASCII characters (RFC 5234, VCHAR). */
 const usableRequestId = /^[\x21-\x7e]{1,128}$/;
 
-/** Who asks, from where, and for which job: what the log tells of a call. */
+/** The caller, its address, and the job that it asks for: what the log tells of a call. */
 export class CallInfo {
   /** The caller's name for this request, or a new one in place of one that cannot be used. Undefined: it has none. */
   requestId: string | undefined;
@@ -44,19 +44,6 @@ export class CallInfo {
   get peer(): string | undefined {
     return this.#address?.replace(/^::ffff:(?=\d+\.)/, "");
   }
-}
-
-/** Without `headers`, which Node makes when they are asked for: a tenth of what it takes to answer a request. */
-export function givenRequestId(request: HttpRequest): string | undefined {
-  if ("stream" in request) return request.headers[requestIdHeader] as string | undefined;
-  const { rawHeaders } = request;
-  for (let at = 0; at < rawHeaders.length; at += 2) {
-    const name = rawHeaders[at] as string;
-    if (name.length === requestIdHeader.length && name.toLowerCase() === requestIdHeader) {
-      return request.headers[requestIdHeader] as string | undefined;
-    }
-  }
-  return undefined;
 }
 
 export function addressOf(request: HttpRequest): string | undefined {

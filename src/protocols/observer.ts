@@ -12,7 +12,7 @@ export interface CallObservation {
    * Only the first call of this counts.
    *
    * @param code the gRPC status code by its name: `OK`, `NOT_FOUND`.
-   * @param fault what went wrong, when the service is at fault and somebody has to look into it.
+   * @param fault what went wrong, when the service is at fault and its operator has to look into it.
    */
   end(code: string, fault?: unknown): void;
   /** The call is observed elsewhere: it does not count here. */

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from "node:http2";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
 import { unauthenticated } from "../status/status.ts";
 import { type Authenticate, anyCaller } from "./access.ts";
-import { addressOf, CallInfo, givenRequestId, requestIdHeader } from "./call-info.ts";
+import { addressOf, CallInfo, requestIdHeader } from "./call-info.ts";
 import { getStatusMethod } from "./connect.ts";
 import { createConnectAdapter } from "./connect-adapter.ts";
 import type { GrpcUnaryLane } from "./grpc-unary.ts";
@@ -87,7 +87,7 @@ export function createRouter({
 
   function handle(request: HttpRequest, response: HttpResponse) {
     const path = pathOf(request.url);
-    const info = new CallInfo(givenRequestId(request), addressOf(request));
+    const info = new CallInfo(request.headers[requestIdHeader] as string | undefined, addressOf(request));
     if (info.requestId !== undefined) response.setHeader(requestIdHeader, info.requestId);
     authenticate(info, path, request);
     if (rest.matches(path)) return rest.handle(request, response, info);

@@ -31,7 +31,7 @@ interface Group {
 }
 
 interface SinglesOptions {
-  /** When the first so many ids of a group all fail alike, the rest fail unasked. */
+  /** When the first ids of a group, this number of them, all fail alike, the rest fail unasked. */
   readonly mostAlike: () => number;
   /** Told when a statement is over. */
   readonly onRoom: () => void;

@@ -42,7 +42,7 @@ const sweepInterval = 10;
 const singlyFor = 1_000;
 
 /**
- * When the first so many ids of a statement that failed all fail alike, too, the others fail unasked. Where the table lies on
+ * When the first ids of a statement that failed, this number of them, all fail alike, too, the rest fail unasked. Where the table lies on
  * three servers and one is gone, four ids taken at random are all on that one once in 81 times, twelve once in 500,000.
  */
 const mostAlike = 4;
