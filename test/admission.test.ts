@@ -21,18 +21,18 @@ const open = () => createAdmission({ maxInFlight: 10, maxWhenBusy: 4 });
 
 /** The event loop has no rest, for as long as it takes until that is believed. */
 function beBusy(admission: ReturnType<typeof open>): void {
-  const letIn: boolean[] = [];
-  for (let call = 0; call < 4; call++) letIn.push(admission.enter());
+  const shed: (string | undefined)[] = [];
+  for (let call = 0; call < 4; call++) shed.push(admission.enter());
   for (let look = 0; look < 2; look++) {
     active += 100;
-    letIn.push(admission.enter());
+    shed.push(admission.enter());
   }
-  for (const entered of letIn) if (entered) admission.leave();
+  for (const limit of shed) if (limit === undefined) admission.leave();
 }
 
 /** @returns how many of twenty calls are let in, one after the other, none of which leaves. */
 function letIn(admission: ReturnType<typeof open>): number {
-  return Array.from({ length: 20 }, () => admission.enter()).filter(Boolean).length;
+  return Array.from({ length: 20 }, () => admission.enter()).filter((limit) => limit === undefined).length;
 }
 
 test("an event loop that has rest lets in as many as may be in flight", () => {
@@ -63,7 +63,7 @@ test("a burst after a quiet time is let in, and what goes on after it is not", (
 test("a spike while many wait for the database sheds nobody", () => {
   const admission = open();
   idle += 1_000;
-  for (let call = 0; call < 5; call++) expect(admission.enter()).toBe(true);
+  for (let call = 0; call < 5; call++) expect(admission.enter()).toBe(undefined);
   active += 100;
   expect(letIn(admission)).toBe(5);
 });

@@ -97,7 +97,7 @@ function createReceiver(maxReceivingSize: number): HttpHandler {
     async function* iterate(): AsyncGenerator<Buffer, undefined> {
       for await (const chunk of request.iterator({ destroyOnReturn: false })) {
         const more = countOf(received + chunk.length) - countOf(received);
-        if (receiving + more > maxReceivingSize) throw toConnectError(overloaded);
+        if (receiving + more > maxReceivingSize) throw toConnectError(overloaded("MAX_RECEIVING_SIZE"));
         received += chunk.length;
         receiving += more;
         yield chunk;

@@ -3,7 +3,7 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
-import { overloaded, type StatusError, type StatusErrorReason } from "../status/status.ts";
+import { limits, overloaded, type StatusError, type StatusErrorReason } from "../status/status.ts";
 
 /** How one reason goes over the wire. The contract's table, and the only place where it stands. */
 interface WireError {
@@ -31,10 +31,11 @@ const errorDomain = StatusService.file.proto.package;
 
 /** The error as gRPC, gRPC-Web and Connect send it, with the details of `google.rpc` that the contract names. */
 export function toConnectError(error: StatusError): ConnectError {
-  return error === overloaded ? overloadedOnTheWire : withDetails(error);
+  return prepared.get(error) ?? withDetails(error);
 }
 
-const overloadedOnTheWire = withDetails(overloaded);
+/** What is told to calls that are shed. */
+const prepared = new Map(limits.map(overloaded).map((error) => [error, withDetails(error)]));
 
 function withDetails(error: StatusError): ConnectError {
   const { code, http, retryAfter }: WireError = wireErrors[error.reason];
@@ -42,7 +43,11 @@ function withDetails(error: StatusError): ConnectError {
   const wire = new ConnectError(error.message, code, metadata, undefined, error);
   wire.details.push({
     desc: ErrorInfoSchema,
-    value: create(ErrorInfoSchema, { reason: error.reason, domain: errorDomain }),
+    value: create(ErrorInfoSchema, {
+      reason: error.reason,
+      domain: errorDomain,
+      ...(error.limit !== undefined && { metadata: { limit: error.limit } }),
+    }),
   });
   if (error.reason === "INVALID_REQ_ID") {
     const violation = { field: "req_id", description: error.message, reason: error.reason };

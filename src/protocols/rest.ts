@@ -93,11 +93,12 @@ export function sendFailure(
   info: CallInfo,
   error: unknown,
 ): Code {
-  const reason = error instanceof StatusError ? error.reason : undefined;
+  const { reason, limit } = error instanceof StatusError ? error : {};
   const wire = reason === undefined ? ({ code: Code.Internal, http: 500 } as const) : wireErrors[reason];
   if (isOurFault(wire.code)) info.requestId ??= randomUUID();
   const headers = {
     "Error-Reason": reason ?? "INTERNAL",
+    ...(limit !== undefined && { "Error-Limit": limit }),
     ...("retryAfter" in wire && wire.http === 503 && { "Retry-After": String(wire.retryAfter / 1000) }),
     ...(wire.http === 401 && challenge),
     ...(info.requestId !== undefined && { [requestIdHeader]: info.requestId }),

@@ -1,3 +1,5 @@
+import type { Limit } from "./status.ts";
+
 export interface AdmissionOptions {
   /** Calls that are answered at the same time, over all protocols. */
   readonly maxInFlight: number;
@@ -7,8 +9,8 @@ export interface AdmissionOptions {
 
 /** Decides which calls are answered and which are shed, before any work. */
 export interface Admission {
-  /** @returns false when the call is to be shed. A call that has entered must leave. */
-  enter(): boolean;
+  /** @returns the limit that sheds the call. Undefined: it has entered, and must leave. */
+  enter(): Limit | undefined;
   leave(): void;
 }
 
@@ -46,9 +48,10 @@ export function createAdmission({ maxInFlight, maxWhenBusy }: AdmissionOptions):
 
   return {
     enter() {
-      if (inFlight >= maxInFlight || (inFlight >= maxWhenBusy && looksBusy())) return false;
+      if (inFlight >= maxInFlight) return "MAX_IN_FLIGHT";
+      if (inFlight >= maxWhenBusy && looksBusy()) return "MAX_WHEN_BUSY";
       inFlight++;
-      return true;
+      return undefined;
     },
     leave() {
       inFlight--;

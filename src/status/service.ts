@@ -26,7 +26,8 @@ export interface StatusService {
 export function createStatusService(store: StatusStore, admission: Admission): StatusService {
   return {
     async getStatus(text, call) {
-      if (!admission.enter()) throw overloaded;
+      const limit = admission.enter();
+      if (limit !== undefined) throw overloaded(limit);
       try {
         const reqId = parseReqId(text);
         const status = await store.find(reqId, call);

@@ -39,14 +39,21 @@ export type StatusErrorReason =
 export class StatusError extends Error {
   override readonly name = "StatusError";
   readonly reason: StatusErrorReason;
+  /** The setting that bounds what there was too much of. Present if and only if the reason is `OVERLOADED`. */
+  readonly limit?: Limit;
 
   /**
    * @param message is sent to the caller: it names no host, no SQL and no secret. Those go into `cause`. It does
    *   without `: , ; / ? & = + $ # @`, which some gRPC clients show percent-encoded.
    */
-  constructor(reason: StatusErrorReason, message: string, options?: ErrorOptions) {
+  constructor(
+    reason: StatusErrorReason,
+    message: string,
+    options?: ErrorOptions & { readonly limit?: Limit },
+  ) {
     super(message, options);
     this.reason = reason;
+    if (options?.limit !== undefined) this.limit = options.limit;
   }
 }
 
@@ -62,8 +69,21 @@ export function unreadableStatus(cause: unknown): StatusError {
   });
 }
 
-/** What a call is told that is shed. Made once: to shed must cost next to nothing. */
-export const overloaded = new StatusError("OVERLOADED", "too many calls at the same time (try again)");
+/** The settings that bound what is under way at the same time. What is beyond them is shed. */
+export const limits = ["MAX_IN_FLIGHT", "MAX_WHEN_BUSY", "MAX_QUEUED", "MAX_RECEIVING_SIZE"] as const;
+export type Limit = (typeof limits)[number];
+
+const overloads = new Map(
+  limits.map((limit) => [
+    limit,
+    new StatusError("OVERLOADED", "too many calls at the same time (try again)", { limit }),
+  ]),
+);
+
+/** What a call is told that a limit sheds. Made once for each: to shed must cost next to nothing. */
+export function overloaded(limit: Limit): StatusError {
+  return overloads.get(limit) as StatusError;
+}
 
 /** What a call is told that nobody vouches for. */
 export const unauthenticated = new StatusError(

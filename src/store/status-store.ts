@@ -91,7 +91,7 @@ export function createStatusStore(
   function find(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
     if (call.cancelled) return Promise.reject(call.reason);
     if (breaker.refusal !== undefined) return Promise.reject(breaker.refusal);
-    if (queued() >= maxQueued) return Promise.reject(overloaded);
+    if (queued() >= maxQueued) return Promise.reject(overloaded("MAX_QUEUED"));
     let batch = waiting.at(-1);
     if (batch === undefined || batch.size >= maxBatch) {
       batch = new Batch();
