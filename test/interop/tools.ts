@@ -102,8 +102,8 @@ export function installPython(
 }
 
 /**
- * Unpacks a Debian package, and what the machine lacks of its dependencies, into the cache. The machine stays as it
- * is, and an ordinary user may do it as well as root.
+ * Unpacks a Debian package and all that it depends on into the cache. The machine stays as it is, and an ordinary user
+ * may do it as well as root.
  *
  * @param program its path in the package.
  * @throws Error that names the tool.
