@@ -4,8 +4,10 @@ import { overloaded } from "../status/status.ts";
 import { oneAfterTheOther } from "./decompression.ts";
 import { toConnectError } from "./errors.ts";
 import { errorBody, type HttpHandler, type HttpRequest, sendJson } from "./http.ts";
+import { protocolOf } from "./protocol-of.ts";
 import { contextOf, gate, type RpcCall } from "./rpc-call.ts";
 import { shortenTimeout } from "./timeouts.ts";
+import { sendTrailersOnly } from "./trailers-only.ts";
 
 interface ConnectAdapterOptions {
   readonly routes: (router: ConnectRouter) => void;
@@ -46,6 +48,7 @@ export function createConnectAdapter({
     // The adapter may have stopped listening when a request breaks off, and an error nobody hears ends the process.
     request.on("error", ignore);
     receive(request, response);
+    if (protocolOf(request.method, request.headers, true) === "grpc") sendTrailersOnly(response);
     shortenTimeout(request);
     nameThePath(request);
     try {

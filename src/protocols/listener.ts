@@ -9,6 +9,7 @@ import {
 import type { AddressInfo, Socket } from "node:net";
 import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
 import type { HttpHandler } from "./http.ts";
+import { OneFrameResponse } from "./http2-response.ts";
 import { http1Options, http2Options, type Limits } from "./limits.ts";
 import { watchSlowPeers } from "./slow-peers.ts";
 import { watchBursts } from "./stream-bursts.ts";
@@ -97,7 +98,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   }
 
   // The reference sees a stream only when the lane does not take it: a server that never listens hands it on.
-  const reference = createHttp2();
+  const reference = createHttp2({ Http2ServerResponse: OneFrameResponse });
   reference.on("request", handler);
   const handOver: HandOver = (stream, headers, flags) => reference.emit("stream", stream, headers, flags, []);
   http2.on("stream", (stream: ServerHttp2Stream, headers, flags) => {
