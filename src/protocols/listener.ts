@@ -42,6 +42,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const { host, port, shutdownTimeout, limits = {}, handler, lane, onCancelled } = options;
   const { peerTimeout = 10_000, idleTimeout = 65_000 } = limits;
   const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), handler);
+  // A caller may end its side behind its request, and still reads the answer (RFC 9112, section 9.6). Node's types lack this.
+  Object.assign(http1, { httpAllowHalfOpen: true });
   http1.maxConnections = limits.maxConnections ?? Number.POSITIVE_INFINITY;
   http1.setTimeout(peerTimeout, dropUnlessBusy);
   const http2 = createHttp2(http2Options(limits));
