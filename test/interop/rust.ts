@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { cp, mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { unpackDebian } from "../support/debian.ts";
 import { toolCache } from "../support/tool-cache.ts";
 import { buf, install, type Tool } from "./tools.ts";
 
@@ -26,14 +27,24 @@ export function buildRust(name: string): Promise<Tool> {
     await cp(join(import.meta.dirname, "rust"), source, { recursive: true, preserveTimestamps: true });
     const descriptors = join(directory, "status.binpb");
     await buf("build", "-o", descriptors);
+    const cargo = await findCargo();
     const target = join(directory, "target");
-    await run("cargo", ["build", "--locked", "--quiet", "--bin", name, "--target-dir", target], {
+    await run(cargo.path, ["build", "--locked", "--quiet", "--bin", name, "--target-dir", target], {
       cwd: source,
-      env: { ...process.env, CARGO_HOME: join(directory, "home"), DESCRIPTORS: descriptors },
+      env: { ...process.env, ...cargo.env, CARGO_HOME: join(directory, "home"), DESCRIPTORS: descriptors },
       timeout: compilePatience,
     });
     const manifest = await readFile(join(source, "Cargo.toml"), "utf8");
     const [, version] = new RegExp(`^${name} = .*"=([^"]+)"`, "m").exec(manifest) ?? [];
     return { title: `${name} ${version}`, path: join(target, "debug", name) };
   });
+}
+
+/** @returns this machine's cargo, or else Debian's newest. It links with the machine's `cc` in any case. */
+async function findCargo(): Promise<{ path: string; env: NodeJS.ProcessEnv }> {
+  const { stdout } = await run("cargo", ["--version"]).catch(() => ({ stdout: "" }));
+  const [, minor = 0] = /^cargo 1\.(\d+)/.exec(stdout) ?? [];
+  if (Number(minor) >= 85) return { path: "cargo", env: {} };
+  const { directory, env } = await unpackDebian("cargo-web", "rustc-web");
+  return { path: join(directory, "usr/bin/cargo"), env: { ...env, RUSTC: join(directory, "usr/bin/rustc") } };
 }
