@@ -44,6 +44,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), handler);
   http1.maxConnections = limits.maxConnections ?? Number.POSITIVE_INFINITY;
   http1.setTimeout(peerTimeout, dropUnlessBusy);
+  // Node would tell callers to send their messages, before anybody has looked whether they may ask.
+  http1.on("checkContinue", (request, response) => http1.emit("request", request, response));
   const http2 = createHttp2(http2Options(limits));
   const tls = options.tls && openTls(options.tls, peerTimeout);
   const slowPeers = watchSlowPeers(peerTimeout, idleTimeout);
@@ -98,7 +100,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
 
   // The reference sees a stream only when the lane does not take it: a server that never listens hands it on.
   const reference = createHttp2();
-  reference.on("request", handler);
+  reference.on("request", handler).on("checkContinue", handler);
   const handOver: HandOver = (stream, headers, flags) => reference.emit("stream", stream, headers, flags, []);
   http2.on("stream", (stream: ServerHttp2Stream, headers, flags) => {
     // Reset before anybody has heard of it: nobody waits for an answer.

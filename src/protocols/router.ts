@@ -1,6 +1,5 @@
 import type { IncomingHttpHeaders } from "node:http2";
 import { Code, type ConnectRouter } from "@connectrpc/connect";
-import { unauthenticated } from "../status/status.ts";
 import { type Authenticate, anyCaller } from "./access.ts";
 import { addressOf, CallInfo, requestIdHeader } from "./call-info.ts";
 import { getStatusMethod } from "./connect.ts";
@@ -19,11 +18,13 @@ import {
   type CallObserver,
   codeName,
   type Observe,
+  type ProtocolName,
   unknownMethod,
   unobserved,
 } from "./observer.ts";
 import type { Probe } from "./probes.ts";
 import { protocolOf } from "./protocol-of.ts";
+import { refuse } from "./refusal.ts";
 import { endWithResponse } from "./response-end.ts";
 import { type Rest, sendFailure } from "./rest.ts";
 
@@ -78,11 +79,14 @@ export function createRouter({
     for (const method of methods.values()) observe(protocol, method);
   }
 
+  function protocolFor(path: string, method: string | undefined, headers: IncomingHttpHeaders): ProtocolName {
+    if (rest.matches(path) || probes.has(path)) return "rest";
+    return protocolOf(method, headers, methods.has(path));
+  }
+
   function observerOf(path: string, method: string | undefined, headers: IncomingHttpHeaders): CallObserver {
-    if (rest.matches(path)) return observe("rest", getStatusMethod);
-    if (probes.has(path)) return observe("rest", path);
-    const rpc = methods.get(path);
-    return observe(protocolOf(method, headers, rpc !== undefined), rpc ?? unknownMethod);
+    const name = rest.matches(path) ? getStatusMethod : probes.has(path) ? path : methods.get(path);
+    return observe(protocolFor(path, method, headers), name ?? unknownMethod);
   }
 
   function handle(request: HttpRequest, response: HttpResponse) {
@@ -90,13 +94,18 @@ export function createRouter({
     const info = new CallInfo(request.headers[requestIdHeader] as string | undefined, addressOf(request));
     if (info.requestId !== undefined) response.setHeader(requestIdHeader, info.requestId);
     authenticate(info, path, request);
-    if (rest.matches(path)) return rest.handle(request, response, info);
+    if (info.isAdmitted && rest.matches(path)) return rest.handle(request, response, info);
 
     if (mayBeStored(request)) response.setHeader("Cache-Control", "no-store");
     const observation = observerOf(path, request.method, request.headers).start(info);
+    if (!info.isAdmitted) {
+      observation.end("UNAUTHENTICATED");
+      const protocol = protocolFor(path, request.method, request.headers);
+      const isUnknown = protocol === "connect" && !methods.has(path);
+      return refuse(isUnknown ? "rest" : protocol, request, response, info);
+    }
     endWithResponse(response, observation);
     if (methods.has(path)) return connect(request, { info, observation, response });
-    if (!info.isAdmitted) return void sendFailure(request, response, info, unauthenticated);
     const probe = probes.get(path);
     if (probe !== undefined) return void answer(probe, request, response, info, observation);
     sendNotFound(request, response);

@@ -7,9 +7,8 @@ import {
   createContextValues,
   type HandlerContext,
 } from "@connectrpc/connect";
-import { unauthenticated } from "../status/status.ts";
 import { type CallInfo, requestIdHeader } from "./call-info.ts";
-import { pushbackOf, toConnectError } from "./errors.ts";
+import { pushbackOf } from "./errors.ts";
 import { pushbackHeader } from "./grpc-headers.ts";
 import type { HttpResponse } from "./http.ts";
 import { type CallObservation, endWithError } from "./observer.ts";
@@ -40,7 +39,7 @@ export function callInfoOf(context: HandlerContext): CallInfo | undefined {
 /**
  * Connect's request gate: runs for every call of an RPC before its message is read, over every protocol.
  *
- * @throws ConnectError when the caller may not ask.
+ * @throws ConnectError for a message in the URL that cannot be read.
  */
 export function gate(context: HandlerContext): void {
   const call = context.values.get(callKey);
@@ -50,7 +49,6 @@ export function gate(context: HandlerContext): void {
     endCall(call, context, reason);
     abort(reason);
   };
-  if (!call.info.isAdmitted) throw toConnectError(unauthenticated);
   checkBase64(context);
 }
 
