@@ -3,7 +3,7 @@ import { compressionGzip, connectNodeAdapter } from "@connectrpc/connect-node";
 import { overloaded } from "../status/status.ts";
 import { oneAfterTheOther } from "./decompression.ts";
 import { toConnectError } from "./errors.ts";
-import { errorBody, type HttpHandler, type HttpRequest, sendJson } from "./http.ts";
+import type { HttpHandler, HttpRequest } from "./http.ts";
 import { contextOf, gate, type RpcCall } from "./rpc-call.ts";
 import { shortenTimeout } from "./timeouts.ts";
 
@@ -47,22 +47,19 @@ export function createConnectAdapter({
     request.on("error", ignore);
     receive(request, response);
     shortenTimeout(request);
-    nameThePath(request);
-    try {
-      connect(request, response);
-    } catch {
-      // The adapter throws at once when a request has no usable host, which it needs for the request's URL.
-      sendJson(request, response, 400, errorBody(400, "Bad Request"));
-    }
+    nameUsableHost(request);
+    connect(request, response);
   };
 }
 
 function ignore(): void {}
 
-/** A request through a proxy may name the whole URL (RFC 9112, section 3.2.2), which the adapter would not know. */
-function nameThePath(request: HttpRequest): void {
-  const url = request.url?.startsWith("/") ? null : URL.parse(request.url ?? "");
-  if (url !== null) request.url = url.pathname + url.search;
+/** The adapter makes a URL of each request, which not every host can be in: `%2Ftmp%2Fsocket`, or none. */
+function nameUsableHost(request: HttpRequest): void {
+  const isHttp2 = "stream" in request;
+  const host = isHttp2 ? request.authority : request.headers.host;
+  if (host !== undefined && URL.canParse(`http://${host}`)) return;
+  request.headers[isHttp2 ? ":authority" : "host"] = "localhost";
 }
 
 /** So much of each message, in bytes, does not count: however many large ones come, usual calls are not shed for them. */

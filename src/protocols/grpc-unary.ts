@@ -13,6 +13,7 @@ import {
   type Observe,
   unobserved,
 } from "./observer.ts";
+import { isHost } from "./target.ts";
 import { gone, UnaryContext } from "./unary-context.ts";
 
 /** Passes a stream on to the reference, as if nobody had looked at it. */
@@ -112,7 +113,8 @@ function isPlain(headers: IncomingHttpHeaders): boolean {
     headers[":method"] === "POST" &&
     (type === "application/grpc" || type === "application/grpc+proto") &&
     (timeout === undefined || laneTimeout.test(timeout as string)) &&
-    (encoding === undefined || encoding === "identity")
+    (encoding === undefined || encoding === "identity") &&
+    isHost(headers[":authority"] ?? headers.host ?? "")
   );
 }
 

@@ -28,6 +28,8 @@ export function http1Options(
     keepAliveTimeout: idleTimeout,
     headersTimeout: peerTimeout,
     requestTimeout: peerTimeout,
+    // The router refuses such requests, and counts them.
+    requireHostHeader: false,
     // How often Node compares slow requests with the clock.
     connectionsCheckingInterval: Math.ceil(peerTimeout / 10),
     ...(maxHeaderSize !== undefined && { maxHeaderSize }),

@@ -26,6 +26,7 @@ import type { Probe } from "./probes.ts";
 import { protocolOf } from "./protocol-of.ts";
 import { endWithResponse } from "./response-end.ts";
 import { type Rest, sendFailure } from "./rest.ts";
+import { resolveTarget } from "./target.ts";
 
 export interface Routes {
   readonly rest: Rest;
@@ -86,9 +87,11 @@ export function createRouter({
   }
 
   function handle(request: HttpRequest, response: HttpResponse) {
+    const isWellFormed = resolveTarget(request);
     const path = pathOf(request.url);
     const info = new CallInfo(request.headers[requestIdHeader] as string | undefined, addressOf(request));
     if (info.requestId !== undefined) response.setHeader(requestIdHeader, info.requestId);
+    if (!isWellFormed) return refuseTarget(request, response, info, path);
     authenticate(info, path, request);
     if (rest.matches(path)) return rest.handle(request, response, info);
 
@@ -101,6 +104,11 @@ export function createRouter({
     if (probe !== undefined) return void answer(probe, request, response, info, observation);
     sendNotFound(request, response);
     observation.end("UNIMPLEMENTED");
+  }
+
+  function refuseTarget(request: HttpRequest, response: HttpResponse, info: CallInfo, path: string): void {
+    endWithResponse(response, observerOf(path, request.method, request.headers).start(info));
+    sendJson(request, response, 400, errorBody(400, "Bad Request"));
   }
 
   return Object.assign(handle, {
