@@ -4,6 +4,7 @@ import { overloaded } from "../status/status.ts";
 import { oneAfterTheOther } from "./decompression.ts";
 import { toConnectError } from "./errors.ts";
 import type { HttpHandler, HttpRequest } from "./http.ts";
+import { mediaTypeOf } from "./media-type.ts";
 import { contextOf, gate, type RpcCall } from "./rpc-call.ts";
 import { shortenTimeout } from "./timeouts.ts";
 
@@ -48,6 +49,7 @@ export function createConnectAdapter({
     receive(request, response);
     shortenTimeout(request);
     nameUsableHost(request);
+    writePlainly(request);
     connect(request, response);
   };
 }
@@ -60,6 +62,13 @@ function nameUsableHost(request: HttpRequest): void {
   const host = isHttp2 ? request.authority : request.headers.host;
   if (host !== undefined && URL.canParse(`http://${host}`)) return;
   request.headers[isHttp2 ? ":authority" : "host"] = "localhost";
+}
+
+/** The adapter knows media types and content codings as they are written mostly; neither depends on the case. */
+function writePlainly({ headers }: HttpRequest): void {
+  const { "content-type": type, "content-encoding": coding } = headers;
+  if (type !== undefined) headers["content-type"] = mediaTypeOf(type);
+  if (coding !== undefined) headers["content-encoding"] = coding.toLowerCase();
 }
 
 /** So much of each message, in bytes, does not count: however many large ones come, usual calls are not shed for them. */

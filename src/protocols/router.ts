@@ -14,6 +14,7 @@ import {
   pathOf,
   sendJson,
 } from "./http.ts";
+import { mediaTypeOf } from "./media-type.ts";
 import {
   type CallObservation,
   type CallObserver,
@@ -145,8 +146,7 @@ function mayBeStored({ method, headers }: HttpRequest): boolean {
 const unknownMethodError = JSON.stringify({ code: "unimplemented", message: "unknown method" });
 
 function sendNotFound(request: HttpRequest, response: HttpResponse): void {
-  const contentType = request.headers["content-type"] ?? "";
-  if (!contentType.startsWith("application/grpc")) {
+  if (!protocolOf(request.method, request.headers, false).startsWith("grpc")) {
     // A POST is a call of Connect's, and REST knows none: it gets an error as Connect writes it.
     const body = request.method === "POST" ? unknownMethodError : errorBody(404, "Not Found");
     sendJson(request, response, 404, body);
@@ -155,7 +155,7 @@ function sendNotFound(request: HttpRequest, response: HttpResponse): void {
   // gRPC has its own word for it, and sends it with HTTP status 200 (gRPC over HTTP/2, "Responses").
   // Headers that are not written ahead leave together with the end: they are the trailers, too.
   response.statusCode = 200;
-  response.setHeader("Content-Type", contentType);
+  response.setHeader("Content-Type", mediaTypeOf(request.headers["content-type"]));
   response.setHeader("Grpc-Status", String(Code.Unimplemented));
   response.setHeader("Grpc-Message", "unknown method");
   response.end();
