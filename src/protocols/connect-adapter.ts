@@ -5,7 +5,7 @@ import { oneAfterTheOther } from "./decompression.ts";
 import { toConnectError } from "./errors.ts";
 import type { HttpHandler, HttpRequest } from "./http.ts";
 import { mediaTypeOf } from "./media-type.ts";
-import { contextOf, gate, type RpcCall } from "./rpc-call.ts";
+import { contextOf, gate, noteReading, type RpcCall } from "./rpc-call.ts";
 import { shortenTimeout } from "./timeouts.ts";
 
 interface ConnectAdapterOptions {
@@ -35,6 +35,7 @@ export function createConnectAdapter({
     routes,
     contextValues: (request: WithContext) => request[contextValues] ?? createContextValues(),
     requestGate: gate,
+    interceptors: [noteReading],
     readMaxBytes: maxMessageSize,
     // No Brotli: its decoder fills the window that the sender names before it gives anything away. 27 bytes of it would take
     // 16 MiB and 30 ms, whatever is the largest message.
