@@ -100,6 +100,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   // The reference sees a stream only when the lane does not take it: a server that never listens hands it on.
   const reference = createHttp2({ Http2ServerResponse: OneFrameResponse });
   reference.on("request", handler);
+  // Node would answer it with a 405 that does not say what is allowed.
+  reference.on("connect", handler);
   const handOver: HandOver = (stream, headers, flags) => reference.emit("stream", stream, headers, flags, []);
   http2.on("stream", (stream: ServerHttp2Stream, headers, flags) => {
     // Reset before anybody has heard of it: nobody waits for an answer.

@@ -27,6 +27,7 @@ import type { Probe } from "./probes.ts";
 import { protocolOf } from "./protocol-of.ts";
 import { endWithResponse } from "./response-end.ts";
 import { type Rest, sendFailure } from "./rest.ts";
+import { type RpcPath, refuseUnknownForm, rpcPathOf } from "./rpc-path.ts";
 import { resolveTarget } from "./target.ts";
 
 export interface Routes {
@@ -63,28 +64,25 @@ export function createRouter({
   observe = unobserved,
   authenticate = anyCaller,
 }: Routes): Router {
-  /** The full names of the RPCs, by their paths. */
-  const methods = new Map<string, string>();
+  const methods = new Map<string, RpcPath>();
   const connect = createConnectAdapter({
     routes: (router) => {
       for (const routes of rpcs) routes(lane?.collect(router) ?? router);
-      for (const { requestPath, service, method } of router.handlers) {
-        methods.set(requestPath, `${service.typeName}/${method.name}`);
-      }
+      for (const handler of router.handlers) methods.set(handler.requestPath, rpcPathOf(handler));
     },
     maxMessageSize,
     maxReceivingSize,
   });
   // What there is to observe is known from the start, and not from the first call on.
   for (const protocol of ["connect", "grpc", "grpc-web"] as const) {
-    for (const method of methods.values()) observe(protocol, method);
+    for (const { name } of methods.values()) observe(protocol, name);
   }
 
   function observerOf(path: string, method: string | undefined, headers: IncomingHttpHeaders): CallObserver {
     if (rest.matches(path)) return observe("rest", getStatusMethod);
     if (probes.has(path)) return observe("rest", path);
     const rpc = methods.get(path);
-    return observe(protocolOf(method, headers, rpc !== undefined), rpc ?? unknownMethod);
+    return observe(protocolOf(method, headers, rpc !== undefined), rpc?.name ?? unknownMethod);
   }
 
   function handle(request: HttpRequest, response: HttpResponse) {
@@ -99,7 +97,11 @@ export function createRouter({
     if (mayBeStored(request)) response.setHeader("Cache-Control", "no-store");
     const observation = observerOf(path, request.method, request.headers).start(info);
     endWithResponse(response, observation);
-    if (methods.has(path)) return connect(request, { info, observation, response });
+    const rpc = methods.get(path);
+    if (rpc !== undefined) {
+      if (refuseUnknownForm(request, response, rpc)) return;
+      return connect(request, { info, observation, response });
+    }
     if (!info.isAdmitted) return void sendFailure(request, response, info, unauthenticated);
     const probe = probes.get(path);
     if (probe !== undefined) return void answer(probe, request, response, info, observation);
