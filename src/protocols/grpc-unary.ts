@@ -17,7 +17,13 @@ import { isHost } from "./target.ts";
 import { gone, UnaryContext } from "./unary-context.ts";
 
 /** Passes a stream on to the reference, as if nobody had looked at it. */
-export type HandOver = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void;
+export type HandOver = (
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  flags: number,
+  /** Names and values in turn. Absent: they have been looked at. */
+  rawHeaders?: readonly string[],
+) => void;
 
 /**
  * The fast lane for gRPC: unary calls with one uncompressed binary message, straight on node:http2's streams.
