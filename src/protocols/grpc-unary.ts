@@ -4,6 +4,7 @@ import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { type Authenticate, anyCaller } from "./access.ts";
 import { addressOfSession, CallInfo, requestIdHeader } from "./call-info.ts";
+import { answerHeaders } from "./grpc-answer.ts";
 import { errorHeaders, headerPairs } from "./grpc-headers.ts";
 import { readMessage, type UnaryCodec, writeMessage } from "./grpc-message.ts";
 import {
@@ -54,9 +55,8 @@ interface LaneOptions {
 
 const laneTimeout = /^\d{1,8}[HMSmun]$/;
 
-/** Connect answers both content types with this one. */
-const okHeaders = [":status", "200", "content-type", "application/grpc+proto"];
 const okTrailers = { "grpc-status": "0" };
+// The date is among the headers: node:http2 would have to be given an array of its own for each call, to put it there.
 const okOptions = { waitForTrailers: true, sendDate: false };
 const errorOptions = { endStream: true, sendDate: false };
 
@@ -261,7 +261,7 @@ class UnaryCall extends UnaryContext {
   #respond(body: Buffer): void {
     const { sentHeader: header, sentTrailer: trailer } = this;
     const { requestId } = this.info;
-    let headers: readonly string[] = okHeaders;
+    let headers = answerHeaders();
     if (header !== undefined) headers = [...headers, ...headerPairs(header)];
     if (requestId !== undefined) headers = [...headers, requestIdHeader, requestId];
     if (trailer !== undefined) this.trailers = { ...Object.fromEntries(trailer), ...okTrailers };
@@ -277,6 +277,6 @@ class UnaryCall extends UnaryContext {
     const { requestId } = this.info;
     const sent = [...headerPairs(header), ...headerPairs(trailer), ...errorHeaders(error)];
     if (requestId !== undefined) sent.push(requestIdHeader, requestId);
-    this.#stream.respond([...okHeaders, ...sent], errorOptions);
+    this.#stream.respond([...answerHeaders(), ...sent], errorOptions);
   }
 }
