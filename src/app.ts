@@ -113,6 +113,7 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
     lane,
     maxMessageSize: config.MAX_MESSAGE_SIZE,
     maxReceivingSize: config.MAX_RECEIVING_SIZE,
+    maxHeaderSize: config.MAX_HEADER_SIZE,
     rest: createRest(statuses, config.REQUEST_TIMEOUT, observe),
     probes: createProbes(readiness, metrics),
     rpcs,

@@ -124,7 +124,11 @@ export const settings = {
     default: "200",
     help: "Calls that an HTTP/2 connection may cancel in a second before it is closed.",
   },
-  MAX_HEADER_SIZE: { ...size, default: "16KiB", help: "The headers of a request at most." },
+  MAX_HEADER_SIZE: {
+    ...size,
+    default: "16KiB",
+    help: "The names and values of a request's headers at most, in 1,024 fields at most. Others get 431.",
+  },
   MAX_MESSAGE_SIZE: {
     ...size,
     default: "64KiB",

@@ -1,5 +1,6 @@
 import type { ServerOptions as Http1Options } from "node:http";
 import type { ServerOptions as Http2Options } from "node:http2";
+import { readHeaders } from "./header-size.ts";
 
 /** What peers may ask of us. What is absent is as Node has it, but for the timeouts. Times in milliseconds. */
 export interface Limits {
@@ -28,6 +29,8 @@ export function http1Options(
     keepAliveTimeout: idleTimeout,
     headersTimeout: peerTimeout,
     requestTimeout: peerTimeout,
+    // The router refuses such requests, and counts them.
+    requireHostHeader: false,
     // How often Node compares slow requests with the clock.
     connectionsCheckingInterval: Math.ceil(peerTimeout / 10),
     ...(maxHeaderSize !== undefined && { maxHeaderSize }),
@@ -35,11 +38,13 @@ export function http1Options(
 }
 
 export function http2Options({ maxConcurrentStreams, maxHeaderSize, maxStreamResets }: Limits): Http2Options {
+  const headers = maxHeaderSize === undefined ? undefined : readHeaders(maxHeaderSize);
   return {
     settings: {
       ...(maxConcurrentStreams !== undefined && { maxConcurrentStreams }),
-      ...(maxHeaderSize !== undefined && { maxHeaderListSize: maxHeaderSize }),
+      ...(headers !== undefined && { maxHeaderListSize: headers.size }),
     },
+    ...(headers !== undefined && { maxHeaderListPairs: headers.fields }),
     ...(maxStreamResets !== undefined && {
       streamResetBurst: maxStreamResets,
       streamResetRate: maxStreamResets,

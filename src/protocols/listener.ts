@@ -8,7 +8,9 @@ import {
 } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
+import { isTooLarge, mostFields } from "./header-size.ts";
 import type { HttpHandler } from "./http.ts";
+import { OneFrameResponse } from "./http2-response.ts";
 import { http1Options, http2Options, type Limits } from "./limits.ts";
 import { watchSlowPeers } from "./slow-peers.ts";
 import { watchBursts } from "./stream-bursts.ts";
@@ -40,9 +42,10 @@ export interface Listener extends AsyncDisposable {
 /** One port for HTTP/1.1 and for HTTP/2. @throws TlsFilesError; what Node says when it cannot listen. */
 export async function listen(options: ListenOptions): Promise<Listener> {
   const { host, port, shutdownTimeout, limits = {}, handler, lane, onCancelled } = options;
-  const { peerTimeout = 10_000, idleTimeout = 65_000 } = limits;
+  const { peerTimeout = 10_000, idleTimeout = 65_000, maxHeaderSize = Number.POSITIVE_INFINITY } = limits;
   const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), handler);
   http1.maxConnections = limits.maxConnections ?? Number.POSITIVE_INFINITY;
+  http1.maxHeadersCount = mostFields;
   http1.setTimeout(peerTimeout, dropUnlessBusy);
   // Node would tell callers to send their messages, before anybody has looked whether they may ask.
   http1.on("checkContinue", (request, response) => http1.emit("request", request, response));
@@ -99,10 +102,13 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   }
 
   // The reference sees a stream only when the lane does not take it: a server that never listens hands it on.
-  const reference = createHttp2();
+  const reference = createHttp2({ Http2ServerResponse: OneFrameResponse });
   reference.on("request", handler).on("checkContinue", handler);
-  const handOver: HandOver = (stream, headers, flags) => reference.emit("stream", stream, headers, flags, []);
-  http2.on("stream", (stream: ServerHttp2Stream, headers, flags) => {
+  // Node would answer it with a 405 that does not say what is allowed.
+  reference.on("connect", handler);
+  const handOver: HandOver = (stream, headers, flags, rawHeaders = []) =>
+    reference.emit("stream", stream, headers, flags, rawHeaders);
+  http2.on("stream", (stream: ServerHttp2Stream, headers, flags, rawHeaders) => {
     // Reset before anybody has heard of it: nobody waits for an answer.
     if (stream.destroyed) {
       stream.on("error", () => {});
@@ -110,7 +116,9 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       return;
     }
     slowPeers.watchStream(stream);
-    if (lane === undefined) handOver(stream, headers, flags);
+    // The handler looks at the size of the headers; in front of the lane, we do.
+    if (lane === undefined || isTooLarge(rawHeaders, maxHeaderSize))
+      handOver(stream, headers, flags, rawHeaders);
     else lane.serve(stream, headers, flags, handOver);
   });
   http2.on("session", (session) => {

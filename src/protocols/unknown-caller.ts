@@ -27,7 +27,7 @@ const endOfGrpcWeb = encodeEnvelope(trailerFlag, trailerSerialize(trailers));
  *
  * @param protocol "rest" for whatever is none of the RPCs and does not say that it is gRPC.
  */
-export function refuse(
+export function refuseUnknownCaller(
   protocol: ProtocolName,
   request: HttpRequest,
   response: HttpResponse,
