@@ -112,7 +112,7 @@ export const settings = {
   MAX_CONNECTIONS: {
     ...limit,
     default: "20000",
-    help: "Connections from callers at most. More are closed at once.",
+    help: "Connections from callers at most. Above 80% of them the oldest silent one (no byte yet) is closed; more are closed at once.",
   },
   MAX_CONCURRENT_STREAMS: {
     ...limit,
@@ -138,12 +138,12 @@ export const settings = {
   PEER_TIMEOUT: {
     ...duration,
     default: "10s",
-    help: "The longest that a peer may take to say what it wants, to send a request, and to take an answer.",
+    help: "The longest that a caller may take to send a request, or its TLS handshake, from its first byte on, and to take an answer.",
   },
   IDLE_TIMEOUT: {
     ...duration,
     default: "65s",
-    help: "How long a connection may be without a call: longer than load balancers keep theirs, usually 60s.",
+    help: "How long a connection may be without a call, before its first one too: longer than load balancers keep theirs, usually 60s.",
   },
   SHUTDOWN_DELAY: {
     ...duration,
