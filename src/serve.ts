@@ -1,7 +1,7 @@
-import { constants } from "node:os";
 import manifest from "../package.json" with { type: "json" };
 import type { App } from "./app.ts";
 import { type Config, showConfig } from "./config.ts";
+import { stopSignal, untilAborted } from "./stop-signal.ts";
 import { suspectVariables } from "./suspect-variables.ts";
 import { createLog, type Log } from "./telemetry/log.ts";
 
@@ -9,7 +9,7 @@ import { createLog, type Log } from "./telemetry/log.ts";
 // would be lost. So ./app.ts, which takes most of the time that a start takes, is loaded after that.
 const loadApp = () => import("./app.ts");
 
-/** Serves until SIGTERM or SIGINT. @returns the exit code. */
+/** Serves until a signal tells it to stop. @returns the exit code. */
 export function serve(config: Config): Promise<number> {
   return untilSignal(config, 0, async (log, signal) => {
     log.info({ version: manifest.version, node: process.version, settings: showConfig(config) }, "starting");
@@ -17,7 +17,7 @@ export function serve(config: Config): Promise<number> {
     await using app = await startApp(config, log, signal);
     log.info({ port: app.port, ...app.access }, "listening");
     if (app.embedded !== undefined) process.stdout.write(introduction(app, app.embedded));
-    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    await untilAborted(signal);
     log.info("stopping");
   });
 }
@@ -54,24 +54,6 @@ async function untilSignal(
   }
   if (signal.aborted) log.info("stopped");
   return exitCode;
-}
-
-/** npm, which gets the terminal's Ctrl-C as we do, passes its copy on. In milliseconds. */
-const samePress = 250;
-
-/** Fires at the first SIGTERM or SIGINT. A second one ends the process at once. */
-function stopSignal(): AbortSignal {
-  const stopping = new AbortController();
-  let pressedAt = Number.NEGATIVE_INFINITY;
-  for (const name of ["SIGTERM", "SIGINT"] as const) {
-    process.on(name, () => {
-      const now = performance.now();
-      if (!stopping.signal.aborted) stopping.abort(new Error(`stopped by ${name}`));
-      else if (now - pressedAt > samePress) process.exit(128 + constants.signals[name]);
-      pressedAt = now;
-    });
-  }
-  return stopping.signal;
 }
 
 function introduction({ port, access }: App, { postgres, samples }: NonNullable<App["embedded"]>): string {
