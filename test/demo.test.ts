@@ -21,7 +21,7 @@ function config(): Config {
 }
 
 function start(step: number): Promise<Demo> {
-  return startDemo(config(), createLog("silent"), new AbortController().signal, step);
+  return startDemo(config(), createLog("silent", { write() {} }), new AbortController().signal, step);
 }
 
 async function post({ port }: Demo, body: unknown): Promise<[number, { ReqId: string; Msg: string }]> {
@@ -113,7 +113,7 @@ test("a signal that comes when the service has started, but not yet the demo, st
     if (listen.mock.calls.length === 2) stopping.abort(new Error("stopped by SIGTERM"));
     return original.apply(this, args as never);
   });
-  const started = startDemo(config(), createLog("silent"), stopping.signal, 3_600_000);
+  const started = startDemo(config(), createLog("silent", { write() {} }), stopping.signal, 3_600_000);
   await expect(started.finally(() => listen.mockRestore())).rejects.toThrow("stopped by SIGTERM");
 });
 

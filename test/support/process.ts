@@ -4,7 +4,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-const cli = fileURLToPath(new URL("../../src/cli.ts", import.meta.url));
+export const cli = fileURLToPath(new URL("../../src/cli.ts", import.meta.url));
 
 type Environment = Readonly<Record<string, string>>;
 
