@@ -153,7 +153,7 @@ export const settings = {
   SHUTDOWN_TIMEOUT: {
     ...duration,
     default: "10s",
-    help: "The longest that running calls may take to finish after SIGTERM or SIGINT.",
+    help: "The longest that running calls may take to finish after a signal to stop.",
   },
   GRPC_LANE: {
     ...oneOf("on", "off"),
