@@ -1,5 +1,6 @@
 import {
   count,
+  databaseUrl,
   duration,
   flag,
   type Kind,
@@ -21,16 +22,16 @@ export interface Setting<T> extends Kind<T> {
   readonly secret?: true;
 }
 
-const databaseUrl = { ...url("postgres:", "postgresql:"), default: undefined, secret: true } as const;
-
 /** Every variable of the environment that the service reads, in the order in which `--help` lists them. */
 export const settings = {
   DATABASE_URL: {
     ...databaseUrl,
+    default: undefined,
     help: "The database, as libpq writes it. Unset: a PostgreSQL of its own in .data/, but not in production.",
   },
   DATABASE_READ_URL: {
     ...databaseUrl,
+    default: undefined,
     help: "A replica of the database, or a port that leads to several, to read from while it is recent enough.",
   },
   REPLICA_MAX_STALENESS: {
