@@ -8,7 +8,7 @@ import type { StatusService as Statuses } from "../status/service.ts";
 import { type JobStatus, StatusError, unauthenticated } from "../status/status.ts";
 import { type CallInfo, requestIdHeader } from "./call-info.ts";
 import { getStatusMethod } from "./connect.ts";
-import { challenge, isOurFault, wireErrors } from "./errors.ts";
+import { challenge, isOurFault, takeRetryAfter, wireErrors } from "./errors.ts";
 import {
   errorBody,
   type HttpRequest,
@@ -99,7 +99,7 @@ export function sendFailure(
   const headers = {
     "Error-Reason": reason ?? "INTERNAL",
     ...(limit !== undefined && { "Error-Limit": limit }),
-    ...("retryAfter" in wire && wire.http === 503 && { "Retry-After": String(wire.retryAfter / 1000) }),
+    ...(wire.http === 503 && { "Retry-After": takeRetryAfter() }),
     ...(wire.http === 401 && challenge),
     ...(info.requestId !== undefined && { [requestIdHeader]: info.requestId }),
   };

@@ -10,7 +10,8 @@ import {
 } from "@connectrpc/connect";
 import { unauthenticated } from "../status/status.ts";
 import { type CallInfo, requestIdHeader } from "./call-info.ts";
-import { toConnectError } from "./errors.ts";
+import { pushbackOf, toConnectError } from "./errors.ts";
+import { pushbackHeader } from "./grpc-headers.ts";
 import type { HttpResponse } from "./http.ts";
 import { type CallObservation, endWithError } from "./observer.ts";
 import { hasGone } from "./response-end.ts";
@@ -98,8 +99,10 @@ function endCall({ info, observation, response }: RpcCall, context: HandlerConte
   if (hasGone(response)) return observation.end("CANCELLED");
   const isNamed = info.requestId !== undefined;
   endWithError(observation, info, reason);
-  if (info.requestId === undefined) return;
   const { protocolName, method, responseHeader, responseTrailer } = context;
+  const pushback = protocolName === "grpc" && reason instanceof ConnectError ? pushbackOf(reason) : undefined;
+  if (pushback !== undefined) responseTrailer.set(pushbackHeader, pushback);
+  if (info.requestId === undefined) return;
   if (protocolName === "connect" && method.methodKind === "unary") {
     responseHeader.set(requestIdHeader, info.requestId);
   } else if (!isNamed) {
