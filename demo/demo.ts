@@ -26,6 +26,7 @@ const serviceHost = "127.0.0.1";
 /**
  * @param config of the service. Its address is the demo's, and the service takes a free one.
  * @param step how long a job is pending, and then processing, in milliseconds.
+ * @param signal gives up the start; nothing is left behind.
  * @throws what startApp throws.
  */
 export async function startDemo(config: Config, log: Log, signal: AbortSignal, step: number): Promise<Demo> {
@@ -63,6 +64,7 @@ export async function startDemo(config: Config, log: Log, signal: AbortSignal, s
     await once(front, "close");
   });
 
+  signal.throwIfAborted();
   const running = started.move();
   return {
     port: (front.address() as AddressInfo).port,

@@ -1,6 +1,7 @@
 import { fileMistakes } from "./setting-files.ts";
-import type { Kind } from "./setting-kinds.ts";
+import { type Kind, notShown } from "./setting-kinds.ts";
 import { removedSettings, type Setting, type SettingName, settings } from "./settings.ts";
+import { isAmbiguous } from "./store/connection-url.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -35,10 +36,8 @@ export function readConfig(env: Environment, command: Command): Config {
     const given = env[name] || setting.default;
     const value = given === undefined ? undefined : setting.read(given);
     if (given !== undefined && value === undefined) {
-      const got = setting.secret
-        ? "something else, not shown since it may hold a secret"
-        : JSON.stringify(given);
-      mistakes.push(`${name} takes ${setting.takes}: it got ${got}`);
+      const got = setting.secret ? notShown : `it got ${JSON.stringify(given)}`;
+      mistakes.push(`${name} takes ${setting.takes}: ${setting.explain?.(given) ?? got}`);
     }
     return [name, value];
   });
@@ -106,8 +105,7 @@ export function showConfig(config: Config): Record<string, unknown> {
 
 /** A URL without its password, and without its query: libpq takes passwords there. */
 export function withoutSecrets(url: string): string {
-  const { protocol, username, host, pathname } = new URL(url);
-  // A password with a bare slash: what follows the slash counts as the path.
-  if (pathname.includes("@")) return `${protocol}//...`;
-  return `${protocol}//${username && `${username}@`}${host}${pathname === "/" ? "" : pathname}`;
+  const [, scheme, user, address] = /^(\w+:\/\/)(?:([^:@]*)(?::[^@]*)?@)?([^?#]*)/.exec(url) ?? [];
+  if (scheme === undefined || address === undefined || isAmbiguous(url)) return "not shown";
+  return `${scheme}${user ? `${user}@` : ""}${address.replace(/\/$/, "")}`;
 }

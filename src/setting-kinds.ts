@@ -1,9 +1,21 @@
+import {
+  ConnectionUrlError,
+  encodeCredentials,
+  isAmbiguous,
+  parseConnectionUrl,
+} from "./store/connection-url.ts";
+
 /** What a value must look like, in words for people, and the function that reads it. */
 export interface Kind<T> {
   readonly takes: string;
   /** @returns undefined when the text is not of this kind. */
   readonly read: (text: string) => T | undefined;
+  /** What is wrong with a text that is not of this kind, as the rest of a sentence. Repeats no secret that it may hold. */
+  readonly explain?: (text: string) => string;
 }
+
+/** What is told of a text instead of showing it. */
+export const notShown = "it got something else, not shown since it may hold a secret";
 
 export const port: Kind<number> = {
   takes: "a port, 0 to 65535",
@@ -70,9 +82,37 @@ export function oneOf<const T extends string>(...words: T[]): Kind<T> {
   return { takes: `one of ${words.join(", ")}`, read: (value) => words.find((word) => word === value) };
 }
 
+/** Nothing but a scheme, a name and a port: there is no secret in it. */
+const harmless = /^([a-z]+:\/*)?[\w.-]*(:\d+)?$/i;
+
 export function url(...schemes: string[]): Kind<string> {
   return {
     takes: `a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
-    read: (value) => (schemes.includes(URL.parse(value)?.protocol ?? "") ? value : undefined),
+    read(value) {
+      // URL.parse leaves out blanks.
+      const { protocol = "" } = (/\s/.test(value) ? null : URL.parse(value)) ?? {};
+      return schemes.includes(protocol) && !isAmbiguous(value) ? value : undefined;
+    },
+    explain(value) {
+      if (isAmbiguous(value)) return encodeCredentials;
+      return harmless.test(value) ? `it got ${JSON.stringify(value)}` : notShown;
+    },
   };
+}
+
+export const databaseUrl: Kind<string> = {
+  takes: "a URL that begins with postgres:// or postgresql://",
+  read: (value) => (mistakeIn(value) === undefined ? value : undefined),
+  explain: (value) => mistakeIn(value) ?? notShown,
+};
+
+/** @returns undefined when it is a URL as libpq writes it. */
+function mistakeIn(value: string): string | undefined {
+  try {
+    parseConnectionUrl(value);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof ConnectionUrlError)) throw error;
+    return error.message;
+  }
 }

@@ -305,13 +305,10 @@ describe("nothing is spoken but what Mozilla's intermediate profile allows", () 
 describe("the limits hold over TLS, too", () => {
   const hello = Buffer.from("16030100c8", "hex");
 
-  test.for([
-    { name: "silent", bytes: Buffer.alloc(0) },
-    { name: "in the middle of the handshake", bytes: hello },
-  ])("a peer that is $name is dropped in time", async ({ bytes }) => {
+  test("a peer that is in the middle of the handshake is dropped in time", async () => {
     await using listener = await listenWithTls({ peerTimeout: 100 });
     const socket = connectTcp(listener.address.port, "127.0.0.1").resume();
-    socket.write(bytes);
+    socket.write(hello);
     await once(socket, "close");
   });
 

@@ -39,6 +39,8 @@ export interface Metrics {
   /** What the instance last found out about its datastore, or that it is stopping. */
   readiness(state: ReadinessState): void;
   watchPool(state: () => PoolState): void;
+  /** @param dropped how many lines so far. */
+  watchLog(dropped: () => number): void;
   watchReplica(serving: () => boolean): ReplicaMetrics;
 }
 
@@ -128,6 +130,18 @@ export function createMetrics(version: string): Metrics {
     watch("db_client_connections_pending_requests", "Those who wait for a connection.", "waiting");
   }
 
+  function watchLog(dropped: () => number): void {
+    new Counter({
+      name: "log_lines_dropped",
+      help: "Lines of the log that could not be written: its disk is full, or nobody reads it.",
+      registers,
+      collect() {
+        this.reset();
+        this.inc(dropped());
+      },
+    });
+  }
+
   function watchReplica(serving: () => boolean): ReplicaMetrics {
     const reads = new Counter({
       name: "status_store_reads",
@@ -214,6 +228,7 @@ export function createMetrics(version: string): Metrics {
     },
     watchCallers,
     watchPool,
+    watchLog,
     watchReplica,
   };
 }
