@@ -82,7 +82,8 @@ export function createHosts(target: Target): Hosts {
       // A host that is not as wanted, and is used for want of another, stays the last resort.
       if (attempt.sessionAttrs === sessionAttrs) failures.delete(keyOf(attempt.way));
     },
-    hasAnother: (error) => goesOn.has(error as object),
+    // The pool wraps what ends a connection that took too long.
+    hasAnother: (error) => goesOn.has(error as Error) || goesOn.has((error as Error).cause as Error),
     get size() {
       return ways.length;
     },

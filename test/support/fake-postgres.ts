@@ -8,6 +8,8 @@ export interface FakePostgres extends AsyncDisposable {
   readonly port: number;
   /** What clients sent after they had said who they are: passwords, for example. */
   readonly told: string;
+  /** How many clients have come. */
+  readonly clients: number;
   /** Settles when the first client has gone. */
   readonly gone: Promise<void>;
 }
@@ -31,6 +33,7 @@ export const say = {
   cleartext: message("R", int32(3)),
   md5: message("R", int32(5), Buffer.from("salt")),
   sasl: (...mechanisms: string[]) => message("R", int32(10), Buffer.from(`${mechanisms.join("\0")}\0\0`)),
+  error: (code: string) => message("E", Buffer.from(`SFATAL\0VFATAL\0C${code}\0Mno\0\0`)),
   welcome: Buffer.concat([message("R", int32(0)), message("Z", Buffer.from("I"))]),
 };
 
@@ -43,6 +46,7 @@ export async function startFakePostgres(
   certificate?: Certificate,
 ): Promise<FakePostgres> {
   let told = "";
+  let clients = 0;
   const gone = Promise.withResolvers<void>();
   const sockets = new Set<Socket>();
 
@@ -59,6 +63,7 @@ export async function startFakePostgres(
   }
 
   const server = createServer((socket) => {
+    clients++;
     sockets.add(socket);
     socket.on("error", () => {});
     socket.on("close", () => gone.resolve());
@@ -79,6 +84,9 @@ export async function startFakePostgres(
     port: (server.address() as AddressInfo).port,
     get told() {
       return told;
+    },
+    get clients() {
+      return clients;
     },
     gone: gone.promise,
     async [Symbol.asyncDispose]() {
