@@ -1,9 +1,7 @@
 import { fileMistakes } from "./setting-files.ts";
-import { type Kind, notShown } from "./setting-kinds.ts";
+import { type Environment, type Kind, notShown } from "./setting-kinds.ts";
 import { removedSettings, type Setting, type SettingName, settings } from "./settings.ts";
 import { isAmbiguous } from "./store/connection-url.ts";
-
-type Environment = Readonly<Record<string, string | undefined>>;
 
 type Settings = typeof settings;
 type Value<N extends SettingName> =
@@ -32,12 +30,16 @@ export type Command = "serve" | "migrate" | "get";
  */
 export function readConfig(env: Environment, command: Command): Config {
   const mistakes: string[] = [];
+  // Variables of libpq's, such as PGSSLMODE, concern those who open a database that they name.
+  const databaseEnv = command === "get" ? {} : env;
   const values = Object.entries<Setting<unknown>>(settings).map(([name, setting]) => {
     const given = env[name] || setting.default;
-    const value = given === undefined ? undefined : setting.read(given);
+    const value = given === undefined ? undefined : setting.read(given, databaseEnv);
     if (given !== undefined && value === undefined) {
       const got = setting.secret ? notShown : `it got ${JSON.stringify(given)}`;
-      mistakes.push(`${name} takes ${setting.takes}: ${setting.explain?.(given) ?? got}`);
+      mistakes.push(
+        ...(setting.mistakes?.(name, given, databaseEnv) ?? [`${name} takes ${setting.takes}: ${got}`]),
+      );
     }
     return [name, value];
   });
@@ -62,7 +64,7 @@ export function readConfig(env: Environment, command: Command): Config {
       );
     }
   }
-  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  if (mistakes.length > 0) throw new ConfigError([...new Set(mistakes)]);
   return config;
 }
 

@@ -1,17 +1,15 @@
-import {
-  ConnectionUrlError,
-  encodeCredentials,
-  isAmbiguous,
-  parseConnectionUrl,
-} from "./store/connection-url.ts";
+import { ConnectionUrlError, encodeCredentials, isAmbiguous } from "./store/connection-url.ts";
+import { completeUrl, readDatabaseUrl } from "./store/database-url.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What a value must look like, in words for people, and the function that reads it. */
 export interface Kind<T> {
   readonly takes: string;
   /** @returns undefined when the text is not of this kind. */
-  readonly read: (text: string) => T | undefined;
-  /** What is wrong with a text that is not of this kind, as the rest of a sentence. Repeats no secret that it may hold. */
-  readonly explain?: (text: string) => string;
+  readonly read: (text: string, env?: Environment) => T | undefined;
+  /** What is wrong with a text that is not of this kind, in lines. They repeat no secret that it may hold. */
+  readonly mistakes?: (name: string, text: string, env: Environment) => string[];
 }
 
 /** What is told of a text instead of showing it. */
@@ -93,26 +91,30 @@ export function url(...schemes: string[]): Kind<string> {
       const { protocol = "" } = (/\s/.test(value) ? null : URL.parse(value)) ?? {};
       return schemes.includes(protocol) && !isAmbiguous(value) ? value : undefined;
     },
-    explain(value) {
-      if (isAmbiguous(value)) return encodeCredentials;
-      return harmless.test(value) ? `it got ${JSON.stringify(value)}` : notShown;
+    mistakes(name, value) {
+      const shown = harmless.test(value) ? `it got ${JSON.stringify(value)}` : notShown;
+      return [`${name} takes ${this.takes}: ${isAmbiguous(value) ? encodeCredentials : shown}`];
     },
   };
 }
 
 export const databaseUrl: Kind<string> = {
   takes: "a URL that begins with postgres:// or postgresql://",
-  read: (value) => (mistakeIn(value) === undefined ? value : undefined),
-  explain: (value) => mistakeIn(value) ?? notShown,
+  read(value, env = {}) {
+    try {
+      const reading = readDatabaseUrl(value, env, "");
+      return reading.mistakes.length === 0 ? completeUrl(value, reading) : undefined;
+    } catch (error) {
+      if (error instanceof ConnectionUrlError) return undefined;
+      throw error;
+    }
+  },
+  mistakes(name, value, env) {
+    try {
+      return [...readDatabaseUrl(value, env, name).mistakes];
+    } catch (error) {
+      if (error instanceof ConnectionUrlError) return [`${name} takes ${this.takes}: ${error.message}`];
+      throw error;
+    }
+  },
 };
-
-/** @returns undefined when it is a URL as libpq writes it. */
-function mistakeIn(value: string): string | undefined {
-  try {
-    parseConnectionUrl(value);
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof ConnectionUrlError)) throw error;
-    return error.message;
-  }
-}

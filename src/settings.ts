@@ -27,7 +27,7 @@ export const settings = {
   DATABASE_URL: {
     ...databaseUrl,
     default: undefined,
-    help: "The database, as libpq writes it. Unset: a PostgreSQL of its own in .data/, but not in production.",
+    help: "The database, as psql takes it: see docs/database-url.md. Unset: a PostgreSQL of its own in .data/, but not in production.",
   },
   DATABASE_READ_URL: {
     ...databaseUrl,
@@ -47,7 +47,7 @@ export const settings = {
   DATABASE_CONNECT_TIMEOUT: {
     ...duration,
     default: "1s",
-    help: "The longest that it may take to open a connection to the database.",
+    help: "The longest that it may take to connect to one host of the database.",
   },
   MIGRATE: {
     ...flag,
