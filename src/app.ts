@@ -29,7 +29,7 @@ import { createStatusService } from "./status/service.ts";
 import type { EmbeddedPostgres } from "./store/embedded.ts";
 import { provideSamples, type Sample } from "./store/samples.ts";
 import { observeCalls } from "./telemetry/calls.ts";
-import { type Log, logCalls } from "./telemetry/log.ts";
+import { type Log, type LogOutput, logCalls } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 
 /** The running service. Disposing of it finishes running calls and closes everything, in reverse order. */
@@ -51,11 +51,17 @@ const dataDirectory = join(import.meta.dirname, "..", ".data");
 
 /**
  * @param signal gives up the start; nothing is left behind.
+ * @param output where the log goes, to count what it cannot take.
  * @throws SchemaError when the database's schema is not ours; what the database says when it refuses to be migrated; what
  *   Node says when it cannot listen; the signal's reason. A database that does not answer is no reason to fail: the
  *   service is not ready until it does, and is migrated.
  */
-export async function startApp(config: Config, log: Log, signal: AbortSignal): Promise<App> {
+export async function startApp(
+  config: Config,
+  log: Log,
+  signal: AbortSignal,
+  output?: LogOutput,
+): Promise<App> {
   await using started = new AsyncDisposableStack();
 
   const postgres = await startDatabase(config, log, signal);
@@ -70,6 +76,7 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   const metrics = config.METRICS === "on" ? createMetrics(manifest.version) : undefined;
   const database = started.use(openDatabaseOf(config, url, log, metrics));
   metrics?.watchPool(database.pool);
+  if (output !== undefined) metrics?.watchLog(output.droppedLines);
   if (migration?.done ?? true) await checkDatabase(database, config, log, signal);
   const samples = postgres === undefined ? [] : await provideSamples(database.db);
   signal.throwIfAborted();
@@ -95,10 +102,12 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
     (replica ?? database).statuses,
     createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY }),
   );
-  const logCall = logCalls(log, config.LOG_REQUESTS);
-  const observe = observeCalls(metrics === undefined ? [logCall] : [metrics.calls, logCall]);
   const tokens = openTokensOf(config, log);
   if (tokens !== undefined) started.use(tokens);
+  const listeners = [logCalls(log, config.LOG_REQUESTS)];
+  if (metrics !== undefined) listeners.push(metrics.calls);
+  if (metrics !== undefined && tokens !== undefined) listeners.push(metrics.watchCallers(tokens.names));
+  const observe = observeCalls(listeners);
   const open = new Set([...openProbes, ...healthPaths]);
   const authenticate = tokens === undefined ? anyCaller : callersWithToken(tokens, open);
   const rpcs = [

@@ -18,7 +18,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .exitOverride();
   program
     .command("serve")
-    .description("Answer over REST, Connect, gRPC-Web and gRPC until SIGTERM or SIGINT.")
+    .description("Answer over REST, Connect, gRPC-Web and gRPC until SIGTERM, SIGINT, SIGHUP or SIGQUIT.")
     .addHelpText("after", helpOn())
     .action(() => run("serve", serve));
   program

@@ -5,8 +5,10 @@ import { oneAfterTheOther } from "./decompression.ts";
 import { toConnectError } from "./errors.ts";
 import type { HttpHandler, HttpRequest } from "./http.ts";
 import { mediaTypeOf } from "./media-type.ts";
+import { protocolOf } from "./protocol-of.ts";
 import { contextOf, gate, noteReading, type RpcCall } from "./rpc-call.ts";
 import { shortenTimeout } from "./timeouts.ts";
+import { sendTrailersOnly } from "./trailers-only.ts";
 
 interface ConnectAdapterOptions {
   readonly routes: (router: ConnectRouter) => void;
@@ -48,6 +50,7 @@ export function createConnectAdapter({
     // The adapter may have stopped listening when a request breaks off, and an error nobody hears ends the process.
     request.on("error", ignore);
     receive(request, response);
+    if (protocolOf(request.method, request.headers, true) === "grpc") sendTrailersOnly(response);
     shortenTimeout(request);
     nameUsableHost(request);
     writePlainly(request);
@@ -102,6 +105,8 @@ function createReceiver(maxReceivingSize: number): HttpHandler {
     });
 
     async function* iterate(): AsyncGenerator<Buffer, undefined> {
+      // Who waits to be told may send now: its headers alone were no reason to refuse it (RFC 9110, section 10.1.1).
+      if (/^100-continue$/i.test(request.headers.expect ?? "")) response.writeContinue();
       for await (const chunk of request.iterator({ destroyOnReturn: false })) {
         const more = countOf(received + chunk.length) - countOf(received);
         if (receiving + more > maxReceivingSize) throw toConnectError(overloaded("MAX_RECEIVING_SIZE"));

@@ -1,6 +1,5 @@
 import type { IncomingHttpHeaders } from "node:http2";
 import type { ConnectRouter } from "@connectrpc/connect";
-import { unauthenticated } from "../status/status.ts";
 import { type Authenticate, anyCaller } from "./access.ts";
 import { addressOf, CallInfo, requestIdHeader } from "./call-info.ts";
 import { getStatusMethod } from "./connect.ts";
@@ -31,6 +30,7 @@ import { endWithResponse } from "./response-end.ts";
 import { type Rest, sendFailure } from "./rest.ts";
 import { type RpcPath, refuseUnknownForm, rpcPathOf } from "./rpc-path.ts";
 import { resolveTarget } from "./target.ts";
+import { refuseUnknownCaller } from "./unknown-caller.ts";
 
 export interface Routes {
   readonly rest: Rest;
@@ -102,7 +102,7 @@ export function createRouter({
     const isServed = isWellFormed && !isTooLarge(request.rawHeaders, maxHeaderSize);
     if (isServed) {
       authenticate(info, path, request);
-      if (rest.matches(path)) return rest.handle(request, response, info);
+      if (info.isAdmitted && rest.matches(path)) return rest.handle(request, response, info);
     }
 
     const protocol = protocolAt(path, request.method, request.headers);
@@ -113,11 +113,15 @@ export function createRouter({
     if (!isWellFormed) return void sendJson(request, response, 400, errorBody(400, "Bad Request"));
     if (!isServed) return refuse(request, response, protocol, observation, headersTooLarge);
     const rpc = methods.get(path);
+    if (!info.isAdmitted) {
+      observation.end("UNAUTHENTICATED");
+      const isUnknown = protocol === "connect" && rpc === undefined;
+      return refuseUnknownCaller(isUnknown ? "rest" : protocol, request, response, info);
+    }
     if (rpc !== undefined) {
       if (refuseUnknownForm(request, response, rpc)) return;
       return connect(request, { info, observation, response });
     }
-    if (!info.isAdmitted) return void sendFailure(request, response, info, unauthenticated);
     const probe = probes.get(path);
     if (probe !== undefined) return void answer(probe, request, response, info, observation);
     refuse(request, response, protocol, observation, notFound);

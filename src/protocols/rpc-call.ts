@@ -8,9 +8,9 @@ import {
   type HandlerContext,
   type Interceptor,
 } from "@connectrpc/connect";
-import { unauthenticated } from "../status/status.ts";
 import { type CallInfo, requestIdHeader } from "./call-info.ts";
-import { toConnectError } from "./errors.ts";
+import { pushbackOf } from "./errors.ts";
+import { pushbackHeader } from "./grpc-headers.ts";
 import type { HttpResponse } from "./http.ts";
 import { type CallObservation, endWithError } from "./observer.ts";
 import { hasGone } from "./response-end.ts";
@@ -44,7 +44,7 @@ export function callInfoOf(context: HandlerContext): CallInfo | undefined {
 /**
  * Connect's request gate: runs for every call of an RPC before its message is read, over every protocol.
  *
- * @throws ConnectError when the caller may not ask.
+ * @throws ConnectError for a message in the URL that cannot be read.
  */
 export function gate(context: HandlerContext): void {
   const call = context.values.get(callKey);
@@ -56,7 +56,6 @@ export function gate(context: HandlerContext): void {
     endCall(call, context, reason);
     abort(reason);
   };
-  if (!call.info.isAdmitted) throw toConnectError(unauthenticated);
   checkBase64(context);
 }
 
@@ -97,8 +96,10 @@ function endCall({ info, observation, response }: RpcCall, context: HandlerConte
   if (hasGone(response)) return observation.end("CANCELLED");
   const isNamed = info.requestId !== undefined;
   endWithError(observation, info, reason);
-  if (info.requestId === undefined) return;
   const { protocolName, method, responseHeader, responseTrailer } = context;
+  const pushback = protocolName === "grpc" && reason instanceof ConnectError ? pushbackOf(reason) : undefined;
+  if (pushback !== undefined) responseTrailer.set(pushbackHeader, pushback);
+  if (info.requestId === undefined) return;
   if (protocolName === "connect" && method.methodKind === "unary") {
     responseHeader.set(requestIdHeader, info.requestId);
   } else if (!isNamed) {
