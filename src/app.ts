@@ -15,6 +15,7 @@ import { file_google_rpc_error_details } from "./gen/google/rpc/error_details_pb
 import { startMigration } from "./migration.ts";
 import { anyCaller, callersWithToken } from "./protocols/access.ts";
 import { statusRoutes } from "./protocols/connect.ts";
+import { createCors } from "./protocols/cors.ts";
 import { createGrpcUnaryLane } from "./protocols/grpc-unary.ts";
 import { healthPaths, healthRoutes } from "./protocols/health.ts";
 import { listen } from "./protocols/listener.ts";
@@ -116,6 +117,7 @@ export async function startApp(
     reflectionRoutes(readiness, [file_google_rpc_error_details]),
   ];
   const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane(codecs, { observe, authenticate }) : undefined;
+  const cors = config.CORS_ORIGINS && createCors(config.CORS_ORIGINS);
   const handler = createRouter({
     lane,
     maxMessageSize: config.MAX_MESSAGE_SIZE,
@@ -126,6 +128,7 @@ export async function startApp(
     rpcs,
     observe,
     authenticate,
+    cors,
   });
   const listener = started.use(
     await listen({
@@ -144,6 +147,7 @@ export async function startApp(
       handler,
       lane,
       onCancelled: handler.cancelled,
+      linesForUnread: cors?.linesFor,
     }),
   );
   // Last in, first out: whoever asks is told that we are going, and may notice, before the listener closes.

@@ -76,6 +76,23 @@ export const token: Kind<string> = {
   read: (value) => (/^[\w.~+/-]+=*$/.test(value) ? value : undefined),
 };
 
+/** A scheme, a host and perhaps a port, and nothing else. */
+const bareOrigin = /^https?:\/\/[^\s/?#@*]+$/i;
+
+/** Origins as browsers write them: in lower case, without a scheme's own port. No part of one can be a wildcard. */
+export const origins: Kind<readonly string[]> = {
+  takes:
+    "* or exact origins, each once and with commas between them, like https://app.example.com,http://localhost:3000",
+  read(text) {
+    if (text.trim() === "*") return ["*"];
+    const read = text
+      .split(",")
+      .map((each) => (bareOrigin.test(each.trim()) ? URL.parse(each.trim()) : null));
+    const names = read.map((url) => url?.origin ?? "");
+    return names.includes("") || new Set(names).size < names.length ? undefined : names;
+  },
+};
+
 export function oneOf<const T extends string>(...words: T[]): Kind<T> {
   return { takes: `one of ${words.join(", ")}`, read: (value) => words.find((word) => word === value) };
 }

@@ -6,6 +6,7 @@ import {
   type Kind,
   limit,
   oneOf,
+  origins,
   path,
   port,
   size,
@@ -79,6 +80,11 @@ export const settings = {
     ...path("a file with a line name:sha256 for each token"),
     default: undefined,
     help: "Who may ask: those who bear one of these tokens. Unset: everybody.",
+  },
+  CORS_ORIGINS: {
+    ...origins,
+    default: undefined,
+    help: "Pages of these origins may ask from a browser. `*`: of all origins. Unset: of none but the service's own.",
   },
   BATCH_FLUSH_AT: {
     ...count,

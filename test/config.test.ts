@@ -78,6 +78,16 @@ describe("readConfig", () => {
     }
   }
 
+  test.for([
+    ["*", ["*"]],
+    ["https://app.example.com", ["https://app.example.com"]],
+    ["http://localhost:3000, https://[::1]:8443", ["http://localhost:3000", "https://[::1]:8443"]],
+    ["HTTPS://App.Example.com:443,http://a:80", ["https://app.example.com", "http://a"]],
+    ["https://bücher.example", ["https://xn--bcher-kva.example"]],
+  ] as const)("CORS_ORIGINS=%s are as browsers write them", ([given, origins]) => {
+    expect(readConfig({ CORS_ORIGINS: given }, "serve").CORS_ORIGINS).toEqual(origins);
+  });
+
   const refused: { name: SettingName; values: string[] }[] = [
     { name: "DATABASE_POOL_SIZE", values: ["0", "-1", "1001", "10000", "1.5", "1e2", "ten", " 5"] },
     { name: "REQUEST_TIMEOUT", values: ["0s", "2", "s", "-2s", "1.5s", "2 s", "2S", "2sec", "1w", "25d"] },
@@ -85,6 +95,38 @@ describe("readConfig", () => {
     { name: "MIGRATE", values: ["yes", "1", "TRUE", "no"] },
     { name: "PORT", values: ["65536", "-1", "http", "80.0", "0x50", "9000/tcp"] },
     { name: "LOG_LEVEL", values: ["loud", "INFO", "trace"] },
+    {
+      name: "CORS_ORIGINS",
+      values: [
+        ...[
+          "app.example.com",
+          "https://",
+          "//app.example.com",
+          "ftp://app.example.com",
+          "null",
+          "https://a b",
+        ],
+        ...[
+          "https://app.example.com/",
+          "https://app.example.com/page",
+          "https://app.example.com?x",
+          "https://a#x",
+        ],
+        ...[
+          "https://*.example.com",
+          "*.example.com",
+          "*,https://app.example.com",
+          "https://user@app.example.com",
+        ],
+        ...[
+          "https://app.example.com:port",
+          "https://app.example.com:99999",
+          "https://a,,https://b",
+          "https://a,",
+        ],
+        ...["https://a,https://a", "https://app.example.com,HTTPS://App.Example.com:443"],
+      ],
+    },
     { name: "STATUS_URL", values: ["localhost:9000", "status.example", "ftp://status.example", "http://"] },
   ];
   for (const { name, values } of refused) {

@@ -7,6 +7,7 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
+import { answerClientErrors } from "./client-errors.ts";
 import { trackConnections } from "./connections.ts";
 import { readFirstBytes } from "./first-bytes.ts";
 import { goAway, type Http2Connection } from "./go-away.ts";
@@ -35,6 +36,8 @@ export interface ListenOptions {
   readonly handler: HttpHandler;
   /** Gets each HTTP/2 stream first. Absent: the handler gets them all. */
   readonly lane?: GrpcUnaryLane | undefined;
+  /** Header lines for the answer to what cannot be read as a request. @param head what has come of it, if that is known. */
+  readonly linesForUnread?: ((head: Buffer | undefined) => string) | undefined;
   /** Told of each HTTP/2 stream that is reset before anything gets it. */
   readonly onCancelled?: (headers: IncomingHttpHeaders) => void;
 }
@@ -46,7 +49,7 @@ export interface Listener extends AsyncDisposable {
 
 /** One port for HTTP/1.1 and for HTTP/2. @throws TlsFilesError; what Node says when it cannot listen. */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { host, port, shutdownTimeout, limits = {}, handler, lane, onCancelled } = options;
+  const { host, port, shutdownTimeout, limits = {}, handler, lane, onCancelled, linesForUnread } = options;
   const { peerTimeout = 10_000, idleTimeout = 65_000, maxHeaderSize = Number.POSITIVE_INFINITY } = limits;
   const { keepAliveTime = 30_000, keepAliveTimeout = 10_000 } = limits;
   const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), handler);
@@ -56,6 +59,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   http1.setTimeout(peerTimeout, dropUnlessBusy);
   // Node would tell callers to send their messages, before anybody has looked whether they may ask.
   http1.on("checkContinue", (request, response) => http1.emit("request", request, response));
+  if (linesForUnread !== undefined) answerClientErrors(http1, linesForUnread);
   const http2 = createHttp2(http2Options(limits));
   const tls = options.tls && openTls(options.tls, peerTimeout);
   const connections = trackConnections({

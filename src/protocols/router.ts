@@ -4,6 +4,7 @@ import { type Authenticate, anyCaller } from "./access.ts";
 import { addressOf, CallInfo, requestIdHeader } from "./call-info.ts";
 import { getStatusMethod } from "./connect.ts";
 import { createConnectAdapter } from "./connect-adapter.ts";
+import type { Cors } from "./cors.ts";
 import type { GrpcUnaryLane } from "./grpc-unary.ts";
 import { isTooLarge } from "./header-size.ts";
 import {
@@ -20,10 +21,11 @@ import {
   codeName,
   type Observe,
   type ProtocolName,
+  preflight,
   unknownMethod,
   unobserved,
 } from "./observer.ts";
-import type { Probe } from "./probes.ts";
+import { metricsPath, type Probe } from "./probes.ts";
 import { protocolOf } from "./protocol-of.ts";
 import { headersTooLarge, notFound, type Refusal, sendRefusal } from "./refusals.ts";
 import { endWithResponse } from "./response-end.ts";
@@ -50,6 +52,8 @@ export interface Routes {
   readonly observe?: Observe;
   /** Absent: every caller may ask. */
   readonly authenticate?: Authenticate;
+  /** Absent: pages on other origins may do nothing. */
+  readonly cors?: Cors | undefined;
 }
 
 export interface Router extends HttpHandler {
@@ -68,6 +72,7 @@ export function createRouter({
   maxHeaderSize = Number.POSITIVE_INFINITY,
   observe = unobserved,
   authenticate = anyCaller,
+  cors,
 }: Routes): Router {
   const methods = new Map<string, RpcPath>();
   const connect = createConnectAdapter({
@@ -99,6 +104,8 @@ export function createRouter({
     const path = pathOf(request.url);
     const info = new CallInfo(request.headers[requestIdHeader] as string | undefined, addressOf(request));
     if (info.requestId !== undefined) response.setHeader(requestIdHeader, info.requestId);
+    if (cors !== undefined && path !== metricsPath && cors.answer(request, response))
+      return observe("rest", preflight).start(info).end("OK");
     const isServed = isWellFormed && !isTooLarge(request.rawHeaders, maxHeaderSize);
     if (isServed) {
       authenticate(info, path, request);
