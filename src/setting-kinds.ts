@@ -1,3 +1,5 @@
+import { isIP } from "node:net";
+
 /** What a value must look like, in words for people, and the function that reads it. */
 export interface Kind<T> {
   readonly takes: string;
@@ -53,6 +55,20 @@ export const duration: Kind<number> = {
   },
 };
 
+/** A label of a host name (RFC 1123, section 2.1), or one that a resolver of containers makes up, with underscores. */
+const label = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
+const hostName = new RegExp(`^(?:${label}\\.)*${label}\\.?$`, "i");
+
+export const host: Kind<string> = {
+  takes:
+    "an IP address or a host name, without brackets and without a port, like 127.0.0.1, ::1 or localhost",
+  read(value) {
+    if (isIP(value) !== 0) return value;
+    // What ends with a number would be an IPv4 address (URL standard, section 3.5).
+    return hostName.test(value) && !/(?:^|\.)\d+\.?$/.test(value) ? value : undefined;
+  },
+};
+
 export const text: Kind<string> = { takes: "a text", read: (value) => value };
 
 /** @param what is to be found there. */
@@ -76,3 +92,9 @@ export function url(...schemes: string[]): Kind<string> {
     read: (value) => (schemes.includes(URL.parse(value)?.protocol ?? "") ? value : undefined),
   };
 }
+
+/** Of a server, below which the paths of its calls are. */
+export const serverUrl: Kind<string> = {
+  takes: "a URL that begins with http:// or https:// and has no query and no fragment",
+  read: (value) => (/[?#]/.test(value) ? undefined : url("http:", "https:").read(value)),
+};
