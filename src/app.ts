@@ -102,10 +102,12 @@ export async function startApp(
     (replica ?? database).statuses,
     createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY }),
   );
-  const logCall = logCalls(log, config.LOG_REQUESTS);
-  const observe = observeCalls(metrics === undefined ? [logCall] : [metrics.calls, logCall]);
   const tokens = openTokensOf(config, log);
   if (tokens !== undefined) started.use(tokens);
+  const listeners = [logCalls(log, config.LOG_REQUESTS)];
+  if (metrics !== undefined) listeners.push(metrics.calls);
+  if (metrics !== undefined && tokens !== undefined) listeners.push(metrics.watchCallers(tokens.names));
+  const observe = observeCalls(listeners);
   const open = new Set([...openProbes, ...healthPaths]);
   const authenticate = tokens === undefined ? anyCaller : callersWithToken(tokens, open);
   const rpcs = [
@@ -118,6 +120,7 @@ export async function startApp(
     lane,
     maxMessageSize: config.MAX_MESSAGE_SIZE,
     maxReceivingSize: config.MAX_RECEIVING_SIZE,
+    maxHeaderSize: config.MAX_HEADER_SIZE,
     rest: createRest(statuses, config.REQUEST_TIMEOUT, observe),
     probes: createProbes(readiness, metrics),
     rpcs,

@@ -1,11 +1,20 @@
 import { isIP } from "node:net";
+import { ConnectionUrlError, encodeCredentials, isAmbiguous } from "./store/connection-url.ts";
+import { completeUrl, readDatabaseUrl } from "./store/database-url.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What a value must look like, in words for people, and the function that reads it. */
 export interface Kind<T> {
   readonly takes: string;
   /** @returns undefined when the text is not of this kind. */
-  readonly read: (text: string) => T | undefined;
+  readonly read: (text: string, env?: Environment) => T | undefined;
+  /** What is wrong with a text that is not of this kind, in lines. They repeat no secret that it may hold. */
+  readonly mistakes?: (name: string, text: string, env: Environment) => string[];
 }
+
+/** What is told of a text instead of showing it. */
+export const notShown = "it got something else, not shown since it may hold a secret";
 
 export const port: Kind<number> = {
   takes: "a port, 0 to 65535",
@@ -86,15 +95,40 @@ export function oneOf<const T extends string>(...words: T[]): Kind<T> {
   return { takes: `one of ${words.join(", ")}`, read: (value) => words.find((word) => word === value) };
 }
 
-export function url(...schemes: string[]): Kind<string> {
-  return {
-    takes: `a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
-    read: (value) => (schemes.includes(URL.parse(value)?.protocol ?? "") ? value : undefined),
-  };
-}
+/** Nothing but a scheme, a name and a port: there is no secret in it. */
+const harmless = /^([a-z]+:\/*)?[\w.-]*(:\d+)?$/i;
 
 /** Of a server, below which the paths of its calls are. */
 export const serverUrl: Kind<string> = {
   takes: "a URL that begins with http:// or https:// and has no query and no fragment",
-  read: (value) => (/[?#]/.test(value) ? undefined : url("http:", "https:").read(value)),
+  read(value) {
+    // URL.parse leaves out blanks.
+    const { protocol = "" } = (/[\s?#]/.test(value) ? null : URL.parse(value)) ?? {};
+    return ["http:", "https:"].includes(protocol) && !isAmbiguous(value) ? value : undefined;
+  },
+  mistakes(name, value) {
+    const shown = harmless.test(value) ? `it got ${JSON.stringify(value)}` : notShown;
+    return [`${name} takes ${this.takes}: ${isAmbiguous(value) ? encodeCredentials : shown}`];
+  },
+};
+
+export const databaseUrl: Kind<string> = {
+  takes: "a URL that begins with postgres:// or postgresql://",
+  read(value, env = {}) {
+    try {
+      const reading = readDatabaseUrl(value, env, "");
+      return reading.mistakes.length === 0 ? completeUrl(value, reading) : undefined;
+    } catch (error) {
+      if (error instanceof ConnectionUrlError) return undefined;
+      throw error;
+    }
+  },
+  mistakes(name, value, env) {
+    try {
+      return [...readDatabaseUrl(value, env, name).mistakes];
+    } catch (error) {
+      if (error instanceof ConnectionUrlError) return [`${name} takes ${this.takes}: ${error.message}`];
+      throw error;
+    }
+  },
 };

@@ -1,5 +1,6 @@
 import {
   count,
+  databaseUrl,
   duration,
   flag,
   host,
@@ -12,7 +13,6 @@ import {
   size,
   text,
   token,
-  url,
 } from "./setting-kinds.ts";
 
 export interface Setting<T> extends Kind<T> {
@@ -23,16 +23,16 @@ export interface Setting<T> extends Kind<T> {
   readonly secret?: true;
 }
 
-const databaseUrl = { ...url("postgres:", "postgresql:"), default: undefined, secret: true } as const;
-
 /** Every variable of the environment that the service reads, in the order in which `--help` lists them. */
 export const settings = {
   DATABASE_URL: {
     ...databaseUrl,
-    help: "The database, as libpq writes it. Unset: a PostgreSQL of its own in .data/, but not in production.",
+    default: undefined,
+    help: "The database, as psql takes it: see docs/database-url.md. Unset: a PostgreSQL of its own in .data/, but not in production.",
   },
   DATABASE_READ_URL: {
     ...databaseUrl,
+    default: undefined,
     help: "A replica of the database, or a port that leads to several, to read from while it is recent enough.",
   },
   REPLICA_MAX_STALENESS: {
@@ -48,7 +48,7 @@ export const settings = {
   DATABASE_CONNECT_TIMEOUT: {
     ...duration,
     default: "1s",
-    help: "The longest that it may take to open a connection to the database.",
+    help: "The longest that it may take to connect to one host of the database.",
   },
   MIGRATE: {
     ...flag,
@@ -114,7 +114,7 @@ export const settings = {
   MAX_CONNECTIONS: {
     ...limit,
     default: "20000",
-    help: "Connections from callers at most. More are closed at once.",
+    help: "Connections from callers at most. Above 80% of them the oldest silent one (no byte yet) is closed; more are closed at once.",
   },
   MAX_CONCURRENT_STREAMS: {
     ...limit,
@@ -126,7 +126,11 @@ export const settings = {
     default: "200",
     help: "Calls that an HTTP/2 connection may cancel in a second before it is closed.",
   },
-  MAX_HEADER_SIZE: { ...size, default: "16KiB", help: "The headers of a request at most." },
+  MAX_HEADER_SIZE: {
+    ...size,
+    default: "16KiB",
+    help: "The names and values of a request's headers at most, in 1,024 fields at most. Others get 431.",
+  },
   MAX_MESSAGE_SIZE: {
     ...size,
     default: "64KiB",
@@ -140,12 +144,12 @@ export const settings = {
   PEER_TIMEOUT: {
     ...duration,
     default: "10s",
-    help: "The longest that a peer may take to say what it wants, to send a request, and to take an answer.",
+    help: "The longest that a caller may take to send a request, or its TLS handshake, from its first byte on, and to take an answer.",
   },
   IDLE_TIMEOUT: {
     ...duration,
     default: "65s",
-    help: "How long a connection may be without a call: longer than load balancers keep theirs, usually 60s.",
+    help: "How long a connection may be without a call, before its first one too: longer than load balancers keep theirs, usually 60s.",
   },
   SHUTDOWN_DELAY: {
     ...duration,

@@ -162,7 +162,7 @@ describe.for([
     const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
     peer.send(get(`/get_status/${randomUUID()}`) + get("/healthz") + get("/made-up") + get(getStatusPath));
     await lock.blocks(1);
-    peer.socket.destroy();
+    peer.socket.resetAndDestroy();
     const lines = () =>
       app.logs.slice(logged).filter(({ msg, method }) => msg === "call" && method !== "/metrics");
     await expect.poll(lines, { interval: 5 }).toHaveLength(4);

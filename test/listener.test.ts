@@ -24,7 +24,7 @@ beforeAll(async () => {
     host: "127.0.0.1",
     port: 0,
     shutdownTimeout: 1_000,
-    limits: { peerTimeout: 100 },
+    limits: { peerTimeout: 100, idleTimeout: 3_600_000 },
     handler: (request, response) => {
       response.writeHead(200, { "X-Version": request.httpVersion });
       response.end(request.url ?? "");
@@ -44,7 +44,6 @@ const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 describe("a peer that does not say what it wants is dropped in time", () => {
   test.for([
-    { name: "silent", bytes: "" },
     { name: "one byte of either protocol", bytes: "P" },
     { name: "two bytes", bytes: "PR" },
     { name: "HTTP/2, half a preface", bytes: preface.slice(0, 10) },

@@ -48,7 +48,7 @@ test("a call too many is shed over every protocol, and the one before it gets it
     );
   }
   const shed = await fetch(`${app.url}/get_status/${reqId}`);
-  expect(shed.headers.get("retry-after")).toBe("1");
+  expect(shed.headers.get("retry-after")).toMatch(/^[123]$/);
 
   await lock[Symbol.asyncDispose]();
   expect(await (await first).text()).toBe(found.json);

@@ -1,3 +1,4 @@
+import { getCurves } from "node:crypto";
 import { once } from "node:events";
 import { mkdir, rename, symlink, writeFile } from "node:fs/promises";
 import { connect as connectHttp2 } from "node:http2";
@@ -9,9 +10,11 @@ import {
   type ConnectionOptions,
   connect as connectTls,
   getCACertificates,
+  getCiphers,
   setDefaultCACertificates,
   type TLSSocket,
 } from "node:tls";
+import { generate } from "selfsigned";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Listener, listen } from "../src/protocols/listener.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
@@ -182,16 +185,130 @@ describe("the handshake", () => {
   });
 });
 
+describe("nothing is spoken but what Mozilla's intermediate profile allows", () => {
+  const certificates = ["ec", "rsa"] as const;
+  const listeners = {} as Record<(typeof certificates)[number], Listener>;
+
+  beforeAll(async () => {
+    for (const keyType of certificates) {
+      const { cert, private: key } = await generate([{ name: "commonName", value: keyType }], {
+        keyType,
+        algorithm: "sha256",
+      });
+      listeners[keyType] = await listenWithTls({
+        files: {
+          cert: await folder.write(`${keyType}.crt`, cert),
+          key: await folder.write(`${keyType}.key`, key),
+        },
+      });
+    }
+  });
+
+  afterAll(async () => {
+    for (const keyType of certificates) await listeners[keyType][Symbol.asyncDispose]();
+  });
+
+  /** @returns what of the offers the service takes, each offered by itself. */
+  async function taken(
+    listener: Listener,
+    offers: readonly string[],
+    asOptions: (offer: string) => ConnectionOptions,
+  ): Promise<string[]> {
+    const found: string[] = [];
+    for (const offer of offers) {
+      try {
+        const socket = await shakeHands(listener, { rejectUnauthorized: false, ...asOptions(offer) });
+        found.push(offer);
+        socket.destroy();
+      } catch {
+        // Refused, or nothing that a client can offer over this version of TLS.
+      }
+    }
+    return found.toSorted();
+  }
+
+  // Node lists no suite of ARIA, and none of CCM, and takes their names all the same.
+  const unlisted = ["ECDHE-ECDSA", "ECDHE", "DHE-RSA"].flatMap((exchange) =>
+    [
+      "ARIA128-GCM-SHA256",
+      "ARIA256-GCM-SHA384",
+      "AES128-CCM",
+      "AES256-CCM",
+      "AES128-CCM8",
+      "AES256-CCM8",
+    ].map((cipher) => `${exchange}-${cipher}`),
+  );
+  const suites = [...new Set([...getCiphers().map((name) => name.toUpperCase()), ...unlisted])];
+  const gcmAndChaCha = (key: string) => [
+    `ECDHE-${key}-AES128-GCM-SHA256`,
+    `ECDHE-${key}-AES256-GCM-SHA384`,
+    `ECDHE-${key}-CHACHA20-POLY1305`,
+  ];
+
+  test.for([
+    { keyType: "ec", expected: gcmAndChaCha("ECDSA") },
+    { keyType: "rsa", expected: gcmAndChaCha("RSA") },
+  ] as const)("of the suites of TLS 1.2, with a key of type $keyType", async ({ keyType, expected }) => {
+    expect(suites.filter((name) => /CBC|SHA$|SHA256$|SHA384$|ARIA|CCM/.test(name)).length).toBeGreaterThan(
+      50,
+    );
+    const options = (suite: string): ConnectionOptions => ({
+      maxVersion: "TLSv1.2",
+      ciphers: `${suite}@SECLEVEL=0`,
+    });
+    expect(await taken(listeners[keyType], suites, options)).toEqual(expected);
+  });
+
+  test("of the suites of TLS 1.3", async () => {
+    const offers = [...suites.filter((name) => name.startsWith("TLS_")), "TLS_AES_128_CCM_SHA256"];
+    const options = (ciphers: string): ConnectionOptions => ({ minVersion: "TLSv1.3", ciphers });
+    expect(await taken(listeners.ec, offers, options)).toEqual([
+      "TLS_AES_128_GCM_SHA256",
+      "TLS_AES_256_GCM_SHA384",
+      "TLS_CHACHA20_POLY1305_SHA256",
+    ]);
+  });
+
+  const groups = [
+    ...getCurves(),
+    ...["X25519", "X448", "ffdhe2048", "ffdhe3072", "MLKEM512", "MLKEM768", "MLKEM1024"],
+    ...["X25519MLKEM768", "X448MLKEM1024", "SecP256r1MLKEM768", "SecP384r1MLKEM1024"],
+    ...["brainpoolP256r1tls13", "brainpoolP384r1tls13", "brainpoolP512r1tls13"],
+  ];
+
+  test.for(["TLSv1.2", "TLSv1.3"] as const)("of the groups of %s", async (version) => {
+    const options = (ecdhCurve: string): ConnectionOptions => ({
+      minVersion: version,
+      maxVersion: version,
+      ecdhCurve,
+    });
+    const hybrid = version === "TLSv1.3" ? ["X25519MLKEM768"] : [];
+    const expected = ["X25519", ...hybrid, "prime256v1", "secp384r1"];
+    expect(await taken(listeners.rsa, groups, options)).toEqual(expected.toSorted());
+  });
+
+  test("and it stays so when the certificate changes", async () => {
+    const cert = await folder.write("renewed.crt", server.cert);
+    const key = await folder.write("renewed.key", server.key);
+    await using listener = await listenWithTls({ files: { cert, key } });
+    const next = await authority.issue("second", "localhost", "127.0.0.1");
+    await rename(await folder.write("renewed.key.new", next.key), key);
+    await rename(await folder.write("renewed.crt.new", next.cert), cert);
+    await expect.poll(() => listener.reloads.at(-1), { interval: 10, timeout: 10_000 }).toBe("reloaded");
+    const cbc: ConnectionOptions = { maxVersion: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-SHA" };
+    await expect(shakeHands(listener, cbc)).rejects.toThrow(/handshake failure/);
+    await expect(shakeHands(listener, { ecdhCurve: "X448" })).rejects.toThrow(/handshake failure/);
+    expect(await ask(listener)).toBe("1.1 second");
+  });
+});
+
 describe("the limits hold over TLS, too", () => {
   const hello = Buffer.from("16030100c8", "hex");
 
-  test.for([
-    { name: "silent", bytes: Buffer.alloc(0) },
-    { name: "in the middle of the handshake", bytes: hello },
-  ])("a peer that is $name is dropped in time", async ({ bytes }) => {
+  test("a peer that is in the middle of the handshake is dropped in time", async () => {
     await using listener = await listenWithTls({ peerTimeout: 100 });
     const socket = connectTcp(listener.address.port, "127.0.0.1").resume();
-    socket.write(bytes);
+    socket.write(hello);
     await once(socket, "close");
   });
 

@@ -1,5 +1,6 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
+import { tlsProfile } from "./tls-profile.ts";
 import type { Content } from "./watch-files.ts";
 
 /** The paths of what TLS needs, all of it in PEM. */
@@ -68,7 +69,7 @@ export function readCertificates(files: TlsFiles, contents: readonly Content[]):
     cert,
     key,
     ...(ca !== undefined && { ca }),
-    minVersion: "TLSv1.2",
+    ...tlsProfile,
   } as SecureContextOptions;
   try {
     createSecureContext(options);

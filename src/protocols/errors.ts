@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
@@ -9,16 +9,16 @@ import { limits, overloaded, type StatusError, type StatusErrorReason } from "..
 interface WireError {
   readonly code: Code;
   readonly http: 400 | 401 | 500 | 503;
-  /** How long a caller should wait before it tries again, in milliseconds. Absent: do not retry. */
-  readonly retryAfter?: number;
+  /** Whether the caller should try again. Absent: trying again is of no use, or the caller's choice. */
+  readonly isRetryable?: true;
 }
 
 export const wireErrors = {
   INVALID_REQ_ID: { code: Code.InvalidArgument, http: 400 },
   STATUS_NOT_FOUND: { code: Code.NotFound, http: 500 },
-  DATASTORE_UNAVAILABLE: { code: Code.Unavailable, http: 500, retryAfter: 1_000 },
+  DATASTORE_UNAVAILABLE: { code: Code.Unavailable, http: 500, isRetryable: true },
   DEADLINE_EXCEEDED: { code: Code.DeadlineExceeded, http: 500 },
-  OVERLOADED: { code: Code.ResourceExhausted, http: 503, retryAfter: 1_000 },
+  OVERLOADED: { code: Code.ResourceExhausted, http: 503, isRetryable: true },
   STATUS_UNREADABLE: { code: Code.DataLoss, http: 500 },
   UNAUTHENTICATED: { code: Code.Unauthenticated, http: 401 },
 } as const satisfies Record<StatusErrorReason, WireError>;
@@ -29,16 +29,61 @@ export const challenge = { "WWW-Authenticate": "Bearer" };
 /** `google.rpc.ErrorInfo.domain`: whose reasons these are (AIP-193). */
 const errorDomain = StatusService.file.proto.package;
 
-/** The error as gRPC, gRPC-Web and Connect send it, with the details of `google.rpc` that the contract names. */
-export function toConnectError(error: StatusError): ConnectError {
-  return prepared.get(error) ?? withDetails(error);
+/**
+ * How long callers are told to wait before they try again, in milliseconds: from 1 to 3 s, in turn. Callers that are refused
+ * together would otherwise come back together, and be refused again.
+ */
+const retryDelays = Array.from({ length: 16 }, (_, step) => 1_000 + step * 125);
+
+let nextDelay = 0;
+
+/** @returns the place of one of {@link retryDelays}. */
+function takeDelay(): number {
+  const taken = nextDelay;
+  nextDelay = (taken + 1) % retryDelays.length;
+  return taken;
 }
 
-/** What is told to calls that are shed. */
-const prepared = new Map(limits.map(overloaded).map((error) => [error, withDetails(error)]));
+/** The error as gRPC, gRPC-Web and Connect send it, with the details of `google.rpc` that the contract names. */
+export function toConnectError(error: StatusError): ConnectError {
+  const variants = prepared.get(error);
+  if (variants !== undefined) return variants[takeDelay()] as ConnectError;
+  const { isRetryable }: WireError = wireErrors[error.reason];
+  return withDetails(error, isRetryable && retryDelays[takeDelay()]);
+}
 
-function withDetails(error: StatusError): ConnectError {
-  const { code, http, retryAfter }: WireError = wireErrors[error.reason];
+/** What is told to calls that are shed, with each delay. Made once: to shed must cost next to nothing. */
+const prepared = new Map(
+  limits.map(overloaded).map((error) => [error, retryDelays.map((delay) => withDetails(error, delay))]),
+);
+
+/** The errors that {@link toConnectError} does not make anew for each call. */
+export const preparedErrors: readonly ConnectError[] = [...prepared.values()].flat();
+
+let nextSecond = 0;
+
+/** @returns the value of `Retry-After` (RFC 9110, section 10.2.3): 1, 2 or 3 seconds, in turn. */
+export function takeRetryAfter(): string {
+  nextSecond = (nextSecond % 3) + 1;
+  return String(nextSecond);
+}
+
+/**
+ * What gRPC's clients are told of when to try again (gRFC A6, "Pushback"): they heed it when their service config has them
+ * retry the code.
+ *
+ * @returns the value of `grpc-retry-pushback-ms`: the delay of `RetryInfo` for a call that was shed, and -1 (do not retry)
+ *   for what else is RESOURCE_EXHAUSTED, such as a message that is too large. Undefined: the client decides.
+ */
+export function pushbackOf(error: ConnectError): string | undefined {
+  if (error.code !== Code.ResourceExhausted) return undefined;
+  const [retry] = error.findDetails(RetryInfoSchema);
+  return retry?.retryDelay === undefined ? "-1" : String(durationMs(retry.retryDelay));
+}
+
+/** @param retryDelay in milliseconds. Undefined: nothing is said about trying again. */
+function withDetails(error: StatusError, retryDelay: number | undefined): ConnectError {
+  const { code, http }: WireError = wireErrors[error.reason];
   const metadata = http === 401 ? challenge : undefined;
   const wire = new ConnectError(error.message, code, metadata, undefined, error);
   wire.details.push({
@@ -56,10 +101,10 @@ function withDetails(error: StatusError): ConnectError {
       value: create(BadRequestSchema, { fieldViolations: [violation] }),
     });
   }
-  if (retryAfter !== undefined) {
+  if (retryDelay !== undefined) {
     wire.details.push({
       desc: RetryInfoSchema,
-      value: create(RetryInfoSchema, { retryDelay: durationFromMs(retryAfter) }),
+      value: create(RetryInfoSchema, { retryDelay: durationFromMs(retryDelay) }),
     });
   }
   return wire;

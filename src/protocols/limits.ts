@@ -1,9 +1,10 @@
 import type { ServerOptions as Http1Options } from "node:http";
 import type { ServerOptions as Http2Options } from "node:http2";
+import { readHeaders } from "./header-size.ts";
 
 /** What peers may ask of us. What is absent is as Node has it, but for the timeouts. Times in milliseconds. */
 export interface Limits {
-  /** At the same time. Who comes then is dropped at once. */
+  /** At the same time. Above 80 % of them the oldest silent ones are closed; a connection beyond all of them is closed at once. */
   readonly maxConnections?: number;
   /** At the same time on an HTTP/2 connection. */
   readonly maxConcurrentStreams?: number;
@@ -11,10 +12,14 @@ export interface Limits {
   readonly maxStreamResets?: number;
   /** Of a request, in bytes. */
   readonly maxHeaderSize?: number;
-  /** How long a peer may take to say which protocol it speaks, to send a request, and to take an answer. */
+  /** How long a client may take to send a request, from its first byte on, and to take an answer. */
   readonly peerTimeout?: number;
-  /** How long a connection may be without a call. */
+  /** How long a connection may be without a call, and without its first byte. */
   readonly idleTimeout?: number;
+  /** How long an HTTP/2 connection with streams may be quiet before the client gets a PING. */
+  readonly keepAliveTime?: number;
+  /** How long the client may take to answer the PING. */
+  readonly keepAliveTimeout?: number;
 }
 
 export function http1Options(
@@ -28,6 +33,8 @@ export function http1Options(
     keepAliveTimeout: idleTimeout,
     headersTimeout: peerTimeout,
     requestTimeout: peerTimeout,
+    // The router refuses such requests, and counts them.
+    requireHostHeader: false,
     // How often Node compares slow requests with the clock.
     connectionsCheckingInterval: Math.ceil(peerTimeout / 10),
     ...(maxHeaderSize !== undefined && { maxHeaderSize }),
@@ -35,11 +42,13 @@ export function http1Options(
 }
 
 export function http2Options({ maxConcurrentStreams, maxHeaderSize, maxStreamResets }: Limits): Http2Options {
+  const headers = maxHeaderSize === undefined ? undefined : readHeaders(maxHeaderSize);
   return {
     settings: {
       ...(maxConcurrentStreams !== undefined && { maxConcurrentStreams }),
-      ...(maxHeaderSize !== undefined && { maxHeaderListSize: maxHeaderSize }),
+      ...(headers !== undefined && { maxHeaderListSize: headers.size }),
     },
+    ...(headers !== undefined && { maxHeaderListPairs: headers.fields }),
     ...(maxStreamResets !== undefined && {
       streamResetBurst: maxStreamResets,
       streamResetRate: maxStreamResets,

@@ -7,12 +7,18 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
+import { trackConnections } from "./connections.ts";
+import { readFirstBytes } from "./first-bytes.ts";
 import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
+import { isTooLarge, mostFields } from "./header-size.ts";
 import type { HttpHandler } from "./http.ts";
+import { OneFrameResponse } from "./http2-response.ts";
 import { http1Options, http2Options, type Limits } from "./limits.ts";
+import { LinkedList } from "./linked-list.ts";
 import { watchSlowPeers } from "./slow-peers.ts";
 import { watchBursts } from "./stream-bursts.ts";
 import { keepStreamsBriefly } from "./stream-table.ts";
+import { startSweeps } from "./sweeps.ts";
 import { openTls, type TlsOptions } from "./tls.ts";
 
 export interface ListenOptions {
@@ -40,15 +46,26 @@ export interface Listener extends AsyncDisposable {
 /** One port for HTTP/1.1 and for HTTP/2. @throws TlsFilesError; what Node says when it cannot listen. */
 export async function listen(options: ListenOptions): Promise<Listener> {
   const { host, port, shutdownTimeout, limits = {}, handler, lane, onCancelled } = options;
-  const { peerTimeout = 10_000, idleTimeout = 65_000 } = limits;
+  const { peerTimeout = 10_000, idleTimeout = 65_000, maxHeaderSize = Number.POSITIVE_INFINITY } = limits;
+  const { keepAliveTime = 30_000, keepAliveTimeout = 10_000 } = limits;
   const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), handler);
-  http1.maxConnections = limits.maxConnections ?? Number.POSITIVE_INFINITY;
+  http1.maxHeadersCount = mostFields;
+  // A caller may end its side behind its request, and still reads the answer (RFC 9112, section 9.6). Node's types lack this.
+  Object.assign(http1, { httpAllowHalfOpen: true });
   http1.setTimeout(peerTimeout, dropUnlessBusy);
+  // Node would tell callers to send their messages, before anybody has looked whether they may ask.
+  http1.on("checkContinue", (request, response) => http1.emit("request", request, response));
   const http2 = createHttp2(http2Options(limits));
   const tls = options.tls && openTls(options.tls, peerTimeout);
-  const slowPeers = watchSlowPeers(peerTimeout, idleTimeout);
-  const sockets = new Set<Socket>();
-  const silent = new Set<Socket>();
+  const connections = trackConnections({
+    maxConnections: limits.maxConnections ?? Number.POSITIVE_INFINITY,
+    idleTimeout,
+  });
+  const slowPeers = watchSlowPeers({ peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout });
+  const sweeps = startSweeps(Math.min(peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout) / 4);
+  sweeps.add(connections.sweep);
+  sweeps.add(slowPeers.sweep);
+  const http1Sockets = new LinkedList<Socket>();
   const sessions = new Set<Http2Session>();
 
   // The HTTP/1.1 server listens, which starts its watch over slow and idle peers, but it gets only the
@@ -56,32 +73,27 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const serveHttp1 = http1.listeners("connection") as ((socket: Socket) => void)[];
   http1.removeAllListeners("connection");
   http1.on("connection", (socket: Socket) => {
-    track(socket);
-    silent.add(socket);
-    socket.once("close", () => silent.delete(socket));
+    const { heard, served } = connections.add(socket);
+    const speaks = (carrier: Socket, isHttp2: boolean) => {
+      served();
+      serve(carrier, isHttp2);
+    };
     if (tls === undefined) {
-      detectProtocol(socket, peerTimeout, (isHttp2) => {
-        silent.delete(socket);
-        serve(socket, isHttp2);
-      });
+      const decided = (head: string) => speaks(socket, head.startsWith("PRI"));
+      readFirstBytes(socket, { timeout: peerTimeout, heard, decides: decidesProtocol, decided });
     } else {
-      tls.accept(socket, (secured, isHttp2) => {
-        silent.delete(socket);
-        track(secured);
-        serve(secured, isHttp2);
-      });
+      // The handshake's time begins with its first byte.
+      const decided = () => tls.accept(socket, speaks);
+      readFirstBytes(socket, { timeout: peerTimeout, heard, decides: () => true, decided });
     }
   });
-
-  function track(socket: Socket): void {
-    sockets.add(socket);
-    socket.once("close", () => sockets.delete(socket));
-  }
 
   function serve(socket: Socket, isHttp2: boolean): void {
     if (isHttp2) {
       serveHttp2(socket);
     } else {
+      const place = http1Sockets.add(socket);
+      socket.once("close", () => place.remove());
       for (const listener of serveHttp1) listener.call(http1, socket);
       socket.resume();
     }
@@ -97,10 +109,13 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   }
 
   // The reference sees a stream only when the lane does not take it: a server that never listens hands it on.
-  const reference = createHttp2();
-  reference.on("request", handler);
-  const handOver: HandOver = (stream, headers, flags) => reference.emit("stream", stream, headers, flags, []);
-  http2.on("stream", (stream: ServerHttp2Stream, headers, flags) => {
+  const reference = createHttp2({ Http2ServerResponse: OneFrameResponse });
+  reference.on("request", handler).on("checkContinue", handler);
+  // Node would answer it with a 405 that does not say what is allowed.
+  reference.on("connect", handler);
+  const handOver: HandOver = (stream, headers, flags, rawHeaders = []) =>
+    reference.emit("stream", stream, headers, flags, rawHeaders);
+  http2.on("stream", (stream: ServerHttp2Stream, headers, flags, rawHeaders) => {
     // Reset before anybody has heard of it: nobody waits for an answer.
     if (stream.destroyed) {
       stream.on("error", () => {});
@@ -108,7 +123,9 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       return;
     }
     slowPeers.watchStream(stream);
-    if (lane === undefined) handOver(stream, headers, flags);
+    // The handler looks at the size of the headers; in front of the lane, we do.
+    if (lane === undefined || isTooLarge(rawHeaders, maxHeaderSize))
+      handOver(stream, headers, flags, rawHeaders);
     else lane.serve(stream, headers, flags, handOver);
   });
   http2.on("session", (session) => {
@@ -130,15 +147,13 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     http1.close();
     // Node goes on offering keep-alive while it closes: the peer would send its next request into the void.
     http1.prependListener("request", (_request, response) => sayClose(response));
-    for (const socket of sockets) sayClose(replyOn(socket));
+    for (const socket of http1Sockets.toArray()) sayClose(replyOn(socket));
     for (const session of sessions) session.close();
-    for (const socket of silent) socket.destroy();
-    const late = setTimeout(() => {
-      for (const socket of sockets) socket.destroy();
-    }, shutdownTimeout);
+    connections.closeOpening();
+    const late = setTimeout(connections.closeAll, shutdownTimeout);
     await closed;
     clearTimeout(late);
-    slowPeers[Symbol.dispose]();
+    sweeps[Symbol.dispose]();
     bursts[Symbol.dispose]();
     tls?.[Symbol.dispose]();
   }
@@ -161,32 +176,6 @@ function sayClose(response: ServerResponse | undefined | null): void {
 }
 
 /** Node's allowHTTP1 works only under TLS, so the first bytes decide: an HTTP/2 client always opens with "PRI". */
-function detectProtocol(socket: Socket, timeout: number, detected: (isHttp2: boolean) => unknown): void {
-  let head = "";
-  // Who ends or stays silent before we know what it speaks wants nothing.
-  const drop = () => socket.destroy();
-  const tooLate = setTimeout(drop, timeout);
-  const stop = () => {
-    clearTimeout(tooLate);
-    socket.off("data", read);
-    socket.off("end", drop);
-    socket.off("close", stop);
-    socket.off("error", stop);
-  };
-  const chunks: Buffer[] = [];
-  const read = (chunk: Buffer) => {
-    chunks.push(chunk);
-    head += chunk.toString("latin1", 0, 3);
-    if (head.length < 3 && "PRI".startsWith(head)) return;
-    stop();
-    // What flows while nobody listens is lost.
-    socket.pause();
-    socket.unshift(Buffer.concat(chunks));
-    detected(head.startsWith("PRI"));
-  };
-  socket.on("data", read);
-  socket.once("end", drop);
-  socket.once("close", stop);
-  // A peer that goes away before it has said anything is no fault of ours.
-  socket.once("error", stop);
+function decidesProtocol(head: string): boolean {
+  return head.length >= 3 || !"PRI".startsWith(head);
 }

@@ -6,10 +6,11 @@ import {
   createContextKey,
   createContextValues,
   type HandlerContext,
+  type Interceptor,
 } from "@connectrpc/connect";
-import { unauthenticated } from "../status/status.ts";
 import { type CallInfo, requestIdHeader } from "./call-info.ts";
-import { toConnectError } from "./errors.ts";
+import { pushbackOf } from "./errors.ts";
+import { pushbackHeader } from "./grpc-headers.ts";
 import type { HttpResponse } from "./http.ts";
 import { type CallObservation, endWithError } from "./observer.ts";
 import { hasGone } from "./response-end.ts";
@@ -19,6 +20,10 @@ export interface RpcCall {
   readonly info: CallInfo;
   readonly observation: CallObservation;
   readonly response: HttpResponse;
+  /** Whether a unary method's message has been read, so that its handler runs. */
+  isRead?: boolean;
+  /** Why a message of a stream could not be read. */
+  unreadable?: unknown;
 }
 
 /** Connect calls `abort` once a call is over, before it writes what is left of the answer: with the error, if there is one. */
@@ -39,18 +44,52 @@ export function callInfoOf(context: HandlerContext): CallInfo | undefined {
 /**
  * Connect's request gate: runs for every call of an RPC before its message is read, over every protocol.
  *
- * @throws ConnectError when the caller may not ask.
+ * @throws ConnectError for a message in the URL that cannot be read.
  */
 export function gate(context: HandlerContext): void {
   const call = context.values.get(callKey);
   if (call === undefined) return;
   const { abort } = context as ControlledContext;
   (context as ControlledContext).abort = (reason) => {
+    if (isUnreadable(call, context, reason))
+      Object.assign(reason as ConnectError, { code: Code.InvalidArgument });
     endCall(call, context, reason);
     abort(reason);
   };
-  if (!call.info.isAdmitted) throw toConnectError(unauthenticated);
   checkBase64(context);
+}
+
+/** Connect's interceptor: notes whether what a call throws comes from reading its messages, or from its handler. */
+export const noteReading: Interceptor = (next) => (request) => {
+  const call = request.contextValues.get(callKey);
+  if (call === undefined) return next(request);
+  if (request.stream) return next({ ...request, message: noteFailure(request.message, call) });
+  call.isRead = true;
+  return next(request);
+};
+
+async function* noteFailure<T>(messages: AsyncIterable<T>, call: RpcCall): AsyncGenerator<T, undefined> {
+  try {
+    yield* messages;
+  } catch (reason) {
+    call.unreadable = reason;
+    throw reason;
+  }
+}
+
+/**
+ * Whether the caller's message is at fault for what Connect takes for a fault of the service: it is not what its media type
+ * says, or ends before its compression does. For gRPC, INTERNAL is the word for that (grpc's doc/statuscodes.md: "Error parsing
+ * request proto", "Could not decompress"), and for Connect it is not: JSON that cannot be decoded is `invalid_argument`, too.
+ */
+function isUnreadable(call: RpcCall, { protocolName, method }: HandlerContext, reason: unknown): boolean {
+  if (protocolName !== "connect" || !(reason instanceof ConnectError) || reason.code !== Code.Internal)
+    return false;
+  const isReading = method.methodKind === "unary" ? !call.isRead : reason === call.unreadable;
+  return (
+    isReading &&
+    (reason.cause === undefined || (reason.cause as NodeJS.ErrnoException | null)?.code === "Z_BUF_ERROR")
+  );
 }
 
 function endCall({ info, observation, response }: RpcCall, context: HandlerContext, reason: unknown) {
@@ -58,8 +97,10 @@ function endCall({ info, observation, response }: RpcCall, context: HandlerConte
   if (hasGone(response)) return observation.end("CANCELLED");
   const isNamed = info.requestId !== undefined;
   endWithError(observation, info, reason);
-  if (info.requestId === undefined) return;
   const { protocolName, method, responseHeader, responseTrailer } = context;
+  const pushback = protocolName === "grpc" && reason instanceof ConnectError ? pushbackOf(reason) : undefined;
+  if (pushback !== undefined) responseTrailer.set(pushbackHeader, pushback);
+  if (info.requestId === undefined) return;
   if (protocolName === "connect" && method.methodKind === "unary") {
     responseHeader.set(requestIdHeader, info.requestId);
   } else if (!isNamed) {

@@ -46,6 +46,8 @@ export function openTls({ files, onReload }: TlsOptions, handshakeTimeout: numbe
   // It never listens: connections are handed to it.
   const waiting = new WeakMap<Socket, (socket: TLSSocket, isHttp2: boolean) => void>();
   server.on("secureConnection", (socket) => {
+    // What is secured may be half-closed, as a connection without TLS may.
+    socket.allowHalfOpen = true;
     waiting.get(beneath(socket))?.(socket, socket.alpnProtocol === "h2");
   });
   // Whoever is late is left to us.
@@ -53,7 +55,7 @@ export function openTls({ files, onReload }: TlsOptions, handshakeTimeout: numbe
 
   return {
     accept(socket, secured) {
-      // A peer that hangs up in the middle of it has nothing to wait for.
+      // A peer that ends its side in the middle of the handshake is not answered.
       socket.allowHalfOpen = false;
       waiting.set(socket, secured);
       server.emit("connection", socket);

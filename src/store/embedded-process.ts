@@ -37,7 +37,7 @@ export interface Tethered {
   readonly ended: Promise<void>;
   /** Its exit code or the signal that ended it; undefined while it runs. */
   readonly status: number | NodeJS.Signals | undefined;
-  /** How it ended and the last lines that it printed, for error messages. */
+  /** How it ended, if it has, and the last lines that it printed, for error messages. */
   describeEnd(): string;
   /** Asks it to end, insists every 5 s when it does not, and settles with `ended`. */
   stop(): Promise<void>;
@@ -93,8 +93,10 @@ export async function startTethered(
       return child.signalCode ?? child.exitCode ?? undefined;
     },
     describeEnd() {
-      const status = child.signalCode ?? `exit code ${child.exitCode}`;
-      return [`it ended with ${status}; its last lines:`, ...lines].join("\n  ");
+      const code = child.exitCode === null ? undefined : `exit code ${child.exitCode}`;
+      const status = child.signalCode ?? code;
+      const state = status === undefined ? "it still runs" : `it ended with ${status}`;
+      return [`${state}; its last lines:`, ...lines].join("\n  ");
     },
     stop() {
       for (const handle of handles) handle.ref();

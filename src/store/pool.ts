@@ -1,13 +1,19 @@
-import type { Duplex } from "node:stream";
+import type { Socket } from "node:net";
 import pg from "pg";
+import { AuthenticationRefused, demandProof } from "./authentication.ts";
+import { createHosts, type Hosts, onlyHost } from "./hosts.ts";
+import { findPassword } from "./password-file.ts";
+import { watchSession } from "./session-attrs.ts";
+import { readTarget, type SessionAttrs, type Target } from "./target.ts";
+import { Wire } from "./wire.ts";
 
 /** How the service reaches its database, and how long it waits for it. Times in milliseconds. */
 export interface PoolOptions {
-  /** postgres:// URL, as libpq writes it. */
+  /** postgres:// URL, as libpq writes it, and complete: variables such as PGSSLMODE do not count here. */
   readonly url: string;
   /** Connections at most. */
   readonly size: number;
-  /** The longest that it may take to open a connection. */
+  /** The longest that it may take to open a connection to one host, unless the URL says how long. */
   readonly connectTimeout: number;
   /** Told of connections that were lost while nobody used them. */
   readonly onLost: (error: Error) => void;
@@ -21,7 +27,34 @@ interface Trust {
   since: number;
 }
 
-type ConnectionConfig = pg.ClientConfig & { readonly trust: Trust };
+/** Everything that the driver takes from the environment where it is not given is given. */
+interface ConnectionConfig extends pg.ClientConfig {
+  readonly target: Target;
+  readonly hosts: Hosts;
+  readonly trust: Trust;
+}
+
+export function connectionConfig({
+  url,
+  connectTimeout,
+}: Pick<PoolOptions, "url" | "connectTimeout">): ConnectionConfig {
+  const target = readTarget(url);
+  const { user, database, applicationName } = target;
+  return {
+    user,
+    database,
+    host: target.ways[0].host,
+    port: target.ways[0].port,
+    // The driver asks Connection for the password, and leaves TLS to Wire.
+    ssl: false,
+    sslnegotiation: "postgres",
+    application_name: applicationName,
+    connectionTimeoutMillis: target.connectTimeout ?? connectTimeout,
+    target,
+    hosts: createHosts(target),
+    trust: { since: 0 },
+  };
+}
 
 /** A connection that somebody has for himself, until it is released. */
 export type PooledConnection = Connection & pg.PoolClient;
@@ -30,47 +63,60 @@ export type PooledConnection = Connection & pg.PoolClient;
  * A pool that outlives its database: it opens new connections as soon as there is something to connect to. It asks for
  * no `statement_timeout`, which poolers refuse: whoever starts a statement cancels it when nobody waits any more.
  */
-export function createPool(options: PoolOptions): pg.Pool {
-  const config: pg.PoolConfig & ConnectionConfig = {
-    connectionString: options.url,
-    application_name: "gomemory-status",
+export function createPool(options: PoolOptions): { pool: pg.Pool; hosts: Hosts } {
+  const config = connectionConfig(options);
+  const pool = new pg.Pool({
+    ...config,
     max: options.size,
-    connectionTimeoutMillis: options.connectTimeout,
     // To a far database, a new connection takes longer than a probe may: one that probes use now and then stays open.
     idleTimeoutMillis: 60_000,
-    // A peer that vanished without a word is noticed after about ten seconds.
-    keepAlive: true,
-    keepAliveInitialDelayMillis: 1_000,
-    trust: { since: 0 },
     Client: Connection as unknown as NonNullable<pg.PoolConfig["Client"]>,
-  };
-  const pool = new pg.Pool(config);
+  });
   // Without a listener, the first connection lost while idle would end the process.
   pool.on("error", options.onLost);
-  return pool;
+  return { pool, hosts: config.hosts };
 }
+
+/** What pg's client has besides what its types tell. */
+interface DriverClient {
+  password: () => Promise<string>;
+  readonly connectionParameters: { password: unknown; options: string | undefined; replication: undefined };
+}
+
+type Opened = (error?: Error) => void;
 
 /** A client that knows when it has become useless. */
 export class Connection extends pg.Client {
   readonly #openedAt = performance.now();
-  readonly #trust: Trust;
+  readonly #config: ConnectionConfig;
+  readonly #wire: Wire;
+  readonly #session: ReturnType<typeof watchSession>;
+  #wanted: SessionAttrs = "any";
   #lost = false;
 
   constructor(config: ConnectionConfig) {
-    super(config);
-    this.#trust = config.trust;
-    guardParser(this.connection as unknown as Wire);
+    const { target } = config;
+    const wire = new Wire(target);
+    super({ ...config, connection: wire } as pg.ClientConfig);
+    this.#config = config;
+    this.#wire = wire;
+    // Where it is given nothing, the driver has looked for PGPASSWORD, PGOPTIONS and PGREPLICATION.
+    const driver = this as unknown as DriverClient;
+    driver.password = () => this.#findPassword();
+    Object.assign(driver.connectionParameters, {
+      password: undefined,
+      options: target.options,
+      replication: undefined,
+    });
+    demandProof(this, wire, target);
+    this.#session = watchSession(this, wire, () => {
+      if (this.#session.mismatch(this.#wanted) !== undefined) this.retire();
+    });
     // The pool listens while the client is idle, and nobody while it is checked out.
     this.on("error", (error) => this.#lose(error));
 
-    const connect = this.connect.bind(this) as (opened: (error?: Error) => void) => void;
-    const closing = (opened: (error?: Error) => void): void =>
-      connect((error) => {
-        // The pool forgets a client that could not be opened; the database may not know that it failed.
-        if (error) this.close();
-        opened(error);
-      });
-    this.connect = closing as typeof this.connect;
+    const connect = this.connect.bind(this) as (opened: Opened) => void;
+    this.connect = ((opened: Opened) => this.#open(connect, opened)) as typeof this.connect;
 
     const query = this.query.bind(this) as (...args: unknown[]) => unknown;
     const watched = (...args: unknown[]): unknown => {
@@ -86,7 +132,7 @@ export class Connection extends pg.Client {
 
   /** Whether it is not to be used again. */
   get lost(): boolean {
-    return this.#lost || this.#openedAt < this.#trust.since;
+    return this.#lost || this.#openedAt < this.#config.trust.since;
   }
 
   /** It is bad, and is closed. @param error why: some errors end the others, too. */
@@ -107,12 +153,61 @@ export class Connection extends pg.Client {
   close(): void {
     this.#lost = true;
     void this.end();
-    (this.connection as unknown as Wire).stream.destroy();
+    this.#wire.stream.destroy();
+  }
+
+  /** A new one that leads to the very same server. @param timeout to open it, in milliseconds. */
+  another(timeout: number): Connection {
+    const { way, stream } = this.#wire;
+    const { remoteAddress: address = way.address } = stream as Socket;
+    const hosts = onlyHost({ ...way, address });
+    return new Connection({ ...this.#config, connectionTimeoutMillis: timeout, hosts, trust: { since: 0 } });
+  }
+
+  #open(connect: (opened: Opened) => void, opened: Opened): void {
+    const { hosts } = this.#config;
+    const wire = this.#wire;
+    let isSettled = false;
+    const settle: Opened = (error) => {
+      // A server that goes on after an error makes the driver tell twice.
+      if (isSettled) return;
+      isSettled = true;
+      // The pool forgets a client that could not be opened; the database may not know that it failed.
+      if (error) this.close();
+      else hosts.worked({ way: wire.way, sessionAttrs: this.#wanted });
+      opened(error);
+    };
+    const fail = (error: Error) => {
+      if (!isSettled) hosts.failed(wire.way, error, isForLackOfEncryption(error, wire));
+      settle(error);
+    };
+    // The pool ends what takes too long, and it may be the resolver that does.
+    const giveUp = () => settle(new Error("timeout expired"));
+    wire.stream.once("close", giveUp);
+    hosts.next().then(({ way, sessionAttrs }) => {
+      wire.stream.off("close", giveUp);
+      if (wire.stream.destroyed) giveUp();
+      if (isSettled) return;
+      wire.way = way;
+      this.#wanted = sessionAttrs;
+      connect((error) => {
+        if (error) fail(error);
+        else this.#session.check(sessionAttrs).then(() => settle(), fail);
+      });
+    }, settle);
+  }
+
+  async #findPassword(): Promise<string> {
+    const { target } = this.#config;
+    const { password, passfile } = target;
+    const found = password ?? (passfile && (await findPassword(passfile, target, this.#wire.way)));
+    if (!found) throw new AuthenticationRefused("the server asks for a password, and none is given");
+    return found;
   }
 
   #lose(error: unknown): void {
     // What comes of a connection that we have given up ourselves is no news.
-    if (!this.#lost && endsAllConnections(error)) this.#trust.since = performance.now();
+    if (!this.#lost && endsAllConnections(error)) this.#config.trust.since = performance.now();
     this.#lost = true;
   }
 }
@@ -141,24 +236,9 @@ function endsAllConnections(error: unknown): boolean {
   );
 }
 
-/** What pg's connection has besides what its types tell. */
-interface Wire {
-  readonly stream: Duplex;
-  attachListeners(stream: Duplex): void;
-}
-
-/** Bytes that are not PostgreSQL's make pg's parser throw where nobody can catch it: here they cost the connection. */
-function guardParser(connection: Wire): void {
-  const attach = connection.attachListeners.bind(connection);
-  connection.attachListeners = (stream) => {
-    attach(stream);
-    const [parse] = stream.listeners("data");
-    stream.removeAllListeners("data").on("data", (chunk) => {
-      try {
-        parse?.(chunk);
-      } catch (error) {
-        stream.destroy(error as Error);
-      }
-    });
-  };
+/** Whether a server that was connected to may take the connection with TLS where it was without, or the other way round. */
+function isForLackOfEncryption(error: Error, { phase, encrypted, way }: Wire): boolean {
+  if (phase === "encrypting") return !/timeout|terminated unexpectedly/.test(error.message);
+  const couldDiffer = encrypted || way.encryption === "none";
+  return couldDiffer && error instanceof pg.DatabaseError && error.code?.startsWith("28") === true;
 }

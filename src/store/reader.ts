@@ -133,7 +133,7 @@ export function createReader(connections: Connections, options: ReaderOptions = 
         const client = running;
         if (client === undefined || cancelling !== undefined) return;
         giveUp = setTimeout(() => client.close(), cancelTimeout);
-        cancelling = cancelStatement(client, connections.options, cancelTimeout);
+        cancelling = cancelStatement(client, cancelTimeout);
       },
     };
   }

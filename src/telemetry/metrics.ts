@@ -26,6 +26,8 @@ export interface Metrics {
   /** Everything, as OpenMetrics text. */
   text(): Promise<string>;
   readonly calls: ListenToCalls;
+  /** Counts calls by the names of callers' tokens, too. @param names all that there have been. */
+  watchCallers(names: ReadonlySet<string>): ListenToCalls;
   /** A statement left, for so many ids. */
   statement(ids: number): void;
   statementFailed(): void;
@@ -164,6 +166,32 @@ export function createMetrics(version: string): Metrics {
     return { read: (role) => reads.inc({ role }), reask: (cause) => reasks.inc({ cause }) };
   }
 
+  function watchCallers(names: ReadonlySet<string>): ListenToCalls {
+    /** A call may have no name: it was refused, or needs none. */
+    const ended = new Map<string, { calls: number }>([["", { calls: 0 }]]);
+    const add = (name: string) => {
+      const count = { calls: 0 };
+      ended.set(name, count);
+      return count;
+    };
+    new Counter({
+      name: "rpc_server_caller_calls",
+      help: "Calls by the name of the caller's token. No name: calls without a token that is known.",
+      labelNames: ["caller"],
+      registers,
+      collect() {
+        for (const name of names) if (!ended.has(name)) add(name);
+        this.reset();
+        for (const [caller, { calls }] of ended) this.inc({ caller }, calls);
+      },
+    });
+    return () => ({
+      ended({ info: { caller = "" } }) {
+        (ended.get(caller) ?? add(caller)).calls++;
+      },
+    });
+  }
+
   return {
     contentType: registry.contentType,
     text: () => registry.metrics(),
@@ -198,6 +226,7 @@ export function createMetrics(version: string): Metrics {
     readiness(current) {
       for (const state of readinessStates) readiness.set({ state }, state === current ? 1 : 0);
     },
+    watchCallers,
     watchPool,
     watchLog,
     watchReplica,

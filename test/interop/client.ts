@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 
-/** What a client was told: either a response or a `google.rpc.Status`, in their canonical JSON. */
+/** What a client was told: by RPC either a response or a `google.rpc.Status`, in their canonical JSON. */
 interface ToldAnswer {
   readonly response?: object;
   readonly status?: {
@@ -14,6 +14,17 @@ interface ToldAnswer {
   readonly method?: string;
   /** The x-request-id that came along. */
   readonly requestId?: string;
+  /** Over REST. */
+  readonly rest?: {
+    readonly status: number;
+    /** Of HTTP, such as `HTTP/2`, where the client knows it. */
+    readonly version?: string;
+    /** The header `Error-Reason`. */
+    readonly reason?: string;
+    readonly body: string;
+  };
+  /** Over REST: why there is no answer, in the client's words. */
+  readonly failed?: string;
 }
 
 /** A program that asks as it is told to. Disposing of it ends it, whatever it still waits for. */
@@ -22,9 +33,11 @@ export interface ClientProgram extends AsyncDisposable {
     reqId: string,
     options?: { readonly timeoutMs?: number; readonly requestId?: string; readonly signal?: AbortSignal },
   ): Promise<ToldAnswer>;
+  /** Begins calls at once. */
+  askAll(reqIds: readonly string[]): Promise<ToldAnswer[]>;
 }
 
-/** Starts one of the programs beside this file: it takes a JSON value a call, and gives one an answer. */
+/** Starts one of the programs beside this file: it takes a JSON array of calls a line, and gives a JSON value an answer. */
 export function startClientProgram(
   program: string,
   args: readonly string[],
@@ -35,7 +48,7 @@ export function startClientProgram(
     stdio: ["pipe", "pipe", "inherit"],
   });
   const waiting = new Map<number, PromiseWithResolvers<ToldAnswer>>();
-  let calls = 0;
+  let begun = 0;
   createInterface({ input: child.stdout }).on("line", (line) => {
     const { id, ...answer } = JSON.parse(line);
     waiting.get(id)?.resolve(answer);
@@ -44,16 +57,26 @@ export function startClientProgram(
   const ended = once(child, "close").then(([code]) => {
     for (const { reject } of waiting.values()) reject(new Error(`the client has ended with ${code}`));
   });
-  const send = (call: object) => child.stdin.write(`${JSON.stringify(call)}\n`);
+  const send = (...calls: object[]) => child.stdin.write(`${JSON.stringify(calls)}\n`);
+
+  function expectAnswer(): { id: number; answer: Promise<ToldAnswer> } {
+    const id = begun++;
+    const answer = Promise.withResolvers<ToldAnswer>();
+    waiting.set(id, answer);
+    return { id, answer: answer.promise };
+  }
 
   return {
     ask(reqId, { signal, ...options } = {}) {
-      const id = calls++;
-      const answer = Promise.withResolvers<ToldAnswer>();
-      waiting.set(id, answer);
+      const { id, answer } = expectAnswer();
       signal?.addEventListener("abort", () => send({ id, cancel: true }));
       send({ id, reqId, ...options });
-      return answer.promise;
+      return answer;
+    },
+    askAll(reqIds) {
+      const calls = reqIds.map((reqId) => ({ reqId, ...expectAnswer() }));
+      send(...calls.map(({ id, reqId }) => ({ id, reqId })));
+      return Promise.all(calls.map(({ answer }) => answer));
     },
     async [Symbol.asyncDispose]() {
       if (waiting.size > 0) child.kill();

@@ -84,13 +84,18 @@ describe.skipIf(connectGo.skipped)(connectGo.title, () => {
     });
 
     test("a deadline that passes, and a call that is cancelled: the statement ends", async () => {
+      {
+        await using lock = await lockTable(database);
+        const late = client.ask(crypto.randomUUID(), { timeoutMs: 300 });
+        await lock.blocks(1);
+        expect(await late).toMatchObject(told.deadlineExceeded);
+        await lock.blocks(0);
+      }
       await using lock = await lockTable(database);
-      const late = client.ask(crypto.randomUUID(), { timeoutMs: 300 });
-      await lock.blocks(1);
-      expect(await late).toMatchObject(told.deadlineExceeded);
-      await lock.blocks(0);
       const gone = new AbortController();
-      const asking = client.ask(crypto.randomUUID(), { signal: gone.signal });
+      // Over HTTP/1.1 a client that closes its connection cannot be told from one that still waits: the deadline ends the statement.
+      const deadline = args.includes("-http2") ? {} : { timeoutMs: 300 };
+      const asking = client.ask(crypto.randomUUID(), { signal: gone.signal, ...deadline });
       await lock.blocks(1);
       gone.abort();
       expect(await asking).toMatchObject(told.cancelled);

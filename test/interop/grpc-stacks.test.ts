@@ -3,7 +3,6 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { sql } from "kysely";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
@@ -11,8 +10,9 @@ import { type Frame, flag, frameType } from "../support/http2-frames.ts";
 import { lockTable } from "../support/lock.ts";
 import { startServing } from "../support/process.ts";
 import { startProxy } from "../support/proxy.ts";
-import { documentedJson, insertJob } from "../support/rows.ts";
+import { documentedJson, insertJob, insertPending } from "../support/rows.ts";
 import { type ClientProgram, startClientProgram } from "./client.ts";
+import { buildJava } from "./java.ts";
 import { jobs, told } from "./told-answers.ts";
 import { buildGo, installPython, type Tool } from "./tools.ts";
 import { tap, type Wiretap } from "./wiretap.ts";
@@ -27,6 +27,8 @@ const grpcio = await installPython("grpcio", [
   "grpcio-status==1.85.3",
   "googleapis-common-protos==1.76.0",
 ]);
+
+const grpcJava = await buildJava("grpc-java", "GrpcJava", "grpc-netty-shaded");
 
 /** Of the code that grpcio-tools makes of our proto. */
 let generated: string;
@@ -57,6 +59,18 @@ const stacks: readonly { tool: Tool; start: Start; leastPing: number }[] = [
         { PYTHONPATH: generated },
       ),
     leastPing: 1_000,
+  },
+  {
+    tool: grpcJava,
+    start: (target, { gzip, ping } = {}) =>
+      startClientProgram(grpcJava.path, [
+        ...grpcJava.args,
+        `--target=${target}`,
+        ...(gzip ? ["--gzip"] : []),
+        ...(ping === undefined ? [] : [`--ping=${ping}`]),
+      ]),
+    // As grpc-go.
+    leastPing: 10_000,
   },
 ];
 
@@ -174,8 +188,8 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing }) => {
     test("1,000 calls at once on one connection", async () => {
       await using wiretap = await tap(app.port);
       await using asking = start(wiretap.target);
-      const reqIds = await insertPending(1_000);
-      const answers = await Promise.all(reqIds.map((reqId) => asking.ask(reqId)));
+      const reqIds = await insertPending(database.db, 1_000);
+      const answers = await asking.askAll(reqIds);
       expect(answers).toEqual(
         reqIds.map(() => ({ response: expect.objectContaining({ status: "pending" }) })),
       );
@@ -237,13 +251,4 @@ function isData({ type, payload }: Frame): boolean {
 
 function isPing({ type, flags }: Frame): boolean {
   return type === frameType.ping && (flags & flag.ack) === 0;
-}
-
-async function insertPending(count: number): Promise<string[]> {
-  const { rows } = await sql<{ req_id: string }>`
-    insert into memory_job (req_id, status)
-    select gen_random_uuid(), 'pending' from generate_series(1, ${count}) returning req_id`.execute(
-    database.db,
-  );
-  return rows.map((row) => row.req_id);
 }

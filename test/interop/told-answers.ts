@@ -31,7 +31,10 @@ export const told = {
     status: {
       code: 14,
       message: expect.any(String),
-      details: [info("DATASTORE_UNAVAILABLE"), { "@type": type("RetryInfo"), retryDelay: "1s" }],
+      details: [
+        info("DATASTORE_UNAVAILABLE"),
+        { "@type": type("RetryInfo"), retryDelay: expect.stringMatching(/^[123](\.\d+)?s$/) },
+      ],
     },
   },
   cancelled: { status: { code: 1 } },

@@ -18,7 +18,7 @@ export interface Tool {
   readonly env: NodeJS.ProcessEnv;
 }
 
-const root = join(import.meta.dirname, "..", "..");
+export const root = join(import.meta.dirname, "..", "..");
 const bufProgram = join(root, "node_modules", ".bin", "buf");
 
 const skips = (process.env.INTEROP_SKIP ?? "").split(",").map((name) => name.trim());
@@ -102,8 +102,8 @@ export function installPython(
 }
 
 /**
- * Unpacks a Debian package, and what the machine lacks of its dependencies, into the cache. The machine stays as it
- * is, and an ordinary user may do it as well as root.
+ * Unpacks a Debian package and all that it depends on into the cache. The machine stays as it is, and an ordinary user
+ * may do it as well as root.
  *
  * @param program its path in the package.
  * @throws Error that names the tool.
@@ -134,7 +134,8 @@ async function makeVirtualEnvironment(requirements: readonly string[]): Promise<
   return programs;
 }
 
-async function install(
+/** @throws Error that names the tool. */
+export async function install(
   name: string,
   make: () => Promise<Pick<Tool, "title" | "path"> & Partial<Pick<Tool, "env">>>,
 ): Promise<Tool> {

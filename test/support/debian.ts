@@ -17,27 +17,16 @@ export interface Unpacked {
 }
 
 /**
- * Unpacks Debian packages, and what the machine lacks of their dependencies, into the cache. The machine stays as it
- * is, and an ordinary user may do it as well as root.
+ * Unpacks Debian packages and all that they depend on into the cache, whatever the machine has of them. The machine
+ * stays as it is, and an ordinary user may do it as well as root.
  *
  * @throws what apt-get and dpkg say.
  */
 export async function unpackDebian(...names: readonly [string, ...string[]]): Promise<Unpacked> {
-  const directory = join(toolCache, `debian-${names.join("+")}`);
-  const lists = join(toolCache, "apt");
+  const directory = join(toolCache, `unpacked-${names.join("+")}`);
   await once(directory, async () => {
-    await mkdir(join(lists, "lists", "partial"), { recursive: true });
-    await mkdir(join(lists, "archives", "partial"), { recursive: true });
-    const options = [`Dir::State::Lists=${lists}/lists`, `Dir::Cache=${lists}`, "Debug::NoLocking=true"];
-    const apt = (...args: string[]) =>
-      run("apt-get", [...options.flatMap((option) => ["-o", option]), ...args], {
-        cwd: directory,
-        timeout: installPatience,
-      });
-    await apt("update");
-    const { stdout } = await apt("install", "--simulate", "--no-install-recommends", ...names);
-    const missing = Array.from(stdout.matchAll(/^Inst (\S+)/gm), ([, dependency = ""]) => dependency);
-    await apt("download", ...new Set([...names, ...missing]));
+    await apt(directory, "update");
+    await apt(directory, "download", ...(await listPackages(...names)));
     for (const file of await readdir(directory)) await run("dpkg", ["-x", file, "."], { cwd: directory });
   });
   const files = await readdir(directory);
@@ -51,4 +40,37 @@ export async function unpackDebian(...names: readonly [string, ...string[]]): Pr
       return files.map((file) => pattern.exec(file)?.[1]).find(Boolean) ?? "";
     },
   };
+}
+
+/**
+ * What to unpack for packages: they and their dependencies, as if nothing were installed. A package that the machine
+ * has today is not left out, since its programs are called where it is unpacked, and it may be removed while the cache
+ * stays. Only what apt and dpkg themselves depend on is left to the machine. The C library is: one that does not
+ * belong to the machine's dynamic linker would break every program.
+ *
+ * Reads the lists that the last `apt-get update` of the cache brought.
+ */
+export async function listPackages(...names: readonly [string, ...string[]]): Promise<string[]> {
+  const own = await dependencies("apt", "dpkg");
+  return [...(await dependencies(...names)).difference(own)];
+}
+
+/** @returns the names of packages and of all that they depend on. */
+async function dependencies(...names: readonly string[]): Promise<Set<string>> {
+  const nothingInstalled = ["-o", "Dir::State::status=/dev/null"];
+  const install = ["install", "--simulate", "--no-install-recommends", ...names];
+  const { stdout } = await apt(toolCache, ...nothingInstalled, ...install);
+  return new Set(Array.from(stdout.matchAll(/^Inst (\S+)/gm), ([, name = ""]) => name));
+}
+
+/** Runs apt-get on lists of our own: those of the machine may be missing, and only root may bring them. */
+async function apt(directory: string, ...args: string[]): Promise<{ stdout: string }> {
+  const lists = join(toolCache, "apt");
+  await mkdir(join(lists, "lists", "partial"), { recursive: true });
+  await mkdir(join(lists, "archives", "partial"), { recursive: true });
+  const options = [`Dir::State::Lists=${lists}/lists`, `Dir::Cache=${lists}`, "Debug::NoLocking=true"];
+  return await run("apt-get", [...options.flatMap((option) => ["-o", option]), ...args], {
+    cwd: directory,
+    timeout: installPatience,
+  });
 }

@@ -9,6 +9,7 @@ export interface Asking {
   readonly answered: Promise<unknown>;
   /** Settles when the call is over, whoever ended it. */
   readonly closed: Promise<unknown>;
+  /** Resets the connection, or over HTTP/2 the stream. */
   hangUp(): void;
 }
 
@@ -26,7 +27,8 @@ export function startAsking({ version, asked }: RawCall, url: string, isHalf = f
     if (sent !== undefined) request.write(sent);
     if (isHalf) request.flushHeaders();
     else request.end();
-    return { answered, closed, hangUp: () => request.destroy() };
+    // An end of the sending side alone would be a caller that waits for its answer.
+    return { answered, closed, hangUp: () => void request.socket?.resetAndDestroy() };
   }
   const session = connectHttp2(url);
   session.on("error", () => {});

@@ -89,7 +89,7 @@ export const protocols: readonly Protocol[] = [
     name: "gRPC, Connect's client",
     open: (baseUrl, token) => overTransport(createGrpcTransport({ baseUrl, interceptors: bearing(token) })),
   },
-  { name: "gRPC, @grpc/grpc-js", open: overGrpcJs },
+  { name: "gRPC, @grpc/grpc-js", open: openGrpcJs },
 ];
 
 function authorization(token: string | undefined): { Authorization?: string } {
@@ -168,16 +168,17 @@ const GrpcJsClient = grpc.makeGenericClientConstructor(
   StatusService.typeName,
 );
 
-function overGrpcJs(url: string, token?: string): Client {
+export function openGrpcJs(url: string, token?: string, options: grpc.ChannelOptions = {}): Client {
   const { protocol, host } = new URL(url);
   const { createSsl, createInsecure } = grpc.credentials;
   const roots = Buffer.from(getCACertificates("default").join("\n"));
-  const client = new GrpcJsClient(host, protocol === "https:" ? createSsl(roots) : createInsecure());
+  const credentials = protocol === "https:" ? createSsl(roots) : createInsecure();
+  const client = new GrpcJsClient(host, credentials, options);
   const metadata = new grpc.Metadata();
   for (const [name, value] of Object.entries(authorization(token))) metadata.set(name, value);
   return {
     ask(reqId, { timeoutMs, signal } = {}) {
-      const options = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+      const callOptions = timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
       return new Promise((resolve) => {
         const done = (error: grpc.ServiceError | null, response?: GetStatusResponse) => {
           if (response !== undefined) resolve(found(response));
@@ -186,7 +187,7 @@ function overGrpcJs(url: string, token?: string): Client {
         const call = client.getStatus?.(
           create(GetStatusRequestSchema, { reqId }),
           metadata,
-          options,
+          callOptions,
           done,
         ) as grpc.ClientUnaryCall;
         signal?.addEventListener("abort", () => call.cancel());

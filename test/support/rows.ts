@@ -22,6 +22,14 @@ export async function insertJob(
   return reqId;
 }
 
+/** Puts rows into the table that are pending. @returns their ids. */
+export async function insertPending(db: Kysely<Tables>, count: number): Promise<string[]> {
+  const { rows } = await sql<{ req_id: string }>`
+    insert into memory_job (req_id, status)
+    select gen_random_uuid(), 'pending' from generate_series(1, ${count}) returning req_id`.execute(db);
+  return rows.map((row) => row.req_id);
+}
+
 /** The documented answer for a row, from what the database itself says of it. */
 export async function documentedJson(db: Kysely<Tables>, reqId: string): Promise<string> {
   const { rows } = await sql<{ status: string; error: string | null; created_at: string }>`

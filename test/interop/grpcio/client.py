@@ -1,4 +1,4 @@
-"""Asks the service by grpcio, over one channel, what it is told to on standard input: a JSON value a line."""
+"""Asks the service by grpcio, over one channel, what it is told to on standard input: a JSON array of calls a line."""
 
 import argparse
 import asyncio
@@ -61,11 +61,11 @@ async def main() -> None:
             print(json.dumps({"id": call["id"], **result}), flush=True)
 
         while line := await asyncio.to_thread(sys.stdin.readline):
-            call = json.loads(line)
-            if call.get("cancel"):
-                running[call["id"]].cancel()
-            else:
-                running[call["id"]] = asyncio.create_task(answer(call))
+            for call in json.loads(line):
+                if call.get("cancel"):
+                    running[call["id"]].cancel()
+                else:
+                    running[call["id"]] = asyncio.create_task(answer(call))
         await asyncio.gather(*running.values())
 
 

@@ -20,7 +20,8 @@ export interface Cluster extends AsyncDisposable {
   startEtcd(): Promise<void>;
 }
 
-export async function startCluster(programs: Programs): Promise<Cluster> {
+/** @param patience how long the cluster may take to settle, in milliseconds. */
+export async function startCluster(programs: Programs, patience = 40_000): Promise<Cluster> {
   await using started = new AsyncDisposableStack();
   const ports = {
     etcd: await stablePort(),
@@ -61,6 +62,7 @@ export async function startCluster(programs: Programs): Promise<Cluster> {
   );
 
   async function primary(): Promise<Node | undefined> {
+    if (etcd.status !== undefined) throw new Error(`etcd does not run: ${etcd.describeEnd()}`);
     const states = await Promise.all(nodes.map(async (node) => ({ node, state: await node.state() })));
     const running = states.filter(({ state }) => state?.state === "running");
     const [leader, ...others] = running.filter(({ state }) => state?.role !== "replica");
@@ -78,7 +80,11 @@ export async function startCluster(programs: Programs): Promise<Cluster> {
       leader = await primary();
       return leader !== undefined;
     };
-    await until("a primary, two standbys that stream, one of them synchronous", find, 40_000);
+    const explain = async () => {
+      const told = await Promise.all(nodes.map((node) => node.explain()));
+      return [`etcd: ${etcd.describeEnd()}`, ...told].join("\n");
+    };
+    await until("a primary, two standbys that stream, one of them synchronous", find, patience, explain);
     await haProxy.leadsTo("primary", [(leader as Node).name]);
     await haProxy.leadsTo(
       "read-only",

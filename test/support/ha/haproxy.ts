@@ -64,7 +64,8 @@ export async function startHaProxy(
     leadsTo(name, servers) {
       const wanted = servers.toSorted().join();
       const isSo = async () => (await serversUp(name)).toSorted().join() === wanted;
-      return until(`HAProxy leads "${name}" to ${wanted}`, isSo, 30_000);
+      const explain = async () => `It leads to: ${await serversUp(name)}\nHAProxy: ${program.describeEnd()}`;
+      return until(`HAProxy leads "${name}" to ${wanted}`, isSo, 30_000, explain);
     },
     async account(name) {
       const rows = await statistics(name);

@@ -23,9 +23,14 @@ export interface Node extends AsyncDisposable {
   kill(): Promise<void>;
   /** Of all nodes, as the cluster has agreed. */
   roles(): Promise<string[]>;
-  /** @returns undefined when it does not answer. */
+  /** @returns undefined when it does not answer. @throws Error once Patroni has ended. */
   state(): Promise<NodeState | undefined>;
+  /** What Patroni and PostgreSQL have printed last. */
+  explain(): Promise<string>;
 }
+
+/** Of PostgreSQL's log, in an error. */
+const linesTold = 20;
 
 /** Fast enough for a test: a primary that is gone is replaced after five seconds. */
 const dcs = {
@@ -41,6 +46,7 @@ export async function prepareNode(programs: Programs, name: string, etcdPort: nu
   const [port, apiPort] = [await stablePort(), await stablePort()];
   const dataDirectory = join(programs.directory, name);
   const file = join(programs.directory, `${name}.yml`);
+  const log = join(programs.directory, `${name}.log`);
   const user = { username: "postgres", password: "unasked" };
   // JSON is YAML.
   const configuration = {
@@ -64,6 +70,10 @@ export async function prepareNode(programs: Programs, name: string, etcdPort: nu
         fsync: "off",
         timezone: "GMT",
         log_timezone: "GMT",
+        // Otherwise Patroni's own lines, one a second, would push them out of what is kept.
+        logging_collector: "on",
+        log_directory: programs.directory,
+        log_filename: `${name}.log`,
       },
     },
   };
@@ -82,12 +92,21 @@ export async function prepareNode(programs: Programs, name: string, etcdPort: nu
     await ended;
   }
 
+  async function explain(): Promise<string> {
+    const lines = (await readFile(log, "utf8").catch(() => "")).trimEnd().split("\n");
+    return [
+      `Patroni of ${name}: ${patroni?.describeEnd() ?? "it was killed"}`,
+      `PostgreSQL of ${name}; its last lines:`,
+      ...lines.slice(-linesTold).map((line) => `  ${line}`),
+    ].join("\n");
+  }
+
   return {
     name,
     port,
     apiPort,
     async start() {
-      patroni = await programs.start("usr/bin/patroni", file);
+      patroni = await programs.startPython("usr/bin/patroni", file);
     },
     kill,
     async roles() {
@@ -96,10 +115,11 @@ export async function prepareNode(programs: Programs, name: string, etcdPort: nu
       return members.map(({ role }) => role);
     },
     async state() {
-      if (patroni?.status !== undefined) throw new Error(`Patroni does not run: ${patroni.describeEnd()}`);
+      if (patroni?.status !== undefined) throw new Error(`Patroni does not run\n${await explain()}`);
       const response = await fetch(`http://127.0.0.1:${apiPort}/patroni`).catch(() => undefined);
       return (await response?.json()) as NodeState | undefined;
     },
+    explain,
     [Symbol.asyncDispose]: kill,
   };
 }

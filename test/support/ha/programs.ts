@@ -19,6 +19,8 @@ export interface Programs extends AsyncDisposable {
   version(name: (typeof packages)[number]): string;
   /** Runs a program, by its path from `/`. It ends when this process does. PostgreSQL's refuse to run as root. */
   start(program: string, ...args: string[]): Promise<Tethered>;
+  /** Runs a Python program by the Python that was unpacked with it: the machine's has other modules, or is not there. */
+  startPython(program: string, ...args: string[]): Promise<Tethered>;
 }
 
 /** @throws Error that names the packages. */
@@ -29,17 +31,18 @@ export async function installPrograms(): Promise<Programs> {
   if (account !== undefined) await chown(directory, account.uid, account.gid);
   const env = {
     ...unpacked.env,
-    PYTHONPATH: join(unpacked.directory, "usr/lib/python3/dist-packages"),
     PYTHONDONTWRITEBYTECODE: "1",
     PATH: [process.env.PATH, "/usr/sbin", "/sbin"].join(delimiter),
     LC_ALL: "C",
   };
+  const start = (program: string, ...args: string[]) =>
+    startTethered([join(unpacked.directory, program), ...args], { account, env });
   return {
     directory,
     postgresPath: join(unpacked.directory, "usr/lib/postgresql/15/bin"),
     version: unpacked.version,
-    start: (program, ...args) =>
-      startTethered([join(unpacked.directory, program), ...args], { account, env }),
+    start,
+    startPython: (program, ...args) => start("usr/bin/python3", join(unpacked.directory, program), ...args),
     [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true, maxRetries: 10 }),
   };
 }

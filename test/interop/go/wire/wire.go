@@ -1,4 +1,5 @@
-// Package wire is how the tests talk with a client: a JSON value a call, and one an answer, over standard input and output.
+// Package wire is how the tests talk with a client: a JSON array of calls that begin at once, and a JSON value an answer,
+// over standard input and output.
 package wire
 
 import (
@@ -40,29 +41,31 @@ func Serve(ask func(context.Context, Call) Answer) error {
 	cancels := map[int]context.CancelFunc{}
 	input := json.NewDecoder(os.Stdin)
 	for {
-		var call Call
-		if err := input.Decode(&call); err == io.EOF {
+		var calls []Call
+		if err := input.Decode(&calls); err == io.EOF {
 			running.Wait()
 			return nil
 		} else if err != nil {
 			return err
 		}
-		if call.Cancel {
-			cancels[call.ID]()
-			continue
+		for _, call := range calls {
+			if call.Cancel {
+				cancels[call.ID]()
+				continue
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			if call.TimeoutMs > 0 {
+				ctx, cancel = context.WithTimeout(ctx, time.Duration(call.TimeoutMs)*time.Millisecond)
+			}
+			cancels[call.ID] = cancel
+			running.Go(func() {
+				defer cancel()
+				line := encode(call.ID, ask(ctx, call))
+				output.Lock()
+				defer output.Unlock()
+				os.Stdout.Write(line)
+			})
 		}
-		ctx, cancel := context.WithCancel(context.Background())
-		if call.TimeoutMs > 0 {
-			ctx, cancel = context.WithTimeout(ctx, time.Duration(call.TimeoutMs)*time.Millisecond)
-		}
-		cancels[call.ID] = cancel
-		running.Go(func() {
-			defer cancel()
-			line := encode(call.ID, ask(ctx, call))
-			output.Lock()
-			defer output.Unlock()
-			os.Stdout.Write(line)
-		})
 	}
 }
 

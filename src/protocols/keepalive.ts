@@ -1,0 +1,47 @@
+import type { Http2Session } from "node:http2";
+import type { Socket } from "node:net";
+
+/** Finds out whether the client of an HTTP/2 connection is still there. */
+export interface Keepalive {
+  /** Called at each sweep while there are streams. @param now in milliseconds, of the sweeps' clock. */
+  isDead(now: number): boolean;
+}
+
+interface KeepaliveTimes {
+  /** How long, in milliseconds, nothing may come from the client before it gets a PING. */
+  readonly keepAliveTime: number;
+  /** How long, in milliseconds, it may take to answer. */
+  readonly keepAliveTimeout: number;
+}
+
+/**
+ * A client whose machine or network is gone sends neither FIN nor RST, and its streams would stay for ever. Whatever comes from
+ * the client counts as an answer to the PING (RFC 9113, section 6.7).
+ *
+ * @param socket the session's own.
+ */
+export function keepAlive(
+  session: Http2Session,
+  socket: Socket,
+  { keepAliveTime, keepAliveTimeout }: KeepaliveTimes,
+): Keepalive {
+  let bytesRead = -1;
+  let heardAt = 0;
+  let pingedAt: number | undefined;
+
+  return {
+    isDead(now) {
+      if (socket.bytesRead !== bytesRead) {
+        bytesRead = socket.bytesRead;
+        heardAt = now;
+        pingedAt = undefined;
+      } else if (pingedAt !== undefined) {
+        return now - pingedAt >= keepAliveTimeout;
+      } else if (now - heardAt >= keepAliveTime) {
+        pingedAt = now;
+        session.ping(() => {});
+      }
+      return false;
+    },
+  };
+}

@@ -1,0 +1,153 @@
+import com.google.gson.JsonObject;
+import com.google.gson.JsonParser;
+import com.google.protobuf.DescriptorProtos.FileDescriptorProto;
+import com.google.protobuf.DescriptorProtos.FileDescriptorSet;
+import com.google.protobuf.Descriptors.Descriptor;
+import com.google.protobuf.Descriptors.FileDescriptor;
+import com.google.protobuf.DynamicMessage;
+import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.protobuf.MessageOrBuilder;
+import com.google.protobuf.TypeRegistry;
+import com.google.protobuf.util.JsonFormat;
+import com.google.rpc.BadRequest;
+import com.google.rpc.ErrorInfo;
+import com.google.rpc.RetryInfo;
+import io.grpc.CallOptions;
+import io.grpc.ClientCall;
+import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
+import io.grpc.Status;
+import io.grpc.netty.shaded.io.grpc.netty.GrpcSslContexts;
+import io.grpc.netty.shaded.io.grpc.netty.NettyChannelBuilder;
+import io.grpc.protobuf.ProtoUtils;
+import io.grpc.protobuf.StatusProto;
+import io.grpc.stub.ClientCalls;
+import io.grpc.stub.MetadataUtils;
+import io.grpc.stub.StreamObserver;
+import java.io.File;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * Asks the service by grpc-java over Netty, over one channel. The proto's messages are read from `--descriptors`, a
+ * FileDescriptorSet.
+ */
+final class GrpcJava {
+  private static final Metadata.Key<String> REQUEST_ID =
+      Metadata.Key.of("x-request-id", Metadata.ASCII_STRING_MARSHALLER);
+  private static final JsonFormat.Printer JSON =
+      JsonFormat.printer().usingTypeRegistry(
+          TypeRegistry.newBuilder()
+              .add(ErrorInfo.getDescriptor())
+              .add(BadRequest.getDescriptor())
+              .add(RetryInfo.getDescriptor())
+              .build());
+
+  public static void main(String[] args) throws Exception {
+    Options options = Options.of(args);
+    var builder = NettyChannelBuilder.forTarget(options.get("target"));
+    if (options.has("ca")) {
+      builder.sslContext(GrpcSslContexts.forClient().trustManager(new File(options.get("ca"))).build());
+    } else {
+      builder.usePlaintext();
+    }
+    if (options.has("ping")) {
+      builder.keepAliveTime(Long.parseLong(options.get("ping")), TimeUnit.MILLISECONDS).keepAliveWithoutCalls(true);
+    }
+    ManagedChannel channel = builder.build();
+    Map<String, Descriptor> messages = readMessages(Path.of(options.get("descriptors")));
+    Descriptor requestType = messages.get("gomemory.status.v1.GetStatusRequest");
+    var method =
+        MethodDescriptor.<DynamicMessage, DynamicMessage>newBuilder()
+            .setType(MethodDescriptor.MethodType.UNARY)
+            .setFullMethodName("gomemory.status.v1.StatusService/GetStatus")
+            .setRequestMarshaller(ProtoUtils.marshaller(DynamicMessage.getDefaultInstance(requestType)))
+            .setResponseMarshaller(
+                ProtoUtils.marshaller(
+                    DynamicMessage.getDefaultInstance(messages.get("gomemory.status.v1.GetStatusResponse"))))
+            .build();
+
+    Wire.serve(
+        call -> {
+          var callOptions = CallOptions.DEFAULT.withWaitForReady();
+          if (options.has("gzip")) callOptions = callOptions.withCompression("gzip");
+          if (call.has("timeoutMs")) {
+            callOptions = callOptions.withDeadlineAfter(call.get("timeoutMs").getAsLong(), TimeUnit.MILLISECONDS);
+          }
+          var metadata = new Metadata();
+          if (call.has("requestId")) metadata.put(REQUEST_ID, call.get("requestId").getAsString());
+          ClientCall<DynamicMessage, DynamicMessage> running =
+              MetadataUtils.newAttachHeadersInterceptor(metadata).interceptCall(method, callOptions, channel);
+          var request =
+              DynamicMessage.newBuilder(requestType)
+                  .setField(requestType.findFieldByName("req_id"), call.get("reqId").getAsString())
+                  .build();
+          var answer = new CompletableFuture<JsonObject>();
+          ClientCalls.asyncUnaryCall(running, request, observer(answer));
+          return new Wire.Asking(answer, () -> running.cancel("told to", null));
+        });
+    channel.shutdownNow().awaitTermination(5, TimeUnit.SECONDS);
+  }
+
+  private static StreamObserver<DynamicMessage> observer(CompletableFuture<JsonObject> answer) {
+    return new StreamObserver<>() {
+      private final JsonObject told = new JsonObject();
+
+      @Override
+      public void onNext(DynamicMessage response) {
+        told.add("response", json(response));
+      }
+
+      @Override
+      public void onCompleted() {
+        answer.complete(told);
+      }
+
+      @Override
+      public void onError(Throwable error) {
+        told.add("status", json(StatusProto.fromThrowable(error)));
+        Metadata trailers = Status.trailersFromThrowable(error);
+        if (trailers != null && trailers.containsKey(REQUEST_ID)) {
+          told.addProperty("requestId", trailers.get(REQUEST_ID));
+        }
+        answer.complete(told);
+      }
+    };
+  }
+
+  private static JsonObject json(MessageOrBuilder message) {
+    try {
+      return JsonParser.parseString(JSON.print(message)).getAsJsonObject();
+    } catch (InvalidProtocolBufferException error) {
+      throw new IllegalStateException(error);
+    }
+  }
+
+  /** @return all messages of a FileDescriptorSet, whose files come after those that they import. */
+  private static Map<String, Descriptor> readMessages(Path path) throws IOException {
+    Map<String, FileDescriptor> files = new HashMap<>();
+    Map<String, Descriptor> messages = new HashMap<>();
+    for (FileDescriptorProto proto : FileDescriptorSet.parseFrom(Files.readAllBytes(path)).getFileList()) {
+      List<FileDescriptor> imports = new ArrayList<>();
+      for (String name : proto.getDependencyList()) imports.add(files.get(name));
+      try {
+        FileDescriptor file = FileDescriptor.buildFrom(proto, imports.toArray(FileDescriptor[]::new));
+        files.put(proto.getName(), file);
+        for (Descriptor message : file.getMessageTypes()) messages.put(message.getFullName(), message);
+      } catch (com.google.protobuf.Descriptors.DescriptorValidationException error) {
+        throw new IOException(error);
+      }
+    }
+    return messages;
+  }
+
+  private GrpcJava() {}
+}

@@ -1,0 +1,82 @@
+import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll } from "vitest";
+import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { createFolder } from "../support/folder.ts";
+import { startServing } from "../support/process.ts";
+import { installDebian, root } from "./tools.ts";
+
+const run = promisify(execFile);
+
+/** Where a service is: its origin, and host and port. */
+interface Service {
+  readonly url: string;
+  readonly target: string;
+}
+
+/** The service as a client may find it, in processes of their own: clients may keep ours busy. */
+export interface Services {
+  readonly database: TestDatabase;
+  readonly open: Service;
+  /** With TLS, for the name `localhost`. */
+  readonly secure: Service;
+  /** The certificate of `secure`, in PEM: a file. */
+  readonly certificate: string;
+  /** Without a database. */
+  readonly lost: Service;
+}
+
+const openssl = await installDebian("openssl", "usr/bin/openssl");
+
+/**
+ * Starts services before the tests of a suite, and ends them after those. What is returned is filled meanwhile.
+ *
+ * @param settings of all of them.
+ */
+export function useServices(settings: Readonly<Record<string, string>> = {}): Services {
+  const started = new AsyncDisposableStack();
+  const services = {} as { -readonly [name in keyof Services]: Services[name] };
+
+  beforeAll(async () => {
+    const folder = started.use(await createFolder());
+    const { key, certificate } = await followRecipe(folder.path);
+    services.certificate = certificate;
+    services.database = started.use(await createDatabase());
+    // Bursts that follow each other are shed on a busy machine. Here they show whether the protocol loses calls.
+    const own = { DATABASE_URL: services.database.url, MAX_WHEN_BUSY: "10000", ...settings };
+    services.open = await start(own);
+    services.secure = await start({ ...own, TLS_CERT: certificate, TLS_KEY: key });
+    services.lost = await start({ ...own, DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" });
+  });
+
+  async function start(env: Readonly<Record<string, string>>): Promise<Service> {
+    const { port } = started.use(await startServing(env));
+    const [scheme, host] = env.TLS_CERT ? ["https", "localhost"] : ["http", "127.0.0.1"];
+    return { url: `${scheme}://${host}:${port}`, target: `${host}:${port}` };
+  }
+
+  afterAll(() => started.disposeAsync());
+  return services;
+}
+
+/**
+ * Makes a certificate as the README says: some clients do not take just any.
+ *
+ * @param key another than the recipe's, as the arguments of openssl.
+ */
+export async function followRecipe(
+  directory: string,
+  key?: string,
+): Promise<{ key: string; certificate: string }> {
+  const [recipe] = /^openssl req (?:.*\\\n)*.*/m.exec(await readFile(join(root, "README.md"), "utf8")) ?? [];
+  if (recipe === undefined) throw new Error("the README does not say how to make a certificate");
+  const program = openssl.skipped ? "openssl" : openssl.path;
+  const command = recipe.replace(/^openssl/, '"$0"').replace(/-newkey ec -pkeyopt \S+/, key ?? "$&");
+  await run("sh", ["-c", command, program], {
+    cwd: directory,
+    env: { ...process.env, ...openssl.env },
+  });
+  return { key: join(directory, "server.key"), certificate: join(directory, "server.crt") };
+}
