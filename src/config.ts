@@ -58,11 +58,14 @@ export function readConfig(env: Environment, command: Command): Config {
       if (!env[higher] || !env[lower] || !((config[higher] ?? 0) < (config[lower] ?? 0))) continue;
       mistakes.push(`${lower}=${config[lower]} does not go with ${higher}=${config[higher]}: ${why}`);
     }
-    for (const { name, problem } of fileMistakes(config)) {
-      mistakes.push(
-        `${name} takes ${settings[name].takes}: it got ${JSON.stringify(env[name])}, which ${problem}`,
-      );
-    }
+  }
+  for (const { name, problem } of fileMistakes(config, command)) {
+    mistakes.push(
+      `${name} takes ${settings[name].takes}: it got ${JSON.stringify(env[name])}, which ${problem}`,
+    );
+  }
+  if (command === "get" && env.STATUS_CLIENT_CERT && config.STATUS_URL?.startsWith("http:")) {
+    mistakes.push("STATUS_CLIENT_CERT does not go with a STATUS_URL of http://: it is shown over TLS alone");
   }
   if (mistakes.length > 0) throw new ConfigError([...new Set(mistakes)]);
   return config;
@@ -90,6 +93,8 @@ function demands(env: Environment, command: Command): [name: SettingName, by: st
     ],
     ["TLS_CERT", env.TLS_KEY ? "TLS_KEY" : env.TLS_CLIENT_CA && "TLS_CLIENT_CA"],
     ["TLS_KEY", env.TLS_CERT && "TLS_CERT"],
+    ["STATUS_CLIENT_CERT", env.STATUS_CLIENT_KEY && "STATUS_CLIENT_KEY"],
+    ["STATUS_CLIENT_KEY", env.STATUS_CLIENT_CERT && "STATUS_CLIENT_CERT"],
   ];
 }
 

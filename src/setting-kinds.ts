@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { ConnectionUrlError, encodeCredentials, isAmbiguous } from "./store/connection-url.ts";
 import { completeUrl, readDatabaseUrl } from "./store/database-url.ts";
 
@@ -63,6 +64,20 @@ export const duration: Kind<number> = {
   },
 };
 
+/** A label of a host name (RFC 1123, section 2.1), or one that a resolver of containers makes up, with underscores. */
+const label = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
+const hostName = new RegExp(`^(?:${label}\\.)*${label}\\.?$`, "i");
+
+export const host: Kind<string> = {
+  takes:
+    "an IP address or a host name, without brackets and without a port, like 127.0.0.1, ::1 or localhost",
+  read(value) {
+    if (isIP(value) !== 0) return value;
+    // What ends with a number would be an IPv4 address (URL standard, section 3.5).
+    return hostName.test(value) && !/(?:^|\.)\d+\.?$/.test(value) ? value : undefined;
+  },
+};
+
 export const text: Kind<string> = { takes: "a text", read: (value) => value };
 
 /** @param what is to be found there. */
@@ -100,20 +115,19 @@ export function oneOf<const T extends string>(...words: T[]): Kind<T> {
 /** Nothing but a scheme, a name and a port: there is no secret in it. */
 const harmless = /^([a-z]+:\/*)?[\w.-]*(:\d+)?$/i;
 
-export function url(...schemes: string[]): Kind<string> {
-  return {
-    takes: `a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
-    read(value) {
-      // URL.parse leaves out blanks.
-      const { protocol = "" } = (/\s/.test(value) ? null : URL.parse(value)) ?? {};
-      return schemes.includes(protocol) && !isAmbiguous(value) ? value : undefined;
-    },
-    mistakes(name, value) {
-      const shown = harmless.test(value) ? `it got ${JSON.stringify(value)}` : notShown;
-      return [`${name} takes ${this.takes}: ${isAmbiguous(value) ? encodeCredentials : shown}`];
-    },
-  };
-}
+/** Of a server, below which the paths of its calls are. */
+export const serverUrl: Kind<string> = {
+  takes: "a URL that begins with http:// or https:// and has no query and no fragment",
+  read(value) {
+    // URL.parse leaves out blanks.
+    const { protocol = "" } = (/[\s?#]/.test(value) ? null : URL.parse(value)) ?? {};
+    return ["http:", "https:"].includes(protocol) && !isAmbiguous(value) ? value : undefined;
+  },
+  mistakes(name, value) {
+    const shown = harmless.test(value) ? `it got ${JSON.stringify(value)}` : notShown;
+    return [`${name} takes ${this.takes}: ${isAmbiguous(value) ? encodeCredentials : shown}`];
+  },
+};
 
 export const databaseUrl: Kind<string> = {
   takes: "a URL that begins with postgres:// or postgresql://",
