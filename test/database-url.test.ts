@@ -1,6 +1,8 @@
 import { mkdir } from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
+import os from "node:os";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { type Command, ConfigError, readConfig, showConfig } from "../src/config.ts";
 import { readTarget } from "../src/store/target.ts";
 import { sessionVariables, type UrlParameter, urlParameters } from "../src/store/url-parameters.ts";
@@ -176,6 +178,22 @@ describe("nothing is ignored", () => {
 });
 
 describe("what the URL does not say", () => {
+  test("cannot be the user where the system has no name for it, as in a container", () => {
+    const spy = vi.spyOn(os, "userInfo").mockImplementation(() => {
+      throw new Error("ENOENT");
+    });
+    syncBuiltinESMExports();
+    try {
+      expect(mistakesIn({ DATABASE_URL: "postgres://h" })).toEqual([
+        expect.stringMatching(/^DATABASE_URL: user is not given/),
+      ]);
+      expect(mistakesIn({ DATABASE_URL: "postgres://u@h" })).toEqual([]);
+    } finally {
+      spy.mockRestore();
+      syncBuiltinESMExports();
+    }
+  });
+
   test("comes from libpq's variables", () => {
     const env = { PGHOST: "a,b", PGPORT: "6432", PGUSER: "u", PGPASSWORD: "hunter2", PGSSLMODE: "require" };
     expect(targetOf("postgres:///db", env)).toMatchObject({ user: "u", password: "hunter2", database: "db" });
