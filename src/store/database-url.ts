@@ -53,6 +53,8 @@ export function readDatabaseUrl(url: string, env: Environment, name: string): Re
       given.set(parameter, { value: join(env.HOME, home) });
     }
   }
+  // What is set to nothing is not set, and not by the environment either.
+  for (const [parameter, { value }] of given) if (value === "") given.delete(parameter);
   translateRequiressl(given);
   for (const [parameter, { value, env: variable }] of given) {
     const { takes, help }: UrlParameter = urlParameters[parameter];

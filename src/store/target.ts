@@ -117,10 +117,13 @@ function waysOf(get: (name: UrlParameterName) => string | undefined, sslmode: st
   const ports = get("port")?.split(",") ?? [];
   const ways = addresses.flatMap((address, index) => {
     const host = names?.[index] || address || "localhost";
+    const destination = address || host;
     const port = Number((ports.length === 1 ? ports[0] : ports[index]) || defaultPort);
     // Over a Unix socket libpq never encrypts, whatever sslmode says.
-    const encryptions = host.startsWith("/") ? ["none" as const] : (encryptionsOf[sslmode] ?? ["demanded"]);
-    return encryptions.map((encryption) => ({ host, address: address || host, port, encryption }));
+    const encryptions = destination.startsWith("/")
+      ? ["none" as const]
+      : (encryptionsOf[sslmode] ?? ["demanded"]);
+    return encryptions.map((encryption) => ({ host, address: destination, port, encryption }));
   });
   return ways as [Way, ...Way[]];
 }
