@@ -25,6 +25,7 @@ export interface ConnectionConfig extends pg.ClientConfig {
 export function connectionConfig(url: string, connectTimeout: number): ConnectionConfig {
   const target = readTarget(url);
   const { user, database, applicationName } = target;
+  const timeout = target.connectTimeout ?? connectTimeout;
   return {
     user,
     database,
@@ -34,9 +35,9 @@ export function connectionConfig(url: string, connectTimeout: number): Connectio
     ssl: false,
     sslnegotiation: "postgres",
     application_name: applicationName,
-    connectionTimeoutMillis: target.connectTimeout ?? connectTimeout,
+    connectionTimeoutMillis: timeout,
     target,
-    hosts: createHosts(target),
+    hosts: createHosts(target, timeout / 2),
     trust: { since: 0 },
   };
 }
