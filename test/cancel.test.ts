@@ -2,11 +2,11 @@ import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { expect, test } from "vitest";
 import { cancelStatement } from "../src/store/cancel.ts";
-import { Connection, connectionConfig } from "../src/store/pool.ts";
+import { Connection, connectionConfig } from "../src/store/connection.ts";
 import { createDatabase } from "./support/database.ts";
 
 function clientOf(url: string): Connection {
-  return new Connection(connectionConfig({ url, connectTimeout: 1_000 }));
+  return new Connection(connectionConfig(url, 1_000));
 }
 
 test("what runs is cancelled, and the connection is as good as before", async () => {

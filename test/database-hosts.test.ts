@@ -18,8 +18,10 @@ vi.mock("node:dns/promises", async (original) => {
   const addresses = ["127.0.0.2", "127.0.0.1"].map((address) => ({ address, family: 4 }));
   return {
     ...dns,
-    lookup: (name: string, options: object) =>
-      name === "two.invalid" ? Promise.resolve(addresses) : dns.lookup(name, options),
+    lookup(name: string, options: object) {
+      if (name === "slow.invalid") return new Promise(() => {});
+      return name === "two.invalid" ? Promise.resolve(addresses) : dns.lookup(name, options);
+    },
   };
 });
 
@@ -181,6 +183,12 @@ describe("a host is passed over", () => {
 test("a name's addresses are tried one after the other, where not just any of them will do", async () => {
   const hosts = [`two.invalid:${portOf(primary)}`];
   expect(await reachedBy(urlOf(hosts, { target_session_attrs: "read-write" }))).toBe("primary");
+});
+
+test("a name that the resolver never answers for does not keep the others from being tried", async () => {
+  const parameters = { target_session_attrs: "read-write" };
+  expect(await reachedBy(urlOf(["slow.invalid", portOf(primary)], parameters))).toBe("primary");
+  expect(await reachedBy(urlOf(["slow.invalid"], parameters))).toMatch(/could not be resolved in time/);
 });
 
 test("load_balance_hosts=random leads to all of the hosts", async () => {

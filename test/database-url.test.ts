@@ -1,6 +1,9 @@
 import { mkdir } from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
+import os from "node:os";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import fc from "fast-check";
+import { describe, expect, test, vi } from "vitest";
 import { type Command, ConfigError, readConfig, showConfig } from "../src/config.ts";
 import { readTarget } from "../src/store/target.ts";
 import { sessionVariables, type UrlParameter, urlParameters } from "../src/store/url-parameters.ts";
@@ -44,6 +47,10 @@ describe("a URL is read as libpq reads it", () => {
     { url: `postgres://a/db${plain}&host=b`, ways: ["b@b:5432 none"] },
     { url: `postgres://a/db${plain}&hostaddr=192.0.2.1`, ways: ["a@192.0.2.1:5432 none"] },
     { url: `postgres:///db${plain}&hostaddr=192.0.2.1`, ways: ["192.0.2.1@192.0.2.1:5432 none"] },
+    {
+      url: "postgres:///db?host=/run/pg&hostaddr=192.0.2.1&sslmode=require",
+      ways: ["/run/pg@192.0.2.1:5432 demanded"],
+    },
     { url: "postgres://u:p@/db?host=/run/pg", ways: ["/run/pg@/run/pg:5432 none"] },
     { url: "postgres://%2Frun%2Fpg/db?sslmode=require", ways: ["/run/pg@/run/pg:5432 none"] },
     { url: "postgres://h?sslmode=allow", ways: ["h@h:5432 none", "h@h:5432 demanded"] },
@@ -67,6 +74,23 @@ describe("a URL is read as libpq reads it", () => {
       database: "w",
     });
     expect(targetOf("postgres://u:p@h/db?password=")).toMatchObject({ password: undefined });
+  });
+
+  test("whatever is percent-encoded comes out as it was", () => {
+    // A character that no UTF-8 has cannot be encoded, and PostgreSQL takes no NUL.
+    const text = fc.string({ unit: "grapheme", minLength: 1 }).filter((part) => !part.includes("\0"));
+    fc.assert(
+      fc.property(text, text, text, text, (user, password, database, options) => {
+        const [u, p, d, o] = [user, password, database, options].map(encodeURIComponent);
+        const expected = { user, password, database, options };
+        expect(targetOf(`postgres://${u}:${p}@h/${d}?options=${o}`)).toMatchObject(expected);
+        expect(targetOf(`postgres://?user=${u}&password=${p}&dbname=${d}&options=${o}`)).toMatchObject(
+          expected,
+        );
+        const env = { PGUSER: user, PGPASSWORD: password, PGDATABASE: database, PGOPTIONS: options };
+        expect(targetOf("postgres://h", env)).toMatchObject(expected);
+      }),
+    );
   });
 
   test("each parameter has its effect", () => {
@@ -107,7 +131,8 @@ describe("a URL is read as libpq reads it", () => {
 });
 
 describe("nothing is ignored", () => {
-  const parameters = Object.entries<UrlParameter>(urlParameters);
+  // A host may be called anything: below.
+  const parameters = Object.entries<UrlParameter>(urlParameters).filter(([name]) => name !== "host");
 
   test.for(
     parameters.filter(([, { takes }]) => takes !== undefined).map(([name]) => name),
@@ -169,6 +194,20 @@ describe("nothing is ignored", () => {
     ]);
   });
 
+  test("abstract sockets are refused", () => {
+    expect(mistakesIn({ DATABASE_URL: "postgres:///db?host=a,%40b" })).toEqual([
+      expect.stringMatching(/^DATABASE_URL: host takes any but abstract sockets/),
+    ]);
+  });
+
+  test("what is set to nothing is not set, whatever the environment says, and has to be known all the same", () => {
+    const env = { PGPASSWORD: "hunter2", PGSERVICE: "x" };
+    expect(targetOf("postgres://h/db?password=&service=", env).password).toBeUndefined();
+    expect(mistakesIn({ DATABASE_URL: "postgres://h?nonsense=" })).toEqual([
+      "DATABASE_URL: nonsense is none that libpq knows",
+    ]);
+  });
+
   test("all mistakes are told at once", () => {
     const url = "postgres://h?service=x&sslmode=x&krbsrvname=x&nonsense=x";
     expect(mistakesIn({ DATABASE_URL: url, PGOPTIONS: "-c x", PGTZ: "x", PORT: "x" })).toHaveLength(6);
@@ -176,6 +215,22 @@ describe("nothing is ignored", () => {
 });
 
 describe("what the URL does not say", () => {
+  test("cannot be the user where the system has no name for it, as in a container", () => {
+    const spy = vi.spyOn(os, "userInfo").mockImplementation(() => {
+      throw new Error("ENOENT");
+    });
+    syncBuiltinESMExports();
+    try {
+      expect(mistakesIn({ DATABASE_URL: "postgres://h" })).toEqual([
+        expect.stringMatching(/^DATABASE_URL: user is not given/),
+      ]);
+      expect(mistakesIn({ DATABASE_URL: "postgres://u@h" })).toEqual([]);
+    } finally {
+      spy.mockRestore();
+      syncBuiltinESMExports();
+    }
+  });
+
   test("comes from libpq's variables", () => {
     const env = { PGHOST: "a,b", PGPORT: "6432", PGUSER: "u", PGPASSWORD: "hunter2", PGSSLMODE: "require" };
     expect(targetOf("postgres:///db", env)).toMatchObject({ user: "u", password: "hunter2", database: "db" });

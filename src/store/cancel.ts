@@ -1,4 +1,4 @@
-import type { Connection } from "./pool.ts";
+import type { Connection } from "./connection.ts";
 
 /** How long, in milliseconds, a cancelled statement may still hold its connection. */
 export const cancelTimeout = 500;

@@ -1,7 +1,8 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { Kysely, PostgresDialect } from "kysely";
 import { cancelStatement, cancelTimeout } from "./cancel.ts";
-import { type Connection, createPool, type PooledConnection, type PoolOptions } from "./pool.ts";
+import type { Connection } from "./connection.ts";
+import { createPool, type PooledConnection, type PoolOptions } from "./pool.ts";
 import type { Tables } from "./tables.ts";
 import { createTurns } from "./turns.ts";
 

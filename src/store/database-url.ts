@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { userInfo } from "node:os";
 import { join } from "node:path";
 import { parseConnectionUrl } from "./connection-url.ts";
 import {
@@ -52,6 +53,8 @@ export function readDatabaseUrl(url: string, env: Environment, name: string): Re
       given.set(parameter, { value: join(env.HOME, home) });
     }
   }
+  // What is set to nothing is not set, and not by the environment either.
+  for (const [parameter, { value }] of given) if (value === "") given.delete(parameter);
   translateRequiressl(given);
   for (const [parameter, { value, env: variable }] of given) {
     const { takes, help }: UrlParameter = urlParameters[parameter];
@@ -97,6 +100,9 @@ function contradictions(given: Given): string[] {
   const sslmode = get("sslmode");
   const isWeak = sslmode !== undefined && /^(disable|allow|prefer)$/.test(sslmode);
   const found: string[] = [];
+  if (get("user") === undefined && systemUser() === undefined) {
+    found.push("user is not given, and the system has no name for the user that the service runs as");
+  }
   const hosts = get("hostaddr") === undefined ? count("host") : count("hostaddr");
   if (get("host") !== undefined && count("host") !== hosts) {
     found.push(`hostaddr has ${hosts} addresses, and host ${count("host")} names`);
@@ -132,6 +138,15 @@ function contradictions(given: Given): string[] {
     found.push("ssl_min_protocol_version is newer than ssl_max_protocol_version");
   }
   return found;
+}
+
+/** @returns the role's name where none is given. Undefined: as in a container whose user is a mere number. */
+export function systemUser(): string | undefined {
+  try {
+    return userInfo().username;
+  } catch {
+    return undefined;
+  }
 }
 
 /**

@@ -1,4 +1,5 @@
 import { lookup } from "node:dns/promises";
+import { setTimeout as pause } from "node:timers/promises";
 import pg from "pg";
 import { WrongSession } from "./session-attrs.ts";
 import type { SessionAttrs, Target, Way } from "./target.ts";
@@ -33,8 +34,10 @@ interface Failure {
 /**
  * libpq tries the hosts in their order for each connection. So does this, but that hosts which have just failed come last:
  * a pool opens many connections, and a host that is gone may cost each of them the time that it takes to connect.
+ *
+ * @param lookupTimeout how long a resolver may take, in milliseconds, until the hosts that it knows have to do.
  */
-export function createHosts(target: Target): Hosts {
+export function createHosts(target: Target, lookupTimeout: number): Hosts {
   const { sessionAttrs, random } = target;
   const failures = new Map<string, Failure>();
   const goesOn = new WeakSet<object>();
@@ -50,7 +53,7 @@ export function createHosts(target: Target): Hosts {
 
   return {
     async next() {
-      if (resolves) ways = await resolve(target.ways);
+      if (resolves) ways = await resolve(target.ways, lookupTimeout);
       const candidates = random ? shuffled(ways) : ways;
       const fresh = candidates.find((way) => !isAvoided(way));
       if (fresh !== undefined) return { way: fresh, sessionAttrs };
@@ -109,13 +112,14 @@ function concernsHost(error: unknown): boolean {
   return syscall !== undefined || /timeout|terminated unexpectedly/.test(message ?? "");
 }
 
-async function resolve(ways: readonly Way[]): Promise<readonly Way[]> {
-  let failure: unknown;
+async function resolve(ways: readonly Way[], timeout: number): Promise<readonly Way[]> {
+  let failure: unknown = new Error("the names of the hosts could not be resolved in time");
+  const late = pause(timeout, [], { ref: false });
   const resolved = await Promise.all(
     ways.map(async (way) => {
       if (way.address.startsWith("/")) return [way];
       try {
-        const addresses = await lookup(way.address, { all: true });
+        const addresses = await Promise.race([lookup(way.address, { all: true }), late]);
         return addresses.map(({ address }) => ({ ...way, address }));
       } catch (error) {
         failure = error;

@@ -1,7 +1,8 @@
 import type { CompiledQuery } from "kysely";
 import { cancelStatement, cancelTimeout } from "./cancel.ts";
+import { isConnectionLost } from "./connection-loss.ts";
 import type { Connections } from "./connections.ts";
-import { isConnectionLost, type PooledConnection } from "./pool.ts";
+import type { PooledConnection } from "./pool.ts";
 import { type Row, TextQuery } from "./text-query.ts";
 
 /** One statement on its way. */

@@ -5,6 +5,7 @@ import type { Wire } from "./wire.ts";
 /** A server is not what `target_session_attrs` wants. */
 export class WrongSession extends Error {
   override readonly name = "WrongSession";
+  readonly code = "ERR_DATABASE_SESSION";
 }
 
 /** What a server says of itself, to clients of version 14 and later without being asked; poolers may not. */

@@ -1,6 +1,5 @@
-import { userInfo } from "node:os";
 import { ConnectionUrlError } from "./connection-url.ts";
-import { readDatabaseUrl } from "./database-url.ts";
+import { readDatabaseUrl, systemUser } from "./database-url.ts";
 import { authMethods, type UrlParameterName } from "./url-parameters.ts";
 
 export type AuthMethod = (typeof authMethods)[number];
@@ -66,7 +65,7 @@ export function readTarget(url: string): Target {
   if (mistakes.length > 0) throw new ConnectionUrlError(mistakes.join("; "));
   const get = (name: UrlParameterName) => given.get(name)?.value;
   const seconds = (name: UrlParameterName, preset: number) => Number(get(name) ?? preset) * 1_000;
-  const user = get("user") ?? userInfo().username;
+  const user = get("user") ?? systemUser() ?? "";
   const rootCert = get("sslrootcert");
   const sslmode = get("sslmode") ?? (rootCert === "system" ? "verify-full" : "prefer");
   const showsCert = get("sslcertmode") !== "disable";
@@ -118,10 +117,13 @@ function waysOf(get: (name: UrlParameterName) => string | undefined, sslmode: st
   const ports = get("port")?.split(",") ?? [];
   const ways = addresses.flatMap((address, index) => {
     const host = names?.[index] || address || "localhost";
+    const destination = address || host;
     const port = Number((ports.length === 1 ? ports[0] : ports[index]) || defaultPort);
     // Over a Unix socket libpq never encrypts, whatever sslmode says.
-    const encryptions = host.startsWith("/") ? ["none" as const] : (encryptionsOf[sslmode] ?? ["demanded"]);
-    return encryptions.map((encryption) => ({ host, address: address || host, port, encryption }));
+    const encryptions = destination.startsWith("/")
+      ? ["none" as const]
+      : (encryptionsOf[sslmode] ?? ["demanded"]);
+    return encryptions.map((encryption) => ({ host, address: destination, port, encryption }));
   });
   return ways as [Way, ...Way[]];
 }

@@ -40,6 +40,10 @@ export const authMethods = ["password", "md5", "gss", "sspi", "scram-sha-256", "
 export const urlParameters = {
   host: {
     env: "PGHOST",
+    takes: {
+      words: "any but abstract sockets, which begin with @",
+      test: (value) => value.split(",").every((host) => !host.startsWith("@")),
+    },
     help: "A name, an address, or the folder of a Unix socket, which begins with `/`; several with commas. Unset: `localhost`.",
   },
   hostaddr: {
