@@ -2,7 +2,7 @@
 FROM node:26.10.0-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
-RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
+RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
 COPY src src
 # COPY keeps the modes of the checkout, whose umask may have been strict: everybody may read, only root may write.
 RUN chmod -R a+rX,go-w .

@@ -1,17 +1,16 @@
-import {
-  ConnectionUrlError,
-  encodeCredentials,
-  isAmbiguous,
-  parseConnectionUrl,
-} from "./store/connection-url.ts";
+import { isIP } from "node:net";
+import { ConnectionUrlError, encodeCredentials, isAmbiguous } from "./store/connection-url.ts";
+import { completeUrl, readDatabaseUrl } from "./store/database-url.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What a value must look like, in words for people, and the function that reads it. */
 export interface Kind<T> {
   readonly takes: string;
   /** @returns undefined when the text is not of this kind. */
-  readonly read: (text: string) => T | undefined;
-  /** What is wrong with a text that is not of this kind, as the rest of a sentence. Repeats no secret that it may hold. */
-  readonly explain?: (text: string) => string;
+  readonly read: (text: string, env?: Environment) => T | undefined;
+  /** What is wrong with a text that is not of this kind, in lines. They repeat no secret that it may hold. */
+  readonly mistakes?: (name: string, text: string, env: Environment) => string[];
 }
 
 /** What is told of a text instead of showing it. */
@@ -65,6 +64,20 @@ export const duration: Kind<number> = {
   },
 };
 
+/** A label of a host name (RFC 1123, section 2.1), or one that a resolver of containers makes up, with underscores. */
+const label = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
+const hostName = new RegExp(`^(?:${label}\\.)*${label}\\.?$`, "i");
+
+export const host: Kind<string> = {
+  takes:
+    "an IP address or a host name, without brackets and without a port, like 127.0.0.1, ::1 or localhost",
+  read(value) {
+    if (isIP(value) !== 0) return value;
+    // What ends with a number would be an IPv4 address (URL standard, section 3.5).
+    return hostName.test(value) && !/(?:^|\.)\d+\.?$/.test(value) ? value : undefined;
+  },
+};
+
 export const text: Kind<string> = { takes: "a text", read: (value) => value };
 
 /** @param what is to be found there. */
@@ -102,34 +115,37 @@ export function oneOf<const T extends string>(...words: T[]): Kind<T> {
 /** Nothing but a scheme, a name and a port: there is no secret in it. */
 const harmless = /^([a-z]+:\/*)?[\w.-]*(:\d+)?$/i;
 
-export function url(...schemes: string[]): Kind<string> {
-  return {
-    takes: `a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
-    read(value) {
-      // URL.parse leaves out blanks.
-      const { protocol = "" } = (/\s/.test(value) ? null : URL.parse(value)) ?? {};
-      return schemes.includes(protocol) && !isAmbiguous(value) ? value : undefined;
-    },
-    explain(value) {
-      if (isAmbiguous(value)) return encodeCredentials;
-      return harmless.test(value) ? `it got ${JSON.stringify(value)}` : notShown;
-    },
-  };
-}
+/** Of a server, below which the paths of its calls are. */
+export const serverUrl: Kind<string> = {
+  takes: "a URL that begins with http:// or https:// and has no query and no fragment",
+  read(value) {
+    // URL.parse leaves out blanks.
+    const { protocol = "" } = (/[\s?#]/.test(value) ? null : URL.parse(value)) ?? {};
+    return ["http:", "https:"].includes(protocol) && !isAmbiguous(value) ? value : undefined;
+  },
+  mistakes(name, value) {
+    const shown = harmless.test(value) ? `it got ${JSON.stringify(value)}` : notShown;
+    return [`${name} takes ${this.takes}: ${isAmbiguous(value) ? encodeCredentials : shown}`];
+  },
+};
 
 export const databaseUrl: Kind<string> = {
   takes: "a URL that begins with postgres:// or postgresql://",
-  read: (value) => (mistakeIn(value) === undefined ? value : undefined),
-  explain: (value) => mistakeIn(value) ?? notShown,
+  read(value, env = {}) {
+    try {
+      const reading = readDatabaseUrl(value, env, "");
+      return reading.mistakes.length === 0 ? completeUrl(value, reading) : undefined;
+    } catch (error) {
+      if (error instanceof ConnectionUrlError) return undefined;
+      throw error;
+    }
+  },
+  mistakes(name, value, env) {
+    try {
+      return [...readDatabaseUrl(value, env, name).mistakes];
+    } catch (error) {
+      if (error instanceof ConnectionUrlError) return [`${name} takes ${this.takes}: ${error.message}`];
+      throw error;
+    }
+  },
 };
-
-/** @returns undefined when it is a URL as libpq writes it. */
-function mistakeIn(value: string): string | undefined {
-  try {
-    parseConnectionUrl(value);
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof ConnectionUrlError)) throw error;
-    return error.message;
-  }
-}

@@ -3,16 +3,17 @@ import {
   databaseUrl,
   duration,
   flag,
+  host,
   type Kind,
   limit,
   oneOf,
   origins,
   path,
   port,
+  serverUrl,
   size,
   text,
   token,
-  url,
 } from "./setting-kinds.ts";
 
 export interface Setting<T> extends Kind<T> {
@@ -28,7 +29,7 @@ export const settings = {
   DATABASE_URL: {
     ...databaseUrl,
     default: undefined,
-    help: "The database, as libpq writes it. Unset: a PostgreSQL of its own in .data/, but not in production.",
+    help: "The database, as psql takes it: see docs/database-url.md. Unset: a PostgreSQL of its own in .data/, but not in production.",
   },
   DATABASE_READ_URL: {
     ...databaseUrl,
@@ -48,7 +49,7 @@ export const settings = {
   DATABASE_CONNECT_TIMEOUT: {
     ...duration,
     default: "1s",
-    help: "The longest that it may take to open a connection to the database.",
+    help: "The longest that it may take to connect to one host of the database.",
   },
   MIGRATE: {
     ...flag,
@@ -56,7 +57,7 @@ export const settings = {
     help: "Migrate the database when the service starts, or as soon as it answers. The service is not ready before.",
   },
   HOST: {
-    ...text,
+    ...host,
     default: undefined,
     help: "The address to listen on. Unset: all interfaces, IPv6 and IPv4.",
   },
@@ -183,7 +184,7 @@ export const settings = {
   },
   LOG_REQUESTS: { ...flag, default: "false", help: "Log a line for each call." },
   STATUS_URL: {
-    ...url("http:", "https:"),
+    ...serverUrl,
     default: "http://localhost:9000",
     help: "The server that `get` asks.",
   },
@@ -192,6 +193,16 @@ export const settings = {
     default: undefined,
     secret: true,
     help: "The bearer token that `get` shows.",
+  },
+  STATUS_CLIENT_CERT: {
+    ...path("a certificate in PEM"),
+    default: undefined,
+    help: "The certificate that `get` shows over TLS, and those that lead to its CA.",
+  },
+  STATUS_CLIENT_KEY: {
+    ...path("the private key of STATUS_CLIENT_CERT, in PEM and without a passphrase"),
+    default: undefined,
+    help: "The private key of STATUS_CLIENT_CERT.",
   },
   NODE_ENV: {
     ...text,

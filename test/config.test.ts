@@ -66,7 +66,14 @@ describe("readConfig", () => {
     },
     { name: "IDLE_TIMEOUT", values: { "24d": 2_073_600_000, "2147483647ms": 2_147_483_647 } },
     { name: "MIGRATE", values: { true: true, false: false } },
-    { name: "HOST", values: { "127.0.0.1": "127.0.0.1", "::": "::", localhost: "localhost" } },
+    {
+      name: "HOST",
+      values: Object.fromEntries(
+        ["127.0.0.1", "0.0.0.0", "::", "::1", "fe80::1%eth0", "localhost", "a-1.example.", "my_service"].map(
+          (address) => [address, address],
+        ),
+      ),
+    },
     { name: "PORT", values: { "0": 0, "80": 80, "65535": 65535 } },
     { name: "LOG_LEVEL", values: { silent: "silent", debug: "debug" } },
     { name: "STATUS_URL", values: { "https://status.example": "https://status.example" } },
@@ -127,7 +134,26 @@ describe("readConfig", () => {
         ...["https://a,https://a", "https://app.example.com,HTTPS://App.Example.com:443"],
       ],
     },
-    { name: "STATUS_URL", values: ["localhost:9000", "status.example", "ftp://status.example", "http://"] },
+    {
+      name: "HOST",
+      values: [
+        ...["[::1]", "[::]:9000", "localhost:9000", "127.0.0.1:9000", ":9000", "::1/128", "10.0.0.0/8"],
+        ...[
+          "http://localhost",
+          "local host",
+          " localhost",
+          "*",
+          "256.0.0.1",
+          "-a",
+          "a..b",
+          "10.0.0.1,10.0.0.2",
+        ],
+      ],
+    },
+    {
+      name: "STATUS_URL",
+      values: [...["localhost:9000", "status.example", "ftp://status.example", "http://"]],
+    },
   ];
   for (const { name, values } of refused) {
     for (const given of values) {
@@ -183,10 +209,13 @@ describe("readConfig", () => {
       "https://root:hunt/er2@status.example": ambiguous,
       "https://root:hunt\\er2@status.example": ambiguous,
       "https://root:hunt#er2@status.example": ambiguous,
+      "http://status.example?token=hunter2": notShown,
+      "http://status.example/?": notShown,
+      "https://status.example/#top": notShown,
     }),
   )("STATUS_URL=%s is a mistake, and is not shown", ([given, why]) => {
     expect(mistakesIn({ STATUS_URL: given })).toEqual([
-      `STATUS_URL takes a URL that begins with http:// or https://: ${why}`,
+      `STATUS_URL takes a URL that begins with http:// or https:// and has no query and no fragment: ${why}`,
     ]);
   });
 
@@ -310,9 +339,27 @@ describe("files that settings name", () => {
     expect(mistakesIn({ TLS_CLIENT_CA: files.cert })).toEqual([missing("TLS_CERT", "TLS_CLIENT_CA")]);
   });
 
-  test("matter to those who serve alone", () => {
-    const env = { TLS_CERT: "/nowhere", TLS_KEY: "/nowhere", AUTH_TOKENS_FILE: "/nowhere" };
-    for (const command of ["migrate", "get"] as const) expect(mistakesIn(env, command)).toEqual([]);
+  test("matter to those who use them", () => {
+    const server = { TLS_CERT: "/nowhere", TLS_KEY: "/nowhere", AUTH_TOKENS_FILE: "/nowhere" };
+    for (const command of ["migrate", "get"] as const) expect(mistakesIn(server, command)).toEqual([]);
+    const client = { STATUS_CLIENT_CERT: "/nowhere", STATUS_CLIENT_KEY: "/nowhere" };
+    for (const command of ["migrate", "serve"] as const) expect(mistakesIn(client, command)).toEqual([]);
+  });
+
+  test("of the certificate that `get` shows, are named as those of the server are", () => {
+    const https = { STATUS_URL: "https://status.example" };
+    const { cert, key, other } = files;
+    expect(mistakesIn({ ...https, STATUS_CLIENT_CERT: cert, STATUS_CLIENT_KEY: key }, "get")).toEqual([]);
+    expect(mistakesIn({ ...https, STATUS_CLIENT_CERT: cert, STATUS_CLIENT_KEY: other }, "get")).toEqual([
+      "STATUS_CLIENT_KEY takes the path of the private key of STATUS_CLIENT_CERT, in PEM and without a passphrase: " +
+        `it got "${other}", which is not the key of the certificate`,
+    ]);
+    expect(mistakesIn({ ...https, STATUS_CLIENT_CERT: cert }, "get")).toEqual([
+      expect.stringMatching(/^STATUS_CLIENT_KEY takes .* not set, and STATUS_CLIENT_CERT demands it$/),
+    ]);
+    expect(mistakesIn({ STATUS_CLIENT_CERT: cert, STATUS_CLIENT_KEY: key }, "get")).toEqual([
+      "STATUS_CLIENT_CERT does not go with a STATUS_URL of http://: it is shown over TLS alone",
+    ]);
   });
 });
 

@@ -50,9 +50,6 @@ test("GET is allowed for some RPCs, and not for others", () => {
   expect(new Set(rpcs.map(({ allow }) => allow)).size).toBe(2);
 });
 
-const bodyOf = (status: number, text: string, method: string) =>
-  method === "HEAD" ? "" : JSON.stringify({ Error: text, Message: text, Status: status });
-
 describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
   describe.for(rpcs)("$path", ({ path, allow, acceptPost }) => {
     const others = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"];
@@ -70,12 +67,8 @@ describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
         const headers = type === undefined ? {} : { "Content-Type": type };
         for (const call of overEvery("", "connect", { method, path, headers })) {
           const told = await send(call, apps[lane].url);
-          expect([told.status, told.headers.allow, told.headers["content-type"]]).toEqual([
-            405,
-            allow,
-            "application/json",
-          ]);
-          expect(told.body.toString()).toBe(bodyOf(405, "Method Not Allowed", method));
+          const { allow: allowed, "content-type": typeOfBody } = told.headers;
+          expect([told.status, allowed, typeOfBody, told.body.length]).toEqual([405, allow, undefined, 0]);
         }
       }
     });
@@ -99,8 +92,8 @@ describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
         body: Buffer.from("{}"),
       })) {
         const told = await send(call, apps[lane].url);
-        expect([told.status, told.headers["accept-post"]]).toEqual([415, acceptPost]);
-        expect(told.body.toString()).toBe(bodyOf(415, "Unsupported Media Type", "POST"));
+        const { "accept-post": taken, "content-type": typeOfBody } = told.headers;
+        expect([told.status, taken, typeOfBody, told.body.length]).toEqual([415, acceptPost, undefined, 0]);
       }
     });
   });

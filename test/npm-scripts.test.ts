@@ -3,6 +3,7 @@ import { chmod, cp, symlink } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import manifest from "../package.json" with { type: "json" };
 import { createFolder, type Folder } from "./support/folder.ts";
 import { descendantsOf, type Process, processesNow, type Running, run } from "./support/process.ts";
 
@@ -14,7 +15,7 @@ let clone: Folder;
 beforeAll(async () => {
   clone = await createFolder();
   await chmod(clone.path, 0o755); // as root, the database runs as another user
-  for (const name of ["package.json", "src", "demo"]) {
+  for (const name of ["package.json", "check-node.cjs", "src", "demo"]) {
     await cp(join(repository, name), join(clone.path, name), { recursive: true });
   }
   await symlink(join(repository, "node_modules"), join(clone.path, "node_modules"));
@@ -23,13 +24,18 @@ afterAll(() => clone[Symbol.asyncDispose]());
 
 /** Runs a script of package.json by npm, which finds the Node of the tests first. */
 function npm(...args: string[]): Running {
+  return npmIn(clone, ...args);
+}
+
+function npmIn(folder: Folder, ...args: string[]): Running {
   const env = {
     PATH: dirname(process.execPath) + delimiter + process.env.PATH,
-    HOME: clone.path,
+    HOME: folder.path,
     HOST: "127.0.0.1",
     PORT: "0",
+    npm_config_update_notifier: "false",
   };
-  const running = run(["npm", ...args], { cwd: clone.path, env, detached: true });
+  const running = run(["npm", ...args], { cwd: folder.path, env, detached: true });
   // Also when a test has run out of time, and whatever npm has left behind.
   onTestFinished(() => killGroup(running.process.pid as number));
   return running;
@@ -102,4 +108,24 @@ describe("npm run demo", () => {
     await expectEnded(below);
     expect(await demo.exit).toMatchObject({ code: 0, stderr: "" });
   });
+});
+
+test.for([
+  "start",
+  "migrate",
+  "demo",
+])("npm run %s on a Node that is too old says so in one line", async (script) => {
+  await using old = await createFolder();
+  await cp(join(repository, "check-node.cjs"), join(old.path, "check-node.cjs"));
+  // The Node of the tests is new enough for us, and too old for this.
+  await old.write("package.json", JSON.stringify({ ...manifest, engines: { node: ">=99" } }));
+  const { code, stderr } = await npmIn(old, "run", script).exit;
+  expect(code).toBe(1);
+  expect(stderr).toBe(
+    `This is Node ${process.version}, and the service runs on Node 99 or newer: install one, or let \`npm ci --include=optional\` bring it along\n`,
+  );
+});
+
+test("engines names the oldest Node that the service runs on, and npm brings it along in production, too", () => {
+  expect(manifest.engines.node).toBe(`>=${manifest.optionalDependencies.node.split(".")[0]}`);
 });

@@ -123,6 +123,12 @@ describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
     expect(codeOf(await send(call, apps[lane].url))).toBe("invalid_argument");
   });
 
+  test("a compressed message of a call that names no compression is `internal`, as Connect's conformance suite has it", async () => {
+    const asked = post(healthPath("Watch"), "application/connect+proto", compressed(gzipSync("")));
+    for (const call of overEvery("", "connect", asked))
+      expect(codeOf(await send(call, apps[lane].url))).toBe("internal");
+  });
+
   test.for(ofGrpc)("$name says INTERNAL, as its specification does", async ({ name, protocol, asked }) => {
     for (const call of overEvery(name, protocol, asked))
       expect(codeOf(await send(call, apps[lane].url))).toBe(String(Code.Internal));

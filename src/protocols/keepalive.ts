@@ -37,7 +37,7 @@ export function keepAlive(
         pingedAt = undefined;
       } else if (pingedAt !== undefined) {
         return now - pingedAt >= keepAliveTimeout;
-      } else if (now - heardAt >= keepAliveTime) {
+      } else if (now - heardAt >= keepAliveTime && !session.closed) {
         pingedAt = now;
         session.ping(() => {});
       }

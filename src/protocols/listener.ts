@@ -10,6 +10,7 @@ import type { AddressInfo, Socket } from "node:net";
 import { answerClientErrors } from "./client-errors.ts";
 import { trackConnections } from "./connections.ts";
 import { readFirstBytes } from "./first-bytes.ts";
+import { goAway, type Http2Connection } from "./go-away.ts";
 import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
 import { isTooLarge, mostFields } from "./header-size.ts";
 import type { HttpHandler } from "./http.ts";
@@ -69,8 +70,9 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const sweeps = startSweeps(Math.min(peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout) / 4);
   sweeps.add(connections.sweep);
   sweeps.add(slowPeers.sweep);
+  const bursts = watchBursts(limits.maxConcurrentStreams ?? Number.POSITIVE_INFINITY);
   const http1Sockets = new LinkedList<Socket>();
-  const sessions = new Set<Http2Session>();
+  const sessions = new LinkedList<Http2Connection>();
 
   // The HTTP/1.1 server listens, which starts its watch over slow and idle peers, but it gets only the
   // connections that are not HTTP/2.
@@ -106,10 +108,23 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   function serveHttp2(socket: Socket): void {
     // Who ends an HTTP/2 connection has gone (RFC 9113, section 9.1). Over HTTP/1.1 it may yet read its answer.
     socket.allowHalfOpen = false;
-    const watch = (session: Http2Session) => slowPeers.watchSession(session, socket);
-    http2.once("session", watch);
+    const begin = (session: Http2Session) => beginSession({ session, socket });
+    http2.once("session", begin);
     http2.emit("connection", socket);
-    http2.off("session", watch);
+    http2.off("session", begin);
+  }
+
+  function beginSession(connection: Http2Connection): void {
+    const { session, socket } = connection;
+    slowPeers.watchSession(session, socket);
+    keepStreamsBriefly(session);
+    bursts.watch(session);
+    const place = sessions.add(connection);
+    session.once("close", () => place.remove());
+    // A peer that announces HTTP/2 and then says nothing more must not stay for ever.
+    const tooLate = setTimeout(() => session.destroy(), peerTimeout);
+    session.once("remoteSettings", () => clearTimeout(tooLate));
+    session.once("close", () => clearTimeout(tooLate));
   }
 
   // The reference sees a stream only when the lane does not take it: a server that never listens hands it on.
@@ -132,19 +147,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       handOver(stream, headers, flags, rawHeaders);
     else lane.serve(stream, headers, flags, handOver);
   });
-  http2.on("session", (session) => {
-    keepStreamsBriefly(session);
-    sessions.add(session);
-    session.once("close", () => sessions.delete(session));
-    // A peer that announces HTTP/2 and then says nothing more must not stay for ever.
-    const tooLate = setTimeout(() => session.destroy(), peerTimeout);
-    session.once("remoteSettings", () => clearTimeout(tooLate));
-    session.once("close", () => clearTimeout(tooLate));
-  });
-
   http1.listen({ port, host });
   await once(http1, "listening");
-  const bursts = watchBursts(sessions, limits.maxConcurrentStreams ?? Number.POSITIVE_INFINITY);
 
   async function drain(): Promise<void> {
     const closed = once(http1, "close");
@@ -152,7 +156,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     // Node goes on offering keep-alive while it closes: the peer would send its next request into the void.
     http1.prependListener("request", (_request, response) => sayClose(response));
     for (const socket of http1Sockets.toArray()) sayClose(replyOn(socket));
-    for (const session of sessions) session.close();
+    for (const connection of sessions.toArray()) goAway(connection);
     connections.closeOpening();
     const late = setTimeout(connections.closeAll, shutdownTimeout);
     await closed;

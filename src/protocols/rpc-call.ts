@@ -86,10 +86,9 @@ function isUnreadable(call: RpcCall, { protocolName, method }: HandlerContext, r
   if (protocolName !== "connect" || !(reason instanceof ConnectError) || reason.code !== Code.Internal)
     return false;
   const isReading = method.methodKind === "unary" ? !call.isRead : reason === call.unreadable;
-  return (
-    isReading &&
-    (reason.cause === undefined || (reason.cause as NodeJS.ErrnoException | null)?.code === "Z_BUF_ERROR")
-  );
+  if (!isReading) return false;
+  const cause = reason.cause as NodeJS.ErrnoException | null | undefined;
+  return reason.rawMessage.startsWith("parse binary: ") || cause?.code === "Z_BUF_ERROR";
 }
 
 function endCall({ info, observation, response }: RpcCall, context: HandlerContext, reason: unknown) {

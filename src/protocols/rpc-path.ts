@@ -1,5 +1,5 @@
 import type { ConnectRouter } from "@connectrpc/connect";
-import { errorBody, type HttpRequest, type HttpResponse, sendJson } from "./http.ts";
+import type { HttpRequest, HttpResponse } from "./http.ts";
 import { mediaTypeOf } from "./media-type.ts";
 
 /** What is served on the path of an RPC, over all protocols of RPCs. */
@@ -33,21 +33,22 @@ export function rpcPathOf({ service, method, allowedMethods }: ConnectRouter["ha
 
 /**
  * Answers what no protocol of RPCs takes: another method of HTTP with 405 and `Allow` (RFC 9110, section 15.5.6), another media
- * type with 415 and `Accept-Post` (section 15.5.16). Connect's adapter would answer both without them.
+ * type with 415 and `Accept-Post` (section 15.5.16). Connect's adapter would answer both without them. There is no content: its
+ * clients take any JSON for an error of their own protocol, and the conformance suite of Connect does so for all protocols.
  *
  * @returns whether it did.
  */
 export function refuseUnknownForm(request: HttpRequest, response: HttpResponse, rpc: RpcPath): boolean {
   const { method = "", headers } = request;
   if (!rpc.allowed.includes(method)) {
-    const allow = { Allow: rpc.allowed.join(", ") };
-    sendJson(request, response, 405, errorBody(405, "Method Not Allowed"), allow);
+    response.writeHead(405, { Allow: rpc.allowed.join(", "), "Content-Length": 0 });
+    response.end();
     return true;
   }
   const type = mediaTypeOf(headers["content-type"]);
   if (method === "POST" ? rpc.posted.includes(type) : isConnectGet(request, type)) return false;
-  const acceptPost = { "Accept-Post": rpc.posted.join(", ") };
-  sendJson(request, response, 415, errorBody(415, "Unsupported Media Type"), acceptPost);
+  response.writeHead(415, { "Accept-Post": rpc.posted.join(", "), "Content-Length": 0 });
+  response.end();
   return true;
 }
 

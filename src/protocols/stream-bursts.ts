@@ -7,35 +7,59 @@ import { constants, type Http2Session, type ServerHttp2Stream } from "node:http2
  */
 const streamCreated = "http2.server.stream.created";
 
+/** Watches how many calls clients begin in one turn of the event loop. */
+export interface Bursts extends Disposable {
+  watch(session: Http2Session): void;
+}
+
+const watcher = Symbol("watcher");
+
+/** A session with what watches it: others in this process have sessions, too. */
+type Watched = Http2Session & { [watcher]?: Bursts };
+
 /**
- * Ends HTTP/2 connections that begin more calls in one turn of the event loop than they may have at the same time: who does
- * has cancelled the others. nghttp2 counts cancelled calls too, but acts on it only behind all that it was given to read, which
- * is 64 KiB, or 400 calls, and everybody else would wait for them.
+ * Ends HTTP/2 connections that begin more calls in one turn of the event loop than they may have at the same time, not counting
+ * those that were answered meanwhile: such a client has cancelled the others. nghttp2 counts cancelled calls too, but acts on it
+ * only behind all that it was given to read, which is 64 KiB, or 400 calls, and every other caller would wait for them.
  *
- * @param sessions the connections that are watched.
- * @param most calls that each may begin in a turn.
+ * @param most unanswered calls that each connection may begin in a turn.
  */
-export function watchBursts(sessions: ReadonlySet<Http2Session>, most: number): Disposable {
+export function watchBursts(most: number): Bursts {
   /** What is read in a turn comes from one connection after the other. */
   let reading: Http2Session | undefined;
-  let begun = 0;
+  let begun: ServerHttp2Stream[] = [];
   const endTurn = () => {
     reading = undefined;
+    begun = [];
   };
 
   function count(message: unknown): void {
-    const { session } = (message as { stream: ServerHttp2Stream }).stream;
-    if (session === undefined || !sessions.has(session)) return;
+    const { stream } = message as { stream: ServerHttp2Stream };
+    const session: Watched | undefined = stream.session;
+    if (session?.[watcher] !== bursts) return;
     if (session !== reading) {
       if (reading === undefined) setImmediate(endTurn);
       reading = session;
-      begun = 0;
+      begun = [];
     }
-    if (++begun <= most) return;
+    if (begun.push(stream) <= most) return;
+    begun = begun.filter(isUnanswered);
+    if (begun.length <= most) return;
     session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM);
     session.destroy();
   }
 
   subscribe(streamCreated, count);
-  return { [Symbol.dispose]: () => void unsubscribe(streamCreated, count) };
+  const bursts: Bursts = {
+    watch(session: Watched) {
+      session[watcher] = bursts;
+    },
+    [Symbol.dispose]: () => void unsubscribe(streamCreated, count),
+  };
+  return bursts;
+}
+
+/** Or cancelled: Node ends those streams, too. */
+function isUnanswered(stream: ServerHttp2Stream): boolean {
+  return stream.rstCode !== constants.NGHTTP2_NO_ERROR || !stream.writableEnded;
 }

@@ -36,7 +36,7 @@ export function parseConnectionUrl(url: string): Map<string, string> {
     /^(?:(.*)@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/.exec(rest) ?? [];
   const parameters = new Map<string, string>();
   const store = (name: string, value: string | undefined) => {
-    if (value) parameters.set(decode(name), decode(value));
+    if (value) parameters.set(name, decode(value));
   };
   const [, user, password] = /^([^:]*)(?::(.*))?$/.exec(credentials ?? "") ?? [];
   store("user", user);
@@ -52,9 +52,7 @@ export function parseConnectionUrl(url: string): Map<string, string> {
         "what follows the ? must be parameters of the form name=value, with & between them",
       );
     }
-    // What is set to nothing counts as not set.
-    if (value === "") parameters.delete(decode(name));
-    store(name, value);
+    parameters.set(decode(name), decode(value));
   }
   return parameters;
 }

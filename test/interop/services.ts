@@ -61,12 +61,20 @@ export function useServices(settings: Readonly<Record<string, string>> = {}): Se
   return services;
 }
 
-/** Makes a certificate as the README says: some clients do not take just any. */
-async function followRecipe(directory: string): Promise<{ key: string; certificate: string }> {
+/**
+ * Makes a certificate as the README says: some clients do not take just any.
+ *
+ * @param key another than the recipe's, as the arguments of openssl.
+ */
+export async function followRecipe(
+  directory: string,
+  key?: string,
+): Promise<{ key: string; certificate: string }> {
   const [recipe] = /^openssl req (?:.*\\\n)*.*/m.exec(await readFile(join(root, "README.md"), "utf8")) ?? [];
   if (recipe === undefined) throw new Error("the README does not say how to make a certificate");
   const program = openssl.skipped ? "openssl" : openssl.path;
-  await run("sh", ["-c", recipe.replace(/^openssl/, '"$0"'), program], {
+  const command = recipe.replace(/^openssl/, '"$0"').replace(/-newkey ec -pkeyopt \S+/, key ?? "$&");
+  await run("sh", ["-c", command, program], {
     cwd: directory,
     env: { ...process.env, ...openssl.env },
   });

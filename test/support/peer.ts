@@ -7,6 +7,8 @@ export interface Peer extends Disposable {
   readonly socket: Socket;
   /** Settles when the server has closed the connection, with all that came from it. */
   readonly closed: Promise<Buffer>;
+  /** The frames of HTTP/2 that have come. */
+  readonly frames: readonly Frame[];
   /** Waits for a frame of HTTP/2. @throws Error when the connection closes without it. */
   frame(matches: (frame: Frame) => boolean): Promise<Frame>;
   /** Waits for GOAWAY. @returns its error code. */
@@ -51,6 +53,7 @@ export async function openPeer(port: number, localAddress = "127.0.0.1"): Promis
   return {
     socket,
     closed: closed.promise,
+    frames,
     frame: awaitFrame,
     async goaway() {
       const { payload } = await awaitFrame(({ type }) => type === frameType.goaway);
