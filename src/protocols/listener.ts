@@ -7,6 +7,7 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
+import { answerClientError } from "./client-errors.ts";
 import { trackConnections } from "./connections.ts";
 import { readFirstBytes } from "./first-bytes.ts";
 import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
@@ -50,6 +51,9 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const { keepAliveTime = 30_000, keepAliveTimeout = 10_000 } = limits;
   const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), handler);
   http1.maxHeadersCount = mostFields;
+  http1.on("clientError", (error, socket) =>
+    answerClientError(error, socket as Socket, replyOn(socket as Socket)),
+  );
   // A caller may end its side behind its request, and still reads the answer (RFC 9112, section 9.6). Node's types lack this.
   Object.assign(http1, { httpAllowHalfOpen: true });
   http1.setTimeout(peerTimeout, dropUnlessBusy);
