@@ -147,7 +147,7 @@ export async function startApp(
       handler,
       lane,
       onCancelled: handler.cancelled,
-      linesForUnread: cors?.linesFor,
+      linesForUnread: cors?.linesForUnread,
     }),
   );
   // Last in, first out: whoever asks is told that we are going, and may notice, before the listener closes.

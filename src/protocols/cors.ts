@@ -1,4 +1,5 @@
 import { cors as ofConnect } from "@connectrpc/connect";
+import type { LinesForUnread } from "./client-errors.ts";
 import type { HttpRequest, HttpResponse } from "./http.ts";
 
 /** What pages on other origins may do (Fetch standard, "CORS protocol"). */
@@ -9,11 +10,8 @@ export interface Cors {
    * @returns whether the request was a preflight, and has its answer.
    */
   answer(request: HttpRequest, response: HttpResponse): boolean;
-  /**
-   * @param head what has come of a request that could not be read, if that is known.
-   * @returns the header lines for its answer.
-   */
-  linesFor(head: Buffer | undefined): string;
+  /** Says the same on the answer to what cannot be read as a request. */
+  readonly linesForUnread: LinesForUnread;
 }
 
 /** What the answers to our protocols' requests tell in headers. */
@@ -70,9 +68,11 @@ export function createCors(origins: readonly string[]): Cors {
       response.end();
       return true;
     },
-    linesFor(head) {
+    linesForUnread(head) {
       const allowed = allowedFor(originLine.exec(head?.toString("latin1") ?? "")?.[1]);
-      return `Vary: Origin\r\n${allowed === undefined ? "" : `Access-Control-Allow-Origin: ${allowed}\r\n`}`;
+      return allowed === undefined
+        ? ["Vary: Origin"]
+        : ["Vary: Origin", `Access-Control-Allow-Origin: ${allowed}`];
     },
   };
 }

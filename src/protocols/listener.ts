@@ -7,7 +7,7 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
-import { answerClientErrors } from "./client-errors.ts";
+import { answerClientError, type LinesForUnread } from "./client-errors.ts";
 import { trackConnections } from "./connections.ts";
 import { readFirstBytes } from "./first-bytes.ts";
 import { goAway, type Http2Connection } from "./go-away.ts";
@@ -36,8 +36,8 @@ export interface ListenOptions {
   readonly handler: HttpHandler;
   /** Gets each HTTP/2 stream first. Absent: the handler gets them all. */
   readonly lane?: GrpcUnaryLane | undefined;
-  /** Header lines for the answer to what cannot be read as a request. @param head what has come of it, if that is known. */
-  readonly linesForUnread?: ((head: Buffer | undefined) => string) | undefined;
+  /** What else there is to say to what cannot be read as a request. */
+  readonly linesForUnread?: LinesForUnread | undefined;
   /** Told of each HTTP/2 stream that is reset before anything gets it. */
   readonly onCancelled?: (headers: IncomingHttpHeaders) => void;
 }
@@ -54,12 +54,14 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const { keepAliveTime = 30_000, keepAliveTimeout = 10_000 } = limits;
   const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), handler);
   http1.maxHeadersCount = mostFields;
+  http1.on("clientError", (error, socket) =>
+    answerClientError(error, socket as Socket, replyOn(socket as Socket), linesForUnread),
+  );
   // A caller may end its side behind its request, and still reads the answer (RFC 9112, section 9.6). Node's types lack this.
   Object.assign(http1, { httpAllowHalfOpen: true });
   http1.setTimeout(peerTimeout, dropUnlessBusy);
   // Node would tell callers to send their messages, before anybody has looked whether they may ask.
   http1.on("checkContinue", (request, response) => http1.emit("request", request, response));
-  if (linesForUnread !== undefined) answerClientErrors(http1, linesForUnread);
   const http2 = createHttp2(http2Options(limits));
   const tls = options.tls && openTls(options.tls, peerTimeout);
   const connections = trackConnections({
