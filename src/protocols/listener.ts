@@ -34,6 +34,8 @@ export interface ListenOptions {
   readonly handler: HttpHandler;
   /** Gets each HTTP/2 stream first. Absent: the handler gets them all. */
   readonly lane?: GrpcUnaryLane | undefined;
+  /** Told of each connection that is closed since there are as many as there may be. */
+  readonly onDropped?: () => void;
   /** Told of each HTTP/2 stream that is reset before anything gets it. */
   readonly onCancelled?: (headers: IncomingHttpHeaders) => void;
 }
@@ -60,6 +62,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const connections = trackConnections({
     maxConnections: limits.maxConnections ?? Number.POSITIVE_INFINITY,
     idleTimeout,
+    onDropped: options.onDropped,
   });
   const slowPeers = watchSlowPeers({ peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout });
   const sweeps = startSweeps(Math.min(peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout) / 4);
