@@ -13,6 +13,7 @@ import {
 import { StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
 import { file_google_rpc_error_details } from "./gen/google/rpc/error_details_pb.ts";
 import { startMigration } from "./migration.ts";
+import { connectionsWithin } from "./open-files.ts";
 import { anyCaller, callersWithToken } from "./protocols/access.ts";
 import { statusRoutes } from "./protocols/connect.ts";
 import { createCors } from "./protocols/cors.ts";
@@ -30,7 +31,7 @@ import { createStatusService } from "./status/service.ts";
 import type { EmbeddedPostgres } from "./store/embedded.ts";
 import { provideSamples, type Sample } from "./store/samples.ts";
 import { observeCalls } from "./telemetry/calls.ts";
-import { type Log, type LogOutput, logCalls } from "./telemetry/log.ts";
+import { type Log, type LogOutput, logCalls, logDroppedConnections } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 
 /** The running service. Disposing of it finishes running calls and closes everything, in reverse order. */
@@ -105,6 +106,7 @@ export async function startApp(
   );
   const tokens = openTokensOf(config, log);
   if (tokens !== undefined) started.use(tokens);
+  const logDropped = logDroppedConnections(log);
   const listeners = [logCalls(log, config.LOG_REQUESTS)];
   if (metrics !== undefined) listeners.push(metrics.calls);
   if (metrics !== undefined && tokens !== undefined) listeners.push(metrics.watchCallers(tokens.names));
@@ -136,7 +138,7 @@ export async function startApp(
       port: config.PORT,
       shutdownTimeout: config.SHUTDOWN_TIMEOUT,
       limits: {
-        maxConnections: config.MAX_CONNECTIONS,
+        maxConnections: connectionsWithin(config, log),
         maxConcurrentStreams: config.MAX_CONCURRENT_STREAMS,
         maxStreamResets: config.MAX_STREAM_RESETS,
         maxHeaderSize: config.MAX_HEADER_SIZE,
@@ -148,6 +150,10 @@ export async function startApp(
       lane,
       onCancelled: handler.cancelled,
       linesForUnread: cors?.linesForUnread,
+      onDropped() {
+        metrics?.connectionDropped();
+        logDropped();
+      },
     }),
   );
   // Last in, first out: whoever asks is told that we are going, and may notice, before the listener closes.

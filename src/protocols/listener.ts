@@ -38,6 +38,8 @@ export interface ListenOptions {
   readonly lane?: GrpcUnaryLane | undefined;
   /** What else there is to say to what cannot be read as a request. */
   readonly linesForUnread?: LinesForUnread | undefined;
+  /** Told of each connection that is closed since there are as many as there may be. */
+  readonly onDropped?: () => void;
   /** Told of each HTTP/2 stream that is reset before anything gets it. */
   readonly onCancelled?: (headers: IncomingHttpHeaders) => void;
 }
@@ -67,6 +69,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const connections = trackConnections({
     maxConnections: limits.maxConnections ?? Number.POSITIVE_INFINITY,
     idleTimeout,
+    onDropped: options.onDropped,
   });
   const slowPeers = watchSlowPeers({ peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout });
   const sweeps = startSweeps(Math.min(peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout) / 4);

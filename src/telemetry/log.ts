@@ -102,3 +102,18 @@ export function logCalls(log: Log, everyCall: boolean): ListenToCalls {
     },
   });
 }
+
+/** Logs, once a second at most, how many connections were closed since there were as many as there may be. */
+export function logDroppedConnections(log: Log): () => void {
+  let count = 0;
+
+  function endSecond(): void {
+    log.warn({ count }, "connections were closed: there are as many as MAX_CONNECTIONS or ulimit -n admits");
+    count = 0;
+  }
+
+  return () => {
+    if (count === 0) setTimeout(endSecond, 1_000).unref();
+    count++;
+  };
+}

@@ -36,6 +36,8 @@ export interface Metrics {
   /** Whether calls are refused since the database is known to be gone. */
   breakerOpen(open: boolean): void;
   connectionLost(): void;
+  /** A client's connection is closed since there are as many as there may be. */
+  connectionDropped(): void;
   /** What the instance last found out about its datastore, or that it is stopping. */
   readiness(state: ReadinessState): void;
   watchPool(state: () => PoolState): void;
@@ -104,6 +106,12 @@ export function createMetrics(version: string): Metrics {
   const lost = new Counter({
     name: "db_client_connections_lost",
     help: "Connections to the database that were lost while idle.",
+    registers,
+  });
+
+  const dropped = new Counter({
+    name: "connections_dropped",
+    help: "Connections from clients that were closed since there were as many as MAX_CONNECTIONS, or ulimit -n, admit.",
     registers,
   });
 
@@ -223,6 +231,7 @@ export function createMetrics(version: string): Metrics {
     statementRetried: () => retries.inc(),
     breakerOpen: (open) => breaker.set(open ? 1 : 0),
     connectionLost: () => lost.inc(),
+    connectionDropped: () => dropped.inc(),
     readiness(current) {
       for (const state of readinessStates) readiness.set({ state }, state === current ? 1 : 0);
     },
