@@ -47,17 +47,23 @@ export function startClientProgram(
     env: { ...process.env, ...env },
     stdio: ["pipe", "pipe", "inherit"],
   });
+  const talk = converse((calls) => child.stdin.write(`${JSON.stringify(calls)}\n`));
+  createInterface({ input: child.stdout }).on("line", (line) => talk.answer(JSON.parse(line)));
+  const ended = once(child, "close").then(([code]) => talk.end(`the client has ended with ${code}`));
+  return {
+    ...talk,
+    async [Symbol.asyncDispose]() {
+      if (talk.isWaiting()) child.kill();
+      child.stdin.end();
+      await ended;
+    },
+  };
+}
+
+/** Keeps which answer belongs to which call. @param send takes calls that are to begin at once, or one to cancel. */
+export function converse(send: (calls: readonly object[]) => void) {
   const waiting = new Map<number, PromiseWithResolvers<ToldAnswer>>();
   let begun = 0;
-  createInterface({ input: child.stdout }).on("line", (line) => {
-    const { id, ...answer } = JSON.parse(line);
-    waiting.get(id)?.resolve(answer);
-    waiting.delete(id);
-  });
-  const ended = once(child, "close").then(([code]) => {
-    for (const { reject } of waiting.values()) reject(new Error(`the client has ended with ${code}`));
-  });
-  const send = (...calls: object[]) => child.stdin.write(`${JSON.stringify(calls)}\n`);
 
   function expectAnswer(): { id: number; answer: Promise<ToldAnswer> } {
     const id = begun++;
@@ -69,19 +75,23 @@ export function startClientProgram(
   return {
     ask(reqId, { signal, ...options } = {}) {
       const { id, answer } = expectAnswer();
-      signal?.addEventListener("abort", () => send({ id, cancel: true }));
-      send({ id, reqId, ...options });
+      signal?.addEventListener("abort", () => send([{ id, cancel: true }]));
+      send([{ id, reqId, ...options }]);
       return answer;
     },
     askAll(reqIds) {
       const calls = reqIds.map((reqId) => ({ reqId, ...expectAnswer() }));
-      send(...calls.map(({ id, reqId }) => ({ id, reqId })));
+      send(calls.map(({ id, reqId }) => ({ id, reqId })));
       return Promise.all(calls.map(({ answer }) => answer));
     },
-    async [Symbol.asyncDispose]() {
-      if (waiting.size > 0) child.kill();
-      child.stdin.end();
-      await ended;
+    answer({ id, ...answer }: ToldAnswer & { readonly id: number }): void {
+      waiting.get(id)?.resolve(answer);
+      waiting.delete(id);
     },
-  };
+    isWaiting: () => waiting.size > 0,
+    /** Nobody answers any more. */
+    end(reason: string): void {
+      for (const { reject } of waiting.values()) reject(new Error(reason));
+    },
+  } satisfies Omit<ClientProgram, typeof Symbol.asyncDispose> & Record<string, unknown>;
 }

@@ -8,17 +8,25 @@ import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { type Frame, flag, frameType } from "../support/http2-frames.ts";
 import { lockTable } from "../support/lock.ts";
-import { startServing } from "../support/process.ts";
+import { metricValue } from "../support/metric.ts";
+import { type Serving, startServing } from "../support/process.ts";
 import { startProxy } from "../support/proxy.ts";
 import { documentedJson, insertJob, insertPending } from "../support/rows.ts";
 import { type ClientProgram, startClientProgram } from "./client.ts";
 import { buildJava } from "./java.ts";
+import { buildRust } from "./rust.ts";
 import { jobs, told } from "./told-answers.ts";
-import { buildGo, installPython, type Tool } from "./tools.ts";
+import { buildGo, installPython, root, type Tool } from "./tools.ts";
 import { tap, type Wiretap } from "./wiretap.ts";
 
-/** @param ping in milliseconds: how often the client pings a connection that is quiet. */
-type Start = (target: string, options?: { gzip?: true; ping?: number }) => ClientProgram;
+/**
+ * @param ping in milliseconds: how often the client pings a connection that is quiet.
+ * @param serviceConfig a file.
+ */
+type Start = (
+  target: string,
+  options?: { gzip?: true; ping?: number; serviceConfig?: string },
+) => ClientProgram;
 
 const grpcGo = await buildGo("grpc-go", "google.golang.org/grpc");
 const grpcio = await installPython("grpcio", [
@@ -28,17 +36,26 @@ const grpcio = await installPython("grpcio", [
   "googleapis-common-protos==1.76.0",
 ]);
 
+const tonic = await buildRust("tonic");
 const grpcJava = await buildJava("grpc-java", "GrpcJava", "grpc-netty-shaded");
 
 /** Of the code that grpcio-tools makes of our proto. */
 let generated: string;
 
-const stacks: readonly { tool: Tool; start: Start; leastPing: number }[] = [
+const stacks: readonly {
+  tool: Tool;
+  start: Start;
+  leastPing: number;
+  late?: object;
+  dropsUnsent?: true;
+  knowsNoServiceConfig?: true;
+}[] = [
   {
     tool: grpcGo,
-    start: (target, { gzip, ping } = {}) =>
+    start: (target, { gzip, ping, serviceConfig } = {}) =>
       startClientProgram(grpcGo.path, [
         `-target=${target}`,
+        ...(serviceConfig === undefined ? [] : [`-service-config=${serviceConfig}`]),
         ...(gzip ? ["-gzip"] : []),
         ...(ping === undefined ? [] : [`-ping=${ping}ms`]),
       ]),
@@ -47,12 +64,13 @@ const stacks: readonly { tool: Tool; start: Start; leastPing: number }[] = [
   },
   {
     tool: grpcio,
-    start: (target, { gzip, ping } = {}) =>
+    start: (target, { gzip, ping, serviceConfig } = {}) =>
       startClientProgram(
         grpcio.path,
         [
           join(import.meta.dirname, "grpcio", "client.py"),
           `--target=${target}`,
+          ...(serviceConfig === undefined ? [] : [`--service-config=${serviceConfig}`]),
           ...(gzip ? ["--gzip"] : []),
           ...(ping === undefined ? [] : [`--ping=${ping}`]),
         ],
@@ -62,17 +80,35 @@ const stacks: readonly { tool: Tool; start: Start; leastPing: number }[] = [
   },
   {
     tool: grpcJava,
-    start: (target, { gzip, ping } = {}) =>
+    start: (target, { gzip, ping, serviceConfig } = {}) =>
       startClientProgram(grpcJava.path, [
         ...grpcJava.args,
         `--target=${target}`,
+        ...(serviceConfig === undefined ? [] : [`--service-config=${serviceConfig}`]),
         ...(gzip ? ["--gzip"] : []),
         ...(ping === undefined ? [] : [`--ping=${ping}`]),
       ]),
     // As grpc-go.
     leastPing: 10_000,
   },
+  {
+    tool: tonic,
+    start: (target, { gzip, ping } = {}) =>
+      startClientProgram(tonic.path, [
+        `--target=${target}`,
+        ...(gzip ? ["--gzip"] : []),
+        ...(ping === undefined ? [] : [`--ping=${ping}`]),
+      ]),
+    leastPing: 1_000,
+    // By its own clock, which it tells the service, too. Either may be first.
+    // A call that it has not sent when a GOAWAY comes, or that a GOAWAY says was not processed, it tries on no other one.
+    dropsUnsent: true,
+    knowsNoServiceConfig: true,
+    late: { status: { code: expect.toSatisfy((code) => code === 1 || code === 4) } },
+  },
 ];
+
+const serviceConfig = join(root, "docs", "grpc-service-config.json");
 
 let database: TestDatabase;
 let app: TestApp;
@@ -96,10 +132,16 @@ afterAll(async () => {
   await rm(generated, { recursive: true, force: true });
 });
 
+/** In each, some calls cross the service's GOAWAY. */
+const restarts = 8;
+
+/** In tonic's words, of a call that no service has processed. */
+const unsent = /^operation was canceled$|^h2 protocol error/;
+
 /** Of a connection that is quiet for so many pings: a server that minds them ends it at the third. */
 const pings = 3;
 
-describe.for(stacks)("$tool.title", ({ tool, start, leastPing }) => {
+describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent, knowsNoServiceConfig }) => {
   describe.skipIf(tool.skipped)("gRPC", () => {
     let client: ClientProgram;
     /** Quiet while the other tests run. */
@@ -147,7 +189,7 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing }) => {
       await using lock = await lockTable(database);
       const asking = client.ask(crypto.randomUUID(), { timeoutMs: 300 });
       await lock.blocks(1);
-      expect(await asking).toMatchObject(told.deadlineExceeded);
+      expect(await asking).toMatchObject(late ?? told.deadlineExceeded);
       await lock.blocks(0);
     });
 
@@ -196,20 +238,23 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing }) => {
       expect(wiretap.connections).toBe(1);
     });
 
-    test("GOAWAY in the middle of calls: a restart loses none and doubles none", async () => {
+    const loses = dropsUnsent ? "those that the client drops unprocessed" : "none";
+    test(`GOAWAY in the middle of calls: ${restarts} restarts lose ${loses} and double none`, async () => {
       const reqId = await insertJob(database.db);
       const env = { DATABASE_URL: database.url, LOG_REQUESTS: "true" };
-      await using first = await startServing(env);
-      await using second = await startServing(env);
+      let serving = await startServing(env);
       // Stands for what sends callers to the instance that is up. A port that is free meanwhile could be taken by others.
-      await using balancer = await startProxy(first.url);
+      await using balancer = await startProxy(serving.url);
       let answered = 0;
+      let served = 0;
       let going = true;
       const wrong: unknown[] = [];
       await using asking = start(new URL(balancer.url).host);
-      const callers = Array.from({ length: 16 }, async () => {
+      const callers = Array.from({ length: 64 }, async () => {
         while (going) {
           const answer = await asking.ask(reqId);
+          const isUnsent = dropsUnsent && unsent.test(answer.status?.message ?? "");
+          if (isUnsent) continue;
           if (answer.response === undefined) wrong.push(answer);
           answered++;
         }
@@ -218,19 +263,85 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing }) => {
         const enough = answered + count;
         await expect.poll(() => answered, { timeout: 20_000 }).toBeGreaterThanOrEqual(enough);
       };
+      const end = async (service: Serving) => {
+        service.kill("SIGTERM");
+        expect(await service.exit).toMatchObject({ code: 0 });
+        served += service.logs.filter(({ msg }) => msg === "call").length;
+      };
       await further(500);
-      balancer.redirect(second.url);
-      first.kill("SIGTERM");
-      expect(await first.exit).toMatchObject({ code: 0 });
-      await further(500);
+      for (let restart = 0; restart < restarts; restart++) {
+        const next = await startServing(env);
+        balancer.redirect(next.url);
+        await end(serving);
+        serving = next;
+        await further(500);
+      }
       going = false;
       await Promise.all(callers);
-      second.kill("SIGTERM");
-      await second.exit;
-      const served = [...first.logs, ...second.logs].filter(({ msg }) => msg === "call");
+      await end(serving);
       expect(wrong).toEqual([]);
-      expect(served.length).toBe(answered);
+      expect(served).toBe(answered);
     });
+
+    if (!knowsNoServiceConfig)
+      describe("with the service config of the docs", () => {
+        const open = (wiretap: Wiretap) => start(wiretap.target, { serviceConfig });
+        const attempts = (wiretap: Wiretap) =>
+          wiretap.fromClient.filter(({ type }) => type === frameType.headers).length;
+
+        test("calls that are shed: the client retries them when it is told to", async () => {
+          const reqId = await insertJob(database.db);
+          await using full = await startFullApp(16);
+          await using wiretap = await tap(full.port);
+          await using asking = open(wiretap);
+          const startedAt = performance.now();
+          const calls = Array.from({ length: 16 }, async () => {
+            const { response } = await asking.ask(reqId);
+            return { response, after: performance.now() - startedAt };
+          });
+          await expect.poll(() => attempts(wiretap), { timeout: 10_000 }).toBeGreaterThanOrEqual(16);
+          await full.letGo();
+          const answers = await Promise.all(calls);
+          const response = JSON.parse(await documentedJson(database.db, reqId));
+          expect(answers.map((answer) => answer.response)).toEqual(answers.map(() => response));
+          const after = answers.map((answer) => answer.after);
+          expect(Math.min(...after)).toBeGreaterThanOrEqual(990);
+          // By its own backoff, a client would be back after 1.2 s.
+          expect(Math.max(...after)).toBeGreaterThanOrEqual(2_800);
+        });
+
+        test("a call that is shed each time: four attempts", async () => {
+          await using full = await startFullApp(1);
+          await using wiretap = await tap(full.port);
+          await using asking = open(wiretap);
+          expect(await asking.ask(crypto.randomUUID())).toMatchObject({ status: { code: 8 } });
+          expect(attempts(wiretap)).toBe(4);
+        });
+
+        test("a call that finds no database: the client retries it", async () => {
+          await using proxy = await startProxy(database.url);
+          await using app = await startTestApp({ DATABASE_URL: proxy.url });
+          await using wiretap = await tap(app.port);
+          const reqId = await insertJob(database.db);
+          proxy.cut();
+          await using asking = open(wiretap);
+          const call = asking.ask(reqId);
+          const answers = () => wiretap.fromService.filter(({ type }) => type === frameType.headers);
+          await expect.poll(() => answers().length, { timeout: 10_000 }).toBeGreaterThanOrEqual(1);
+          await proxy.mend();
+          expect(await call).toEqual({ response: JSON.parse(await documentedJson(database.db, reqId)) });
+          expect(attempts(wiretap)).toBeGreaterThanOrEqual(2);
+        });
+
+        test("a malformed and an unknown id, and a request that is too large: one attempt each", async () => {
+          await using wiretap = await tap(app.port);
+          await using asking = open(wiretap);
+          expect(await asking.ask("a b")).toEqual(told.malformed);
+          expect(await asking.ask(crypto.randomUUID())).toEqual(told.notFound);
+          expect(await asking.ask("x".repeat(70_000))).toMatchObject(told.tooLarge);
+          expect(attempts(wiretap)).toBe(3);
+        });
+      });
 
     test("keepalive pings: the connection stays, quiet as it is", async () => {
       const pinged = () => quiet.tap.fromClient.filter(isPing).length;
@@ -241,6 +352,34 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing }) => {
     });
   });
 });
+
+/** Starts a service that sheds every call, until it is let go. @param calls that it holds. */
+async function startFullApp(calls: number) {
+  const full = await startTestApp({
+    DATABASE_URL: database.url,
+    MAX_IN_FLIGHT: String(calls),
+    REQUEST_TIMEOUT: "60s",
+  });
+  const lock = await lockTable(database);
+  const held = Array.from({ length: calls }, () => fetch(`${full.url}/get_status/${crypto.randomUUID()}`));
+  const inFlight = async () => {
+    const metrics = await fetch(`${full.url}/metrics`).then((response) => response.text());
+    return metricValue(metrics, "rpc_server_calls_in_flight", { rpc_system_name: "rest" });
+  };
+  await expect.poll(inFlight, { interval: 5, timeout: 10_000 }).toBe(calls);
+  async function letGo(): Promise<void> {
+    await lock[Symbol.asyncDispose]();
+    await Promise.all(held);
+  }
+  return {
+    port: full.port,
+    letGo,
+    async [Symbol.asyncDispose]() {
+      await letGo();
+      await full[Symbol.asyncDispose]();
+    },
+  };
+}
 
 /** Says, at the beginning of a message, that it is compressed (gRPC over HTTP/2, "Length-Prefixed-Message"). */
 const compressed = 1;

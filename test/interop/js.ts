@@ -4,7 +4,7 @@ import { cp, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { installPatience, once, toolCache } from "../support/tool-cache.ts";
-import { install, type Tool } from "./tools.ts";
+import { install, root, type Tool } from "./tools.ts";
 
 const run = promisify(execFile);
 
@@ -16,7 +16,8 @@ export interface JsTool extends Tool {
 }
 
 /**
- * Installs the packages of test/interop/js, once for all of them, into the cache, and copies our programs there.
+ * Installs the packages of test/interop/js, once for all of them, into the cache, and copies our programs and the code of
+ * our proto there.
  *
  * @param name of the package whose version is the tool's.
  * @param program that runs ours, its path in `node_modules`. This Node by default.
@@ -35,6 +36,7 @@ export async function installJs(name: string, program?: string): Promise<JsTool>
       await run("npm", ["ci", ...options], { cwd: directory, timeout: installPatience });
     });
     await cp(sources, directory, { recursive: true });
+    await cp(join(root, "src", "gen"), join(directory, "gen"), { recursive: true });
     const packages = join(directory, "node_modules");
     const { version } = JSON.parse(await readFile(join(packages, name, "package.json"), "utf8"));
     return {

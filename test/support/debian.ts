@@ -30,7 +30,18 @@ export async function unpackDebian(...names: readonly [string, ...string[]]): Pr
     for (const file of await readdir(directory)) await run("dpkg", ["-x", file, "."], { cwd: directory });
   });
   const files = await readdir(directory);
-  const { stdout: folders } = await run("find", [directory, "-name", "*.so.*", "-printf", "%h\n"]);
+  const { stdout: folders } = await run("find", [
+    directory,
+    "(",
+    "-name",
+    "*.so.*",
+    "-o",
+    "-name",
+    "lib*.so",
+    ")",
+    "-printf",
+    "%h\n",
+  ]);
   const libraries = [...new Set(folders.split("\n").filter(Boolean))];
   return {
     directory,

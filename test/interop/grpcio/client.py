@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -42,15 +43,18 @@ async def main() -> None:
     arguments.add_argument("--target", required=True, help="where the service is: host:port")
     arguments.add_argument("--gzip", action="store_true", help="compress requests")
     arguments.add_argument("--ping", type=int, help="milliseconds between keepalive pings")
+    arguments.add_argument("--service-config", type=Path, help="a file with a service config")
     options = arguments.parse_args()
 
-    channel_options: list[tuple[str, int]] = []
+    channel_options: list[tuple[str, int | str]] = []
     if options.ping is not None:
         channel_options = [
             ("grpc.keepalive_time_ms", options.ping),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
         ]
+    if options.service_config is not None:
+        channel_options.append(("grpc.service_config", options.service_config.read_text()))
     compression = grpc.Compression.Gzip if options.gzip else grpc.Compression.NoCompression
     async with grpc.aio.insecure_channel(options.target, channel_options, compression) as channel:
         stub = StatusServiceStub(channel)

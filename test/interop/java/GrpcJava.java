@@ -1,5 +1,7 @@
+import com.google.gson.Gson;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
+import com.google.gson.reflect.TypeToken;
 import com.google.protobuf.DescriptorProtos.FileDescriptorProto;
 import com.google.protobuf.DescriptorProtos.FileDescriptorSet;
 import com.google.protobuf.Descriptors.Descriptor;
@@ -61,6 +63,11 @@ final class GrpcJava {
     }
     if (options.has("ping")) {
       builder.keepAliveTime(Long.parseLong(options.get("ping")), TimeUnit.MILLISECONDS).keepAliveWithoutCalls(true);
+    }
+    if (options.has("service-config")) {
+      String json = Files.readString(Path.of(options.get("service-config")));
+      Map<String, ?> config = new Gson().fromJson(json, new TypeToken<Map<String, ?>>() {}.getType());
+      builder.defaultServiceConfig(config).enableRetry();
     }
     ManagedChannel channel = builder.build();
     Map<String, Descriptor> messages = readMessages(Path.of(options.get("descriptors")));

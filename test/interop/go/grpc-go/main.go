@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"log"
+	"os"
 	"strings"
 	"time"
 
@@ -23,17 +24,26 @@ func main() {
 	target := flag.String("target", "", "where the service is: host:port")
 	compress := flag.Bool("gzip", false, "compress requests")
 	ping := flag.Duration("ping", time.Hour, "how long the connection may be quiet before a keepalive ping")
+	configPath := flag.String("service-config", "", "a file with a service config")
 	flag.Parse()
 
 	calls := []grpc.CallOption{grpc.WaitForReady(true)}
 	if *compress {
 		calls = append(calls, grpc.UseCompressor(gzip.Name))
 	}
-	connection, err := grpc.NewClient(*target,
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(calls...),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: *ping, PermitWithoutStream: true}),
-	)
+	}
+	if *configPath != "" {
+		config, err := os.ReadFile(*configPath)
+		if err != nil {
+			log.Fatal(err)
+		}
+		options = append(options, grpc.WithDefaultServiceConfig(string(config)))
+	}
+	connection, err := grpc.NewClient(*target, options...)
 	if err != nil {
 		log.Fatal(err)
 	}
