@@ -9,7 +9,7 @@ import { type Link, LinkedList } from "./linked-list.ts";
 import { rpcCallOf } from "./rpc-call.ts";
 
 /** A call that is answered when something changes. Disposing of it makes room for another. */
-export interface HeldCall extends Disposable {
+interface HeldCall extends Disposable {
   /** Fires when the call is to end: its caller has gone, its deadline has passed, or its connection is to end. */
   readonly signal: AbortSignal;
   /** Whether the call is to end with what is known now, and without an error. */
