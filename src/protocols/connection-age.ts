@@ -18,12 +18,16 @@ export class ConnectionAge {
 
   /** Whether the connection takes no more calls. */
   isOld(now: number): boolean {
-    this.#bornAt ??= now;
-    return now - this.#bornAt >= this.#jitter * this.#limits.maxConnectionAge;
+    return this.#overdue(now) >= 0;
   }
 
   /** Whether the calls that are held on it end, too. */
   isOver(now: number): boolean {
-    return this.isOld(now - this.#limits.maxConnectionAgeGrace);
+    return this.#overdue(now) >= this.#limits.maxConnectionAgeGrace;
+  }
+
+  #overdue(now: number): number {
+    this.#bornAt ??= now;
+    return now - this.#bornAt - this.#jitter * this.#limits.maxConnectionAge;
   }
 }
