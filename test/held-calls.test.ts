@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { buffer } from "node:stream/consumers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -14,7 +15,9 @@ import {
   send,
   withHeaders,
 } from "./support/calls.ts";
+import { createAuthority } from "./support/certificates.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { createFolder } from "./support/folder.ts";
 import { type Asking, startAsking } from "./support/hang-up.ts";
 import { flag, frame, frameType, headerBlock, preface, setting, settings } from "./support/http2-frames.ts";
 import { openPeer } from "./support/peer.ts";
@@ -224,4 +227,27 @@ describe("a client that holds streams open", () => {
       .poll(() => linesOf(app).map(({ code }) => code), { interval: 5 })
       .toEqual(["CANCELLED", "CANCELLED"]);
   });
+});
+
+test("over TLS, too, a client gets PINGs, then GOAWAY, and its watch ends with GOING_AWAY", async () => {
+  await using folder = await createFolder();
+  const authority = await createAuthority("Tests of held calls");
+  const { cert, key } = await authority.issue("server", "localhost");
+  await using app = await start({
+    TLS_CERT: await folder.write("server.crt", cert),
+    TLS_KEY: await folder.write("server.key", key),
+    KEEPALIVE_TIME: "100ms",
+    MAX_CONNECTION_AGE: "500ms",
+    MAX_CONNECTION_AGE_GRACE: "100ms",
+  });
+  const session = connectHttp2(app.url, { ca: authority.cert });
+  const seen: string[] = [];
+  for (const event of ["ping", "goaway"]) session.on(event, () => void seen.push(event));
+  const headers = { "content-type": "application/grpc", te: "trailers" };
+  const watch = session.request({ ":method": "POST", ":path": healthPath("Watch"), ...headers });
+  watch.resume().end(empty);
+  const [trailers] = await once(watch, "trailers");
+  expect(trailers["grpc-status"]).toBe("14");
+  expect(new Set(seen)).toEqual(new Set(["ping", "goaway"]));
+  if (!session.destroyed) await once(session, "close");
 });
