@@ -19,6 +19,7 @@ import { statusRoutes } from "./protocols/connect.ts";
 import { createCors } from "./protocols/cors.ts";
 import { createGrpcUnaryLane } from "./protocols/grpc-unary.ts";
 import { healthPaths, healthRoutes } from "./protocols/health.ts";
+import { holdCalls } from "./protocols/held-calls.ts";
 import { listen } from "./protocols/listener.ts";
 import { createProbes, openProbes } from "./protocols/probes.ts";
 import { createReadiness } from "./protocols/readiness.ts";
@@ -28,6 +29,7 @@ import { createRouter } from "./protocols/router.ts";
 import { getStatusCodec } from "./protocols/status-codec.ts";
 import { createAdmission } from "./status/admission.ts";
 import { createStatusService } from "./status/service.ts";
+import { createWaiting } from "./status/waiting.ts";
 import type { EmbeddedPostgres } from "./store/embedded.ts";
 import { provideSamples, type Sample } from "./store/samples.ts";
 import { observeCalls } from "./telemetry/calls.ts";
@@ -113,10 +115,11 @@ export async function startApp(
   const observe = observeCalls(listeners);
   const open = new Set([...openProbes, ...healthPaths]);
   const authenticate = tokens === undefined ? anyCaller : callersWithToken(tokens, open);
+  const hold = holdCalls(createWaiting(config.MAX_WAITING));
   const rpcs = [
     statusRoutes(statuses, config.REQUEST_TIMEOUT),
-    healthRoutes(readiness, [StatusService]),
-    reflectionRoutes(readiness, [file_google_rpc_error_details]),
+    healthRoutes(readiness, [StatusService], hold),
+    reflectionRoutes(readiness, [file_google_rpc_error_details], hold),
   ];
   const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane(codecs, { observe, authenticate }) : undefined;
   const cors = config.CORS_ORIGINS && createCors(config.CORS_ORIGINS);
@@ -144,6 +147,10 @@ export async function startApp(
         maxHeaderSize: config.MAX_HEADER_SIZE,
         peerTimeout: config.PEER_TIMEOUT,
         idleTimeout: config.IDLE_TIMEOUT,
+        keepAliveTime: config.KEEPALIVE_TIME,
+        keepAliveTimeout: config.KEEPALIVE_TIMEOUT,
+        maxConnectionAge: config.MAX_CONNECTION_AGE,
+        maxConnectionAgeGrace: config.MAX_CONNECTION_AGE_GRACE,
       },
       tls: tlsOptionsOf(config, log),
       handler,

@@ -117,6 +117,11 @@ export const settings = {
     default: "2048",
     help: "Ids that may wait until a statement can ask for them. Calls for more are shed.",
   },
+  MAX_WAITING: {
+    ...limit,
+    default: "10000",
+    help: "Calls that are held open at the same time: health watches and reflection streams. More are shed.",
+  },
   MAX_CONNECTIONS: {
     ...limit,
     default: "20000",
@@ -156,6 +161,26 @@ export const settings = {
     ...duration,
     default: "65s",
     help: "How long a connection may be without a call, before its first one too: longer than load balancers keep theirs, usually 60s.",
+  },
+  KEEPALIVE_TIME: {
+    ...duration,
+    default: "30s",
+    help: "How long an HTTP/2 connection with open calls may be quiet before the caller gets a PING. Lower finds dead callers sooner.",
+  },
+  KEEPALIVE_TIMEOUT: {
+    ...duration,
+    default: "10s",
+    help: "The longest that a caller may take to answer that PING. Then its connection is closed.",
+  },
+  MAX_CONNECTION_AGE: {
+    ...duration,
+    default: "30m",
+    help: "The age, give or take 10%, at which a connection takes no more calls, so that callers move to new instances.",
+  },
+  MAX_CONNECTION_AGE_GRACE: {
+    ...duration,
+    default: "30s",
+    help: "How long calls that are held open on such a connection may go on. Then they end with GOING_AWAY.",
   },
   SHUTDOWN_DELAY: {
     ...duration,

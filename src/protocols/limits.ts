@@ -20,6 +20,10 @@ export interface Limits {
   readonly keepAliveTime?: number;
   /** How long the client may take to answer the PING. */
   readonly keepAliveTimeout?: number;
+  /** Of a connection, give or take a tenth. Then it takes no more calls. */
+  readonly maxConnectionAge?: number;
+  /** How long calls that are held may go on after that. */
+  readonly maxConnectionAgeGrace?: number;
 }
 
 export function http1Options(

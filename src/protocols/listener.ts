@@ -8,11 +8,13 @@ import {
 } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
 import { answerClientError, type LinesForUnread } from "./client-errors.ts";
+import { ConnectionAge } from "./connection-age.ts";
 import { trackConnections } from "./connections.ts";
 import { readFirstBytes } from "./first-bytes.ts";
 import { goAway, type Http2Connection } from "./go-away.ts";
 import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
 import { isTooLarge, mostFields } from "./header-size.ts";
+import { answerHeldCalls, sendAwayHeldCalls } from "./held-calls.ts";
 import type { HttpHandler } from "./http.ts";
 import { OneFrameResponse } from "./http2-response.ts";
 import { http1Options, http2Options, type Limits } from "./limits.ts";
@@ -54,7 +56,11 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const { host, port, shutdownTimeout, limits = {}, handler, lane, onCancelled, linesForUnread } = options;
   const { peerTimeout = 10_000, idleTimeout = 65_000, maxHeaderSize = Number.POSITIVE_INFINITY } = limits;
   const { keepAliveTime = 30_000, keepAliveTimeout = 10_000 } = limits;
-  const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), handler);
+  const { maxConnectionAge = 1_800_000, maxConnectionAgeGrace = 30_000 } = limits;
+  const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), (request, response) => {
+    if ((request.socket as MayBeLast)[isLast]) sayClose(response);
+    handler(request, response);
+  });
   http1.maxHeadersCount = mostFields;
   http1.on("clientError", (error, socket) =>
     answerClientError(error, socket as Socket, replyOn(socket as Socket), linesForUnread),
@@ -72,12 +78,34 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     onDropped: options.onDropped,
   });
   const slowPeers = watchSlowPeers({ peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout });
-  const sweeps = startSweeps(Math.min(peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout) / 4);
+  const sweeps = startSweeps(
+    Math.min(
+      ...[peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout, maxConnectionAge, maxConnectionAgeGrace],
+    ) / 4,
+  );
   sweeps.add(connections.sweep);
   sweeps.add(slowPeers.sweep);
+  sweeps.add(closeOld);
   const bursts = watchBursts(limits.maxConcurrentStreams ?? Number.POSITIVE_INFINITY);
-  const http1Sockets = new LinkedList<Socket>();
-  const sessions = new LinkedList<Http2Connection>();
+  const http1Sockets = new LinkedList<Aging<Http1Connection>>();
+  const sessions = new LinkedList<Aging<Http2Connection>>();
+
+  const ageLimits = { maxConnectionAge, maxConnectionAgeGrace };
+
+  /** Otherwise clients would never move to instances that come later. */
+  function closeOld(now: number): void {
+    for (const connection of sessions.toArray()) {
+      if (connection.age.isOver(now)) sendAwayHeldCalls(connection.session);
+      if (connection.age.isOld(now)) goAway(connection);
+    }
+    for (const { socket, age } of http1Sockets.toArray()) {
+      if (!age.isOld(now)) continue;
+      (socket as MayBeLast)[isLast] = true;
+      if (age.isOver(now) && sendAwayHeldCalls(socket)) {
+        replyOn(socket)?.once("finish", () => socket.destroySoon());
+      }
+    }
+  }
 
   // The HTTP/1.1 server listens, which starts its watch over slow and idle peers, but it gets only the
   // connections that are not HTTP/2.
@@ -103,7 +131,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     if (isHttp2) {
       serveHttp2(socket);
     } else {
-      const place = http1Sockets.add(socket);
+      const place = http1Sockets.add({ socket, age: new ConnectionAge(ageLimits) });
+      socket.on("end", answerHeld);
       socket.once("close", () => place.remove());
       for (const listener of serveHttp1) listener.call(http1, socket);
       socket.resume();
@@ -124,7 +153,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     slowPeers.watchSession(session, socket);
     keepStreamsBriefly(session);
     bursts.watch(session);
-    const place = sessions.add(connection);
+    const place = sessions.add({ ...connection, age: new ConnectionAge(ageLimits) });
     session.once("close", () => place.remove());
     // A peer that announces HTTP/2 and then says nothing more must not stay for ever.
     const tooLate = setTimeout(() => session.destroy(), peerTimeout);
@@ -160,7 +189,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     http1.close();
     // Node goes on offering keep-alive while it closes: the peer would send its next request into the void.
     http1.prependListener("request", (_request, response) => sayClose(response));
-    for (const socket of http1Sockets.toArray()) sayClose(replyOn(socket));
+    for (const { socket } of http1Sockets.toArray()) sayClose(replyOn(socket));
     for (const connection of sessions.toArray()) goAway(connection);
     connections.closeOpening();
     const late = setTimeout(connections.closeAll, shutdownTimeout);
@@ -172,6 +201,22 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   }
 
   return { address: http1.address() as AddressInfo, [Symbol.asyncDispose]: drain };
+}
+
+interface Http1Connection {
+  readonly socket: Socket;
+}
+
+type Aging<T> = T & { readonly age: ConnectionAge };
+
+const isLast = Symbol("isLast");
+
+/** An HTTP/1.1 connection, whose next answer may be its last. */
+type MayBeLast = Socket & { [isLast]?: true };
+
+/** A caller that ends its sending side may have gone, and a call that is held for it would stay. */
+function answerHeld(this: Socket): void {
+  answerHeldCalls(this);
 }
 
 /** An HTTP/1.1 connection on which nothing moves: we may be at work, or the peer may not take its answer. */

@@ -50,7 +50,8 @@ export function endWithError(observation: CallObservation, info: CallInfo, reaso
 /** Connect's own errors are about what the caller sent, whatever their code. */
 function isFault(reason: unknown): boolean {
   if (!(reason instanceof ConnectError)) return true;
-  return isOurFault(reason.code) && reason.cause instanceof StatusError;
+  const { cause } = reason;
+  return isOurFault(reason.code) && cause instanceof StatusError && cause.reason !== "GOING_AWAY";
 }
 
 const codeNames = new Map<Code, string>(

@@ -36,9 +36,13 @@ export function contextOf(call: RpcCall): ContextValues {
   return createContextValues().set(callKey, call);
 }
 
+export function rpcCallOf(context: HandlerContext): RpcCall | undefined {
+  return context.values.get(callKey);
+}
+
 /** What is known of a call, for handlers to add to it. */
 export function callInfoOf(context: HandlerContext): CallInfo | undefined {
-  return context.values.get(callKey)?.info;
+  return rpcCallOf(context)?.info;
 }
 
 /**
@@ -47,7 +51,7 @@ export function callInfoOf(context: HandlerContext): CallInfo | undefined {
  * @throws ConnectError for a message in the URL that cannot be read.
  */
 export function gate(context: HandlerContext): void {
-  const call = context.values.get(callKey);
+  const call = rpcCallOf(context);
   if (call === undefined) return;
   const { abort } = context as ControlledContext;
   (context as ControlledContext).abort = (reason) => {
