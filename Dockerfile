@@ -2,7 +2,7 @@
 FROM node:26.10.0-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
-RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
+RUN npm ci --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund
 COPY src src
 # COPY keeps the modes of the checkout, whose umask may have been strict: everybody may read, only root may write.
 RUN chmod -R a+rX,go-w .
@@ -21,6 +21,6 @@ EXPOSE 9000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
   CMD ["node", "src/healthcheck.ts"]
 # In place of the base image's shell script: Node is the first process, and gets the signals itself.
-ENTRYPOINT ["node", "--max-semi-space-size=8", "--no-allocation-site-pretenuring", "--heap-growing-percent=100", \
-  "--concurrent-marking-max-worker-num=1", "src/cli.ts"]
+ENTRYPOINT ["node", "--disable-sigusr1", "--max-semi-space-size=8", "--no-allocation-site-pretenuring", \
+  "--heap-growing-percent=100", "--concurrent-marking-max-worker-num=1", "src/cli.ts"]
 CMD ["serve"]

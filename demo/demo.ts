@@ -3,12 +3,10 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, request as requestHttp, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { pipeline } from "node:stream/promises";
-import { Kysely, PostgresDialect } from "kysely";
-import pg from "pg";
 import { startApp } from "../src/app.ts";
 import type { Config } from "../src/config.ts";
+import { openConnections } from "../src/store/connections.ts";
 import { createJobLedger } from "../src/store/job-ledger.ts";
-import type { Tables } from "../src/store/tables.ts";
 import type { Log } from "../src/telemetry/log.ts";
 import { createAddMemory } from "./add-memory.ts";
 import { createWorker } from "./worker.ts";
@@ -26,16 +24,19 @@ const serviceHost = "127.0.0.1";
 /**
  * @param config of the service. Its address is the demo's, and the service takes a free one.
  * @param step how long a job is pending, and then processing, in milliseconds.
+ * @param signal gives up the start; nothing is left behind.
  * @throws what startApp throws.
  */
 export async function startDemo(config: Config, log: Log, signal: AbortSignal, step: number): Promise<Demo> {
   await using started = new AsyncDisposableStack();
   const app = started.use(await startApp({ ...config, HOST: serviceHost, PORT: 0 }, log, signal));
-  const connectionString = app.embedded?.postgres.url ?? config.DATABASE_URL;
-  const pool = new pg.Pool({ connectionString, max: 2 });
-  pool.on("error", (err) => log.warn({ err }, "the demo lost an idle connection to the database"));
-  const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
-  started.defer(() => db.destroy());
+  const connections = openConnections({
+    url: app.embedded?.postgres.url ?? config.DATABASE_URL ?? "",
+    size: 2,
+    connectTimeout: config.DATABASE_CONNECT_TIMEOUT,
+    onLost: (err) => log.warn({ err }, "the demo lost an idle connection to the database"),
+  });
+  const { db } = started.use(connections);
 
   const ledger = createJobLedger(db);
   const worker = started.use(
@@ -63,6 +64,7 @@ export async function startDemo(config: Config, log: Log, signal: AbortSignal, s
     await once(front, "close");
   });
 
+  signal.throwIfAborted();
   const running = started.move();
   return {
     port: (front.address() as AddressInfo).port,

@@ -1,24 +1,21 @@
 // A simulator, for trying out what polls the service: `npm run demo`.
 import { readConfig } from "../src/config.ts";
-import { createLog } from "../src/telemetry/log.ts";
+import { runUntilSignal } from "../src/run-until-signal.ts";
+import { untilAborted } from "../src/stop-signal.ts";
 import { startDemo } from "./demo.ts";
 
-process.stdout.write("A simulator: Add Memory, which embeds nothing, in front of the real status service.\n");
-
-const stopping = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) {
-  process.once(name, () => stopping.abort(new Error(`stopped by ${name}`)));
-}
 // Simulated jobs belong into no database but its own, and what speaks to its service speaks without TLS.
 const others = { DATABASE_URL: undefined, TLS_CERT: undefined, TLS_KEY: undefined, TLS_CLIENT_CA: undefined };
 const config = readConfig({ ...process.env, ...others }, "serve");
-const log = createLog(config.LOG_LEVEL);
-await using demo = await startDemo(config, log, stopping.signal, 3_000);
-process.stdout.write(`
+process.exitCode = await runUntilSignal(config, 0, async ({ log, output, signal }) => {
+  output.print("A simulator: Add Memory, which embeds nothing, in front of the real status service.\n");
+  await using demo = await startDemo(config, log, signal, 3_000);
+  output.print(`
 Add a memory, and ask how it goes. A message with the word "fail" makes its job fail:
   curl -d '{"userId":"mario","messages":[{"role":"user","content":"Wario is my brother"}]}' http://localhost:${demo.port}/add_memory
   curl http://localhost:${demo.port}/get_status/<ReqId>
 The service itself, with gRPC, is on port ${demo.servicePort}.
 
 `);
-await new Promise((resolve) => stopping.signal.addEventListener("abort", resolve));
+  await untilAborted(signal);
+});

@@ -13,10 +13,13 @@ import {
 import { StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
 import { file_google_rpc_error_details } from "./gen/google/rpc/error_details_pb.ts";
 import { startMigration } from "./migration.ts";
+import { connectionsWithin } from "./open-files.ts";
 import { anyCaller, callersWithToken } from "./protocols/access.ts";
 import { statusRoutes } from "./protocols/connect.ts";
+import { createCors } from "./protocols/cors.ts";
 import { createGrpcUnaryLane } from "./protocols/grpc-unary.ts";
 import { healthPaths, healthRoutes } from "./protocols/health.ts";
+import { holdCalls } from "./protocols/held-calls.ts";
 import { listen } from "./protocols/listener.ts";
 import { createProbes, openProbes } from "./protocols/probes.ts";
 import { createReadiness } from "./protocols/readiness.ts";
@@ -26,10 +29,11 @@ import { createRouter } from "./protocols/router.ts";
 import { getStatusCodec } from "./protocols/status-codec.ts";
 import { createAdmission } from "./status/admission.ts";
 import { createStatusService } from "./status/service.ts";
+import { createWaiting } from "./status/waiting.ts";
 import type { EmbeddedPostgres } from "./store/embedded.ts";
 import { provideSamples, type Sample } from "./store/samples.ts";
 import { observeCalls } from "./telemetry/calls.ts";
-import { type Log, logCalls } from "./telemetry/log.ts";
+import { type Log, type LogOutput, logCalls, logDroppedConnections } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 
 /** The running service. Disposing of it finishes running calls and closes everything, in reverse order. */
@@ -51,11 +55,17 @@ const dataDirectory = join(import.meta.dirname, "..", ".data");
 
 /**
  * @param signal gives up the start; nothing is left behind.
+ * @param output where the log goes, to count what it cannot take.
  * @throws SchemaError when the database's schema is not ours; what the database says when it refuses to be migrated; what
  *   Node says when it cannot listen; the signal's reason. A database that does not answer is no reason to fail: the
  *   service is not ready until it does, and is migrated.
  */
-export async function startApp(config: Config, log: Log, signal: AbortSignal): Promise<App> {
+export async function startApp(
+  config: Config,
+  log: Log,
+  signal: AbortSignal,
+  output?: LogOutput,
+): Promise<App> {
   await using started = new AsyncDisposableStack();
 
   const postgres = await startDatabase(config, log, signal);
@@ -70,6 +80,7 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
   const metrics = config.METRICS === "on" ? createMetrics(manifest.version) : undefined;
   const database = started.use(openDatabaseOf(config, url, log, metrics));
   metrics?.watchPool(database.pool);
+  if (output !== undefined) metrics?.watchLog(output.droppedLines);
   if (migration?.done ?? true) await checkDatabase(database, config, log, signal);
   const samples = postgres === undefined ? [] : await provideSamples(database.db);
   signal.throwIfAborted();
@@ -95,27 +106,34 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
     (replica ?? database).statuses,
     createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY }),
   );
-  const logCall = logCalls(log, config.LOG_REQUESTS);
-  const observe = observeCalls(metrics === undefined ? [logCall] : [metrics.calls, logCall]);
   const tokens = openTokensOf(config, log);
   if (tokens !== undefined) started.use(tokens);
+  const logDropped = logDroppedConnections(log);
+  const listeners = [logCalls(log, config.LOG_REQUESTS)];
+  if (metrics !== undefined) listeners.push(metrics.calls);
+  if (metrics !== undefined && tokens !== undefined) listeners.push(metrics.watchCallers(tokens.names));
+  const observe = observeCalls(listeners);
   const open = new Set([...openProbes, ...healthPaths]);
   const authenticate = tokens === undefined ? anyCaller : callersWithToken(tokens, open);
+  const hold = holdCalls(createWaiting(config.MAX_WAITING));
   const rpcs = [
     statusRoutes(statuses, config.REQUEST_TIMEOUT),
-    healthRoutes(readiness, [StatusService]),
-    reflectionRoutes(readiness, [file_google_rpc_error_details]),
+    healthRoutes(readiness, [StatusService], hold),
+    reflectionRoutes(readiness, [file_google_rpc_error_details], hold),
   ];
   const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane(codecs, { observe, authenticate }) : undefined;
+  const cors = config.CORS_ORIGINS && createCors(config.CORS_ORIGINS);
   const handler = createRouter({
     lane,
     maxMessageSize: config.MAX_MESSAGE_SIZE,
     maxReceivingSize: config.MAX_RECEIVING_SIZE,
+    maxHeaderSize: config.MAX_HEADER_SIZE,
     rest: createRest(statuses, config.REQUEST_TIMEOUT, observe),
     probes: createProbes(readiness, metrics),
     rpcs,
     observe,
     authenticate,
+    cors,
   });
   const listener = started.use(
     await listen({
@@ -123,17 +141,26 @@ export async function startApp(config: Config, log: Log, signal: AbortSignal): P
       port: config.PORT,
       shutdownTimeout: config.SHUTDOWN_TIMEOUT,
       limits: {
-        maxConnections: config.MAX_CONNECTIONS,
+        maxConnections: connectionsWithin(config, log),
         maxConcurrentStreams: config.MAX_CONCURRENT_STREAMS,
         maxStreamResets: config.MAX_STREAM_RESETS,
         maxHeaderSize: config.MAX_HEADER_SIZE,
         peerTimeout: config.PEER_TIMEOUT,
         idleTimeout: config.IDLE_TIMEOUT,
+        keepAliveTime: config.KEEPALIVE_TIME,
+        keepAliveTimeout: config.KEEPALIVE_TIMEOUT,
+        maxConnectionAge: config.MAX_CONNECTION_AGE,
+        maxConnectionAgeGrace: config.MAX_CONNECTION_AGE_GRACE,
       },
       tls: tlsOptionsOf(config, log),
       handler,
       lane,
       onCancelled: handler.cancelled,
+      linesForUnread: cors?.linesForUnread,
+      onDropped() {
+        metrics?.connectionDropped();
+        logDropped();
+      },
     }),
   );
   // Last in, first out: whoever asks is told that we are going, and may notice, before the listener closes.

@@ -18,7 +18,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .exitOverride();
   program
     .command("serve")
-    .description("Answer over REST, Connect, gRPC-Web and gRPC until SIGTERM or SIGINT.")
+    .description("Answer over REST, Connect, gRPC-Web and gRPC until SIGTERM, SIGINT, SIGHUP or SIGQUIT.")
     .addHelpText("after", helpOn())
     .action(() => run("serve", serve));
   program
@@ -30,7 +30,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .command("get")
     .description("Ask a running server for one status and print it as JSON.")
     .argument("<reqid>", "the id that adding the memory returned")
-    .addHelpText("after", `\n${exitCodesOfGet}\n${helpOn("STATUS_URL", "STATUS_TOKEN", "REQUEST_TIMEOUT")}`)
+    .addHelpText("after", `\n${exitCodesOfGet}\n${helpOn(...settingsOfGet)}`)
     .action(async (reqId: string) => {
       const { getStatus } = await import("./get.ts");
       await run("get", (config) => getStatus(config, reqId));
@@ -48,14 +48,22 @@ async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
+const settingsOfGet: SettingName[] = [
+  "STATUS_URL",
+  "STATUS_TOKEN",
+  "STATUS_CLIENT_CERT",
+  "STATUS_CLIENT_KEY",
+  "REQUEST_TIMEOUT",
+];
+
 /** For scripts. Kept as they are: somebody's script depends on them. */
 const exitCodesOfGet = `Exit codes:
   0  the status was printed, whatever it is
   1  something unforeseen
   2  the id or the usage is wrong
   3  there is no status under this id: it is unknown or has expired
-  4  the server or its database did not answer: try again
-  5  the server does not know STATUS_TOKEN, or wants one`;
+  4  the server, its database or a proxy did not answer: try again
+  5  the server does not know the token or the certificate, or wants one`;
 
 function helpOn(...names: SettingName[]): string {
   const shown = names.length > 0 ? names : (Object.keys(settings) as SettingName[]);

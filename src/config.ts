@@ -1,8 +1,7 @@
 import { fileMistakes } from "./setting-files.ts";
-import type { Kind } from "./setting-kinds.ts";
+import { type Environment, type Kind, notShown } from "./setting-kinds.ts";
 import { removedSettings, type Setting, type SettingName, settings } from "./settings.ts";
-
-type Environment = Readonly<Record<string, string | undefined>>;
+import { isAmbiguous } from "./store/connection-url.ts";
 
 type Settings = typeof settings;
 type Value<N extends SettingName> =
@@ -31,14 +30,16 @@ export type Command = "serve" | "migrate" | "get";
  */
 export function readConfig(env: Environment, command: Command): Config {
   const mistakes: string[] = [];
+  // Variables of libpq's, such as PGSSLMODE, concern those who open a database that they name.
+  const databaseEnv = command === "get" ? {} : env;
   const values = Object.entries<Setting<unknown>>(settings).map(([name, setting]) => {
     const given = env[name] || setting.default;
-    const value = given === undefined ? undefined : setting.read(given);
+    const value = given === undefined ? undefined : setting.read(given, databaseEnv);
     if (given !== undefined && value === undefined) {
-      const got = setting.secret
-        ? "something else, not shown since it may hold a secret"
-        : JSON.stringify(given);
-      mistakes.push(`${name} takes ${setting.takes}: it got ${got}`);
+      const got = setting.secret ? notShown : `it got ${JSON.stringify(given)}`;
+      mistakes.push(
+        ...(setting.mistakes?.(name, given, databaseEnv) ?? [`${name} takes ${setting.takes}: ${got}`]),
+      );
     }
     return [name, value];
   });
@@ -57,13 +58,16 @@ export function readConfig(env: Environment, command: Command): Config {
       if (!env[higher] || !env[lower] || !((config[higher] ?? 0) < (config[lower] ?? 0))) continue;
       mistakes.push(`${lower}=${config[lower]} does not go with ${higher}=${config[higher]}: ${why}`);
     }
-    for (const { name, problem } of fileMistakes(config)) {
-      mistakes.push(
-        `${name} takes ${settings[name].takes}: it got ${JSON.stringify(env[name])}, which ${problem}`,
-      );
-    }
   }
-  if (mistakes.length > 0) throw new ConfigError(mistakes);
+  for (const { name, problem } of fileMistakes(config, command)) {
+    mistakes.push(
+      `${name} takes ${settings[name].takes}: it got ${JSON.stringify(env[name])}, which ${problem}`,
+    );
+  }
+  if (command === "get" && env.STATUS_CLIENT_CERT && config.STATUS_URL?.startsWith("http:")) {
+    mistakes.push("STATUS_CLIENT_CERT does not go with a STATUS_URL of http://: it is shown over TLS alone");
+  }
+  if (mistakes.length > 0) throw new ConfigError([...new Set(mistakes)]);
   return config;
 }
 
@@ -89,6 +93,8 @@ function demands(env: Environment, command: Command): [name: SettingName, by: st
     ],
     ["TLS_CERT", env.TLS_KEY ? "TLS_KEY" : env.TLS_CLIENT_CA && "TLS_CLIENT_CA"],
     ["TLS_KEY", env.TLS_CERT && "TLS_CERT"],
+    ["STATUS_CLIENT_CERT", env.STATUS_CLIENT_KEY && "STATUS_CLIENT_KEY"],
+    ["STATUS_CLIENT_KEY", env.STATUS_CLIENT_CERT && "STATUS_CLIENT_CERT"],
   ];
 }
 
@@ -106,8 +112,7 @@ export function showConfig(config: Config): Record<string, unknown> {
 
 /** A URL without its password, and without its query: libpq takes passwords there. */
 export function withoutSecrets(url: string): string {
-  const { protocol, username, host, pathname } = new URL(url);
-  // A password with a bare slash: what follows the slash counts as the path.
-  if (pathname.includes("@")) return `${protocol}//...`;
-  return `${protocol}//${username && `${username}@`}${host}${pathname === "/" ? "" : pathname}`;
+  const [, scheme, user, address] = /^(\w+:\/\/)(?:([^:@]*)(?::[^@]*)?@)?([^?#]*)/.exec(url) ?? [];
+  if (scheme === undefined || address === undefined || isAmbiguous(url)) return "not shown";
+  return `${scheme}${user ? `${user}@` : ""}${address.replace(/\/$/, "")}`;
 }

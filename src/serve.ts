@@ -1,77 +1,32 @@
-import { constants } from "node:os";
 import manifest from "../package.json" with { type: "json" };
 import type { App } from "./app.ts";
 import { type Config, showConfig } from "./config.ts";
-import { suspectVariables } from "./suspect-variables.ts";
-import { createLog, type Log } from "./telemetry/log.ts";
+import { runUntilSignal } from "./run-until-signal.ts";
+import { untilAborted } from "./stop-signal.ts";
 
 // Signals come first: the kernel ignores those that the first process of a container does not handle, and a stop
 // would be lost. So ./app.ts, which takes most of the time that a start takes, is loaded after that.
 const loadApp = () => import("./app.ts");
 
-/** Serves until SIGTERM or SIGINT. @returns the exit code. */
+/** Serves until a signal tells it to stop. @returns the exit code. */
 export function serve(config: Config): Promise<number> {
-  return untilSignal(config, 0, async (log, signal) => {
+  return runUntilSignal(config, 0, async ({ log, output, signal }) => {
     log.info({ version: manifest.version, node: process.version, settings: showConfig(config) }, "starting");
     const { startApp } = await loadApp();
-    await using app = await startApp(config, log, signal);
+    await using app = await startApp(config, log, signal, output);
     log.info({ port: app.port, ...app.access }, "listening");
-    if (app.embedded !== undefined) process.stdout.write(introduction(app, app.embedded));
-    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    if (app.embedded !== undefined) output.print(introduction(app, app.embedded));
+    await untilAborted(signal);
     log.info("stopping");
   });
 }
 
 /** Migrates the database. @returns the exit code: whoever goes on after a 0 finds the database migrated. */
 export function migrate(config: Config): Promise<number> {
-  return untilSignal(config, 1, async (log, signal) => {
+  return runUntilSignal(config, 1, async ({ log, signal }) => {
     const { migrateApp } = await loadApp();
     await migrateApp(config, log, signal);
   });
-}
-
-/**
- * @param gaveUp the exit code when a signal came before the work was done.
- * @param work is told by the signal to stop; then it may take its time, or reject with the signal's reason.
- */
-async function untilSignal(
-  config: Config,
-  gaveUp: number,
-  work: (log: Log, signal: AbortSignal) => Promise<void>,
-): Promise<number> {
-  const signal = stopSignal();
-  const log = createLog(config.LOG_LEVEL);
-  for (const hint of suspectVariables(process.env)) log.warn(hint);
-  let exitCode = 0;
-  try {
-    await work(log, signal);
-  } catch (err) {
-    if (err !== signal.reason) {
-      log.fatal({ err }, "cannot start");
-      return 1;
-    }
-    exitCode = gaveUp;
-  }
-  if (signal.aborted) log.info("stopped");
-  return exitCode;
-}
-
-/** npm, which gets the terminal's Ctrl-C as we do, passes its copy on. In milliseconds. */
-const samePress = 250;
-
-/** Fires at the first SIGTERM or SIGINT. A second one ends the process at once. */
-function stopSignal(): AbortSignal {
-  const stopping = new AbortController();
-  let pressedAt = Number.NEGATIVE_INFINITY;
-  for (const name of ["SIGTERM", "SIGINT"] as const) {
-    process.on(name, () => {
-      const now = performance.now();
-      if (!stopping.signal.aborted) stopping.abort(new Error(`stopped by ${name}`));
-      else if (now - pressedAt > samePress) process.exit(128 + constants.signals[name]);
-      pressedAt = now;
-    });
-  }
-  return stopping.signal;
 }
 
 function introduction({ port, access }: App, { postgres, samples }: NonNullable<App["embedded"]>): string {

@@ -1,4 +1,4 @@
-import type { Config } from "./config.ts";
+import type { Command, Config } from "./config.ts";
 import { pathsOf, readCertificates, type TlsFiles, TlsFilesError } from "./protocols/certificates.ts";
 import { readDigests, TokensFileError } from "./protocols/tokens.ts";
 import { readNow } from "./protocols/watch-files.ts";
@@ -11,11 +11,15 @@ interface FileMistake {
   readonly problem: string;
 }
 
-const settingOf = {
-  cert: "TLS_CERT",
-  key: "TLS_KEY",
-  clientCa: "TLS_CLIENT_CA",
-} as const satisfies Record<keyof TlsFiles, SettingName>;
+type SettingOf = Record<keyof TlsFiles, SettingName>;
+
+const serverFiles: SettingOf = { cert: "TLS_CERT", key: "TLS_KEY", clientCa: "TLS_CLIENT_CA" };
+const clientFiles: SettingOf = {
+  cert: "STATUS_CLIENT_CERT",
+  key: "STATUS_CLIENT_KEY",
+  // A client has none: NODE_EXTRA_CA_CERTS is Node's.
+  clientCa: "STATUS_CLIENT_CERT",
+};
 
 /** The files that TLS is served with. @returns undefined: without TLS. */
 export function tlsFilesOf({ TLS_CERT, TLS_KEY, TLS_CLIENT_CA }: Config): TlsFiles | undefined {
@@ -23,12 +27,20 @@ export function tlsFilesOf({ TLS_CERT, TLS_KEY, TLS_CLIENT_CA }: Config): TlsFil
   return { cert: TLS_CERT, key: TLS_KEY, clientCa: TLS_CLIENT_CA };
 }
 
-/** Reads the files that are named, once, to see what is wrong with them. */
-export function fileMistakes(config: Config): FileMistake[] {
-  return [...tlsMistakes(tlsFilesOf(config)), ...tokensMistakes(config.AUTH_TOKENS_FILE)];
+/** The files of the certificate that `get` shows. @returns undefined: it shows none. */
+export function clientFilesOf({ STATUS_CLIENT_CERT, STATUS_CLIENT_KEY }: Config): TlsFiles | undefined {
+  if (STATUS_CLIENT_CERT === undefined || STATUS_CLIENT_KEY === undefined) return undefined;
+  return { cert: STATUS_CLIENT_CERT, key: STATUS_CLIENT_KEY };
 }
 
-function tlsMistakes(files: TlsFiles | undefined): FileMistake[] {
+/** Reads the files that are named for a command, once, to see what is wrong with them. */
+export function fileMistakes(config: Config, command: Command): FileMistake[] {
+  if (command === "get") return tlsMistakes(clientFilesOf(config), clientFiles);
+  if (command === "migrate") return [];
+  return [...tlsMistakes(tlsFilesOf(config), serverFiles), ...tokensMistakes(config.AUTH_TOKENS_FILE)];
+}
+
+function tlsMistakes(files: TlsFiles | undefined, settingOf: SettingOf): FileMistake[] {
   if (files === undefined) return [];
   try {
     readCertificates(files, pathsOf(files).map(readNow));

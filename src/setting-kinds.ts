@@ -1,9 +1,20 @@
+import { isIP } from "node:net";
+import { ConnectionUrlError, encodeCredentials, isAmbiguous } from "./store/connection-url.ts";
+import { completeUrl, readDatabaseUrl } from "./store/database-url.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
 /** What a value must look like, in words for people, and the function that reads it. */
 export interface Kind<T> {
   readonly takes: string;
   /** @returns undefined when the text is not of this kind. */
-  readonly read: (text: string) => T | undefined;
+  readonly read: (text: string, env?: Environment) => T | undefined;
+  /** What is wrong with a text that is not of this kind, in lines. They repeat no secret that it may hold. */
+  readonly mistakes?: (name: string, text: string, env: Environment) => string[];
 }
+
+/** What is told of a text instead of showing it. */
+export const notShown = "it got something else, not shown since it may hold a secret";
 
 export const port: Kind<number> = {
   takes: "a port, 0 to 65535",
@@ -53,6 +64,20 @@ export const duration: Kind<number> = {
   },
 };
 
+/** A label of a host name (RFC 1123, section 2.1), or one that a resolver of containers makes up, with underscores. */
+const label = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
+const hostName = new RegExp(`^(?:${label}\\.)*${label}\\.?$`, "i");
+
+export const host: Kind<string> = {
+  takes:
+    "an IP address or a host name, without brackets and without a port, like 127.0.0.1, ::1 or localhost",
+  read(value) {
+    if (isIP(value) !== 0) return value;
+    // What ends with a number would be an IPv4 address (URL standard, section 3.5).
+    return hostName.test(value) && !/(?:^|\.)\d+\.?$/.test(value) ? value : undefined;
+  },
+};
+
 export const text: Kind<string> = { takes: "a text", read: (value) => value };
 
 /** @param what is to be found there. */
@@ -66,13 +91,61 @@ export const token: Kind<string> = {
   read: (value) => (/^[\w.~+/-]+=*$/.test(value) ? value : undefined),
 };
 
+/** A scheme, a host and perhaps a port, and nothing else. */
+const bareOrigin = /^https?:\/\/[^\s/?#@*]+$/i;
+
+/** Origins as browsers write them: in lower case, without a scheme's own port. No part of one can be a wildcard. */
+export const origins: Kind<readonly string[]> = {
+  takes:
+    "* or exact origins, each once and with commas between them, like https://app.example.com,http://localhost:3000",
+  read(text) {
+    if (text.trim() === "*") return ["*"];
+    const read = text
+      .split(",")
+      .map((each) => (bareOrigin.test(each.trim()) ? URL.parse(each.trim()) : null));
+    const names = read.map((url) => url?.origin ?? "");
+    return names.includes("") || new Set(names).size < names.length ? undefined : names;
+  },
+};
+
 export function oneOf<const T extends string>(...words: T[]): Kind<T> {
   return { takes: `one of ${words.join(", ")}`, read: (value) => words.find((word) => word === value) };
 }
 
-export function url(...schemes: string[]): Kind<string> {
-  return {
-    takes: `a URL that begins with ${schemes.map((scheme) => `${scheme}//`).join(" or ")}`,
-    read: (value) => (schemes.includes(URL.parse(value)?.protocol ?? "") ? value : undefined),
-  };
-}
+/** Nothing but a scheme, a name and a port: there is no secret in it. */
+const harmless = /^([a-z]+:\/*)?[\w.-]*(:\d+)?$/i;
+
+/** Of a server, below which the paths of its calls are. */
+export const serverUrl: Kind<string> = {
+  takes: "a URL that begins with http:// or https:// and has no query and no fragment",
+  read(value) {
+    // URL.parse leaves out blanks.
+    const { protocol = "" } = (/[\s?#]/.test(value) ? null : URL.parse(value)) ?? {};
+    return ["http:", "https:"].includes(protocol) && !isAmbiguous(value) ? value : undefined;
+  },
+  mistakes(name, value) {
+    const shown = harmless.test(value) ? `it got ${JSON.stringify(value)}` : notShown;
+    return [`${name} takes ${this.takes}: ${isAmbiguous(value) ? encodeCredentials : shown}`];
+  },
+};
+
+export const databaseUrl: Kind<string> = {
+  takes: "a URL that begins with postgres:// or postgresql://",
+  read(value, env = {}) {
+    try {
+      const reading = readDatabaseUrl(value, env, "");
+      return reading.mistakes.length === 0 ? completeUrl(value, reading) : undefined;
+    } catch (error) {
+      if (error instanceof ConnectionUrlError) return undefined;
+      throw error;
+    }
+  },
+  mistakes(name, value, env) {
+    try {
+      return [...readDatabaseUrl(value, env, name).mistakes];
+    } catch (error) {
+      if (error instanceof ConnectionUrlError) return [`${name} takes ${this.takes}: ${error.message}`];
+      throw error;
+    }
+  },
+};

@@ -1,16 +1,19 @@
 import {
   count,
+  databaseUrl,
   duration,
   flag,
+  host,
   type Kind,
   limit,
   oneOf,
+  origins,
   path,
   port,
+  serverUrl,
   size,
   text,
   token,
-  url,
 } from "./setting-kinds.ts";
 
 export interface Setting<T> extends Kind<T> {
@@ -21,16 +24,16 @@ export interface Setting<T> extends Kind<T> {
   readonly secret?: true;
 }
 
-const databaseUrl = { ...url("postgres:", "postgresql:"), default: undefined, secret: true } as const;
-
 /** Every variable of the environment that the service reads, in the order in which `--help` lists them. */
 export const settings = {
   DATABASE_URL: {
     ...databaseUrl,
-    help: "The database, as libpq writes it. Unset: a PostgreSQL of its own in .data/, but not in production.",
+    default: undefined,
+    help: "The database, as psql takes it: see docs/database-url.md. Unset: a PostgreSQL of its own in .data/, but not in production.",
   },
   DATABASE_READ_URL: {
     ...databaseUrl,
+    default: undefined,
     help: "A replica of the database, or a port that leads to several, to read from while it is recent enough.",
   },
   REPLICA_MAX_STALENESS: {
@@ -46,7 +49,7 @@ export const settings = {
   DATABASE_CONNECT_TIMEOUT: {
     ...duration,
     default: "1s",
-    help: "The longest that it may take to open a connection to the database.",
+    help: "The longest that it may take to connect to one host of the database.",
   },
   MIGRATE: {
     ...flag,
@@ -54,7 +57,7 @@ export const settings = {
     help: "Migrate the database when the service starts, or as soon as it answers. The service is not ready before.",
   },
   HOST: {
-    ...text,
+    ...host,
     default: undefined,
     help: "The address to listen on. Unset: all interfaces, IPv6 and IPv4.",
   },
@@ -78,6 +81,11 @@ export const settings = {
     ...path("a file with a line name:sha256 for each token"),
     default: undefined,
     help: "Who may ask: those who bear one of these tokens. Unset: everybody.",
+  },
+  CORS_ORIGINS: {
+    ...origins,
+    default: undefined,
+    help: "Pages of these origins may ask from a browser. `*`: of all origins. Unset: of none but the service's own.",
   },
   BATCH_FLUSH_AT: {
     ...count,
@@ -109,6 +117,11 @@ export const settings = {
     default: "2048",
     help: "Ids that may wait until a statement can ask for them. Calls for more are shed.",
   },
+  MAX_WAITING: {
+    ...limit,
+    default: "10000",
+    help: "Calls that are held open at the same time: health watches and reflection streams. More are shed.",
+  },
   MAX_CONNECTIONS: {
     ...limit,
     default: "20000",
@@ -124,7 +137,11 @@ export const settings = {
     default: "200",
     help: "Calls that an HTTP/2 connection may cancel in a second before it is closed.",
   },
-  MAX_HEADER_SIZE: { ...size, default: "16KiB", help: "The headers of a request at most." },
+  MAX_HEADER_SIZE: {
+    ...size,
+    default: "16KiB",
+    help: "The names and values of a request's headers at most, in 1,024 fields at most. Others get 431.",
+  },
   MAX_MESSAGE_SIZE: {
     ...size,
     default: "64KiB",
@@ -145,6 +162,26 @@ export const settings = {
     default: "65s",
     help: "How long a connection may be without a call, before its first one too: longer than load balancers keep theirs, usually 60s.",
   },
+  KEEPALIVE_TIME: {
+    ...duration,
+    default: "30s",
+    help: "How long an HTTP/2 connection with open calls may be quiet before the caller gets a PING. Lower finds dead callers sooner.",
+  },
+  KEEPALIVE_TIMEOUT: {
+    ...duration,
+    default: "10s",
+    help: "The longest that a caller may take to answer that PING. Then its connection is closed.",
+  },
+  MAX_CONNECTION_AGE: {
+    ...duration,
+    default: "30m",
+    help: "The age, give or take 10%, at which a connection takes no more calls, so that callers move to new instances.",
+  },
+  MAX_CONNECTION_AGE_GRACE: {
+    ...duration,
+    default: "30s",
+    help: "How long calls that are held open on such a connection may go on. Then they end with GOING_AWAY.",
+  },
   SHUTDOWN_DELAY: {
     ...duration,
     default: undefined,
@@ -153,7 +190,7 @@ export const settings = {
   SHUTDOWN_TIMEOUT: {
     ...duration,
     default: "10s",
-    help: "The longest that running calls may take to finish after SIGTERM or SIGINT.",
+    help: "The longest that running calls may take to finish after a signal to stop.",
   },
   GRPC_LANE: {
     ...oneOf("on", "off"),
@@ -172,7 +209,7 @@ export const settings = {
   },
   LOG_REQUESTS: { ...flag, default: "false", help: "Log a line for each call." },
   STATUS_URL: {
-    ...url("http:", "https:"),
+    ...serverUrl,
     default: "http://localhost:9000",
     help: "The server that `get` asks.",
   },
@@ -181,6 +218,16 @@ export const settings = {
     default: undefined,
     secret: true,
     help: "The bearer token that `get` shows.",
+  },
+  STATUS_CLIENT_CERT: {
+    ...path("a certificate in PEM"),
+    default: undefined,
+    help: "The certificate that `get` shows over TLS, and those that lead to its CA.",
+  },
+  STATUS_CLIENT_KEY: {
+    ...path("the private key of STATUS_CLIENT_CERT, in PEM and without a passphrase"),
+    default: undefined,
+    help: "The private key of STATUS_CLIENT_CERT.",
   },
   NODE_ENV: {
     ...text,

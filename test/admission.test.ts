@@ -76,3 +76,20 @@ test("a busy time that is over is over for new calls, too", () => {
   active += 10;
   expect(letIn(admission)).toBe(6);
 });
+
+/** Each lets in as many calls as may be in flight, and takes 90 ms. @returns how many calls of the last one are let in. */
+function burstAgainAndAgain(admission: ReturnType<typeof open>, pause: number): number {
+  let letInLast = 0;
+  for (let burst = 0; burst < 6; burst++) {
+    letInLast = letIn(admission);
+    active += 90;
+    for (let call = 0; call < letInLast; call++) admission.leave();
+    idle += pause;
+  }
+  return letInLast;
+}
+
+test("bursts that leave the event loop a fifth of its time are let in whole, and those that leave less are one", () => {
+  expect(burstAgainAndAgain(open(), 30)).toBe(10);
+  expect(burstAgainAndAgain(open(), 15)).toBe(4);
+});

@@ -127,6 +127,7 @@ describe.for([
   test.for(calls)("while its statement runs: $name", async (call) => {
     await using lock = await lockTable(database);
     await hangUp(call, getStatusMethod, false, () => lock.blocks(1));
+    await lock.blocks(0);
   });
 
   test.for(withBodies)("while its request is still on the way: $name", async (call) => {

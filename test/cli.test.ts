@@ -42,7 +42,10 @@ describe.concurrent("help", () => {
 
   test.for([
     { command: "migrate", lists: ["DATABASE_URL", "DATABASE_CONNECT_TIMEOUT", "LOG_LEVEL", "NODE_ENV"] },
-    { command: "get", lists: ["STATUS_URL", "STATUS_TOKEN", "REQUEST_TIMEOUT"] },
+    {
+      command: "get",
+      lists: ["STATUS_URL", "STATUS_TOKEN", "STATUS_CLIENT_CERT", "STATUS_CLIENT_KEY", "REQUEST_TIMEOUT"],
+    },
   ])("$command --help lists the settings that it heeds", async ({ command, lists }) => {
     const { code, stdout } = await ran([command, "--help"]);
     expect(code).toBe(0);

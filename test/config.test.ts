@@ -66,7 +66,14 @@ describe("readConfig", () => {
     },
     { name: "IDLE_TIMEOUT", values: { "24d": 2_073_600_000, "2147483647ms": 2_147_483_647 } },
     { name: "MIGRATE", values: { true: true, false: false } },
-    { name: "HOST", values: { "127.0.0.1": "127.0.0.1", "::": "::", localhost: "localhost" } },
+    {
+      name: "HOST",
+      values: Object.fromEntries(
+        ["127.0.0.1", "0.0.0.0", "::", "::1", "fe80::1%eth0", "localhost", "a-1.example.", "my_service"].map(
+          (address) => [address, address],
+        ),
+      ),
+    },
     { name: "PORT", values: { "0": 0, "80": 80, "65535": 65535 } },
     { name: "LOG_LEVEL", values: { silent: "silent", debug: "debug" } },
     { name: "STATUS_URL", values: { "https://status.example": "https://status.example" } },
@@ -78,6 +85,16 @@ describe("readConfig", () => {
     }
   }
 
+  test.for([
+    ["*", ["*"]],
+    ["https://app.example.com", ["https://app.example.com"]],
+    ["http://localhost:3000, https://[::1]:8443", ["http://localhost:3000", "https://[::1]:8443"]],
+    ["HTTPS://App.Example.com:443,http://a:80", ["https://app.example.com", "http://a"]],
+    ["https://bücher.example", ["https://xn--bcher-kva.example"]],
+  ] as const)("CORS_ORIGINS=%s are as browsers write them", ([given, origins]) => {
+    expect(readConfig({ CORS_ORIGINS: given }, "serve").CORS_ORIGINS).toEqual(origins);
+  });
+
   const refused: { name: SettingName; values: string[] }[] = [
     { name: "DATABASE_POOL_SIZE", values: ["0", "-1", "1001", "10000", "1.5", "1e2", "ten", " 5"] },
     { name: "REQUEST_TIMEOUT", values: ["0s", "2", "s", "-2s", "1.5s", "2 s", "2S", "2sec", "1w", "25d"] },
@@ -85,7 +102,58 @@ describe("readConfig", () => {
     { name: "MIGRATE", values: ["yes", "1", "TRUE", "no"] },
     { name: "PORT", values: ["65536", "-1", "http", "80.0", "0x50", "9000/tcp"] },
     { name: "LOG_LEVEL", values: ["loud", "INFO", "trace"] },
-    { name: "STATUS_URL", values: ["localhost:9000", "status.example", "ftp://status.example", "http://"] },
+    {
+      name: "CORS_ORIGINS",
+      values: [
+        ...[
+          "app.example.com",
+          "https://",
+          "//app.example.com",
+          "ftp://app.example.com",
+          "null",
+          "https://a b",
+        ],
+        ...[
+          "https://app.example.com/",
+          "https://app.example.com/page",
+          "https://app.example.com?x",
+          "https://a#x",
+        ],
+        ...[
+          "https://*.example.com",
+          "*.example.com",
+          "*,https://app.example.com",
+          "https://user@app.example.com",
+        ],
+        ...[
+          "https://app.example.com:port",
+          "https://app.example.com:99999",
+          "https://a,,https://b",
+          "https://a,",
+        ],
+        ...["https://a,https://a", "https://app.example.com,HTTPS://App.Example.com:443"],
+      ],
+    },
+    {
+      name: "HOST",
+      values: [
+        ...["[::1]", "[::]:9000", "localhost:9000", "127.0.0.1:9000", ":9000", "::1/128", "10.0.0.0/8"],
+        ...[
+          "http://localhost",
+          "local host",
+          " localhost",
+          "*",
+          "256.0.0.1",
+          "-a",
+          "a..b",
+          "10.0.0.1,10.0.0.2",
+        ],
+      ],
+    },
+    {
+      name: "STATUS_URL",
+      values: [...["localhost:9000", "status.example", "ftp://status.example", "http://"]],
+    },
   ];
   for (const { name, values } of refused) {
     for (const given of values) {
@@ -96,15 +164,58 @@ describe("readConfig", () => {
     }
   }
 
-  test.for([
-    "mysql://root:hunter2@db/status",
-    "root:hunter2@db",
-    "postgres://root:hunter2@db:port/status",
-    "hunter2",
-  ])("DATABASE_URL=%s is a mistake, and is not shown", (given) => {
-    expect(mistakesIn({ DATABASE_URL: given })).toEqual([
-      "DATABASE_URL takes a URL that begins with postgres:// or postgresql://: " +
-        "it got something else, not shown since it may hold a secret",
+  const notShown = "it got something else, not shown since it may hold a secret";
+  const ambiguous =
+    "it is ambiguous: percent-encode whatever user and password have of : / ? # @ [ ] \\ % and spaces (%40 for @)";
+  const unreadableUrls = {
+    "mysql://root:hunter2@db/status": notShown,
+    "root:hunter2@db": notShown,
+    hunter2: notShown,
+    "postgres://root:hunter2@db:port/status": "its port must be a number",
+    "postgres://root:hunter2": "its port must be a number",
+    "postgres://root:hunter%2@db": "it has a % that begins no character in UTF-8: write %25 for % itself",
+    "postgres://root:hunter%00@db": "it has a % that begins no character in UTF-8: write %25 for % itself",
+    "postgres://root:hunt er2@db": "it has a space or a control character: percent-encode it (%20)",
+    "postgres://root@hunter2]/db": "its host must be a name or an address, an IPv6 address in brackets",
+    "postgres://db/status?hunter2":
+      "what follows the ? must be parameters of the form name=value, with & between them",
+    "postgres://db/status?password=hunter=2":
+      "what follows the ? must be parameters of the form name=value, with & between them",
+    "postgres://app:a@b/c#d@host/db": ambiguous,
+    "postgres://app:a/b@host/db": ambiguous,
+    "postgres://app:a?b@host/db": ambiguous,
+    "postgres://app:a#b@host/db": ambiguous,
+    "postgres://app:a@b@host/db": ambiguous,
+    "postgres://host/db?password=a@b": ambiguous,
+    "postgres://host/db#hunter2": ambiguous,
+  };
+  test.for(Object.entries(unreadableUrls))("DATABASE_URL=%s is a mistake, and is not shown", ([
+    given,
+    why,
+  ]) => {
+    expect(mistakesIn({ DATABASE_URL: given, DATABASE_READ_URL: given })).toEqual([
+      `DATABASE_URL takes a URL that begins with postgres:// or postgresql://: ${why}`,
+      `DATABASE_READ_URL takes a URL that begins with postgres:// or postgresql://: ${why}`,
+    ]);
+  });
+
+  test.for(
+    Object.entries({
+      "ftp://root:hunter2@status.example": notShown,
+      "https://root:hunter2": notShown,
+      "ftp://status.example/?token=hunter2": notShown,
+      "https://root:hunt er2@status.example": notShown,
+      "https://root:hunt@er2@status.example": ambiguous,
+      "https://root:hunt/er2@status.example": ambiguous,
+      "https://root:hunt\\er2@status.example": ambiguous,
+      "https://root:hunt#er2@status.example": ambiguous,
+      "http://status.example?token=hunter2": notShown,
+      "http://status.example/?": notShown,
+      "https://status.example/#top": notShown,
+    }),
+  )("STATUS_URL=%s is a mistake, and is not shown", ([given, why]) => {
+    expect(mistakesIn({ STATUS_URL: given })).toEqual([
+      `STATUS_URL takes a URL that begins with http:// or https:// and has no query and no fragment: ${why}`,
     ]);
   });
 
@@ -228,9 +339,27 @@ describe("files that settings name", () => {
     expect(mistakesIn({ TLS_CLIENT_CA: files.cert })).toEqual([missing("TLS_CERT", "TLS_CLIENT_CA")]);
   });
 
-  test("matter to those who serve alone", () => {
-    const env = { TLS_CERT: "/nowhere", TLS_KEY: "/nowhere", AUTH_TOKENS_FILE: "/nowhere" };
-    for (const command of ["migrate", "get"] as const) expect(mistakesIn(env, command)).toEqual([]);
+  test("matter to those who use them", () => {
+    const server = { TLS_CERT: "/nowhere", TLS_KEY: "/nowhere", AUTH_TOKENS_FILE: "/nowhere" };
+    for (const command of ["migrate", "get"] as const) expect(mistakesIn(server, command)).toEqual([]);
+    const client = { STATUS_CLIENT_CERT: "/nowhere", STATUS_CLIENT_KEY: "/nowhere" };
+    for (const command of ["migrate", "serve"] as const) expect(mistakesIn(client, command)).toEqual([]);
+  });
+
+  test("of the certificate that `get` shows, are named as those of the server are", () => {
+    const https = { STATUS_URL: "https://status.example" };
+    const { cert, key, other } = files;
+    expect(mistakesIn({ ...https, STATUS_CLIENT_CERT: cert, STATUS_CLIENT_KEY: key }, "get")).toEqual([]);
+    expect(mistakesIn({ ...https, STATUS_CLIENT_CERT: cert, STATUS_CLIENT_KEY: other }, "get")).toEqual([
+      "STATUS_CLIENT_KEY takes the path of the private key of STATUS_CLIENT_CERT, in PEM and without a passphrase: " +
+        `it got "${other}", which is not the key of the certificate`,
+    ]);
+    expect(mistakesIn({ ...https, STATUS_CLIENT_CERT: cert }, "get")).toEqual([
+      expect.stringMatching(/^STATUS_CLIENT_KEY takes .* not set, and STATUS_CLIENT_CERT demands it$/),
+    ]);
+    expect(mistakesIn({ STATUS_CLIENT_CERT: cert, STATUS_CLIENT_KEY: key }, "get")).toEqual([
+      "STATUS_CLIENT_CERT does not go with a STATUS_URL of http://: it is shown over TLS alone",
+    ]);
   });
 });
 
@@ -263,8 +392,8 @@ describe("showConfig", () => {
     { url: "postgres://root:hunter2@db:5433/status", shows: "postgres://root@db:5433/status" },
     { url: "postgresql://root@db/status", shows: "postgresql://root@db/status" },
     { url: "postgres://db/status?user=root&password=hunter2", shows: "postgres://db/status" },
-    { url: "postgres://root:hunter%402@db/status#hunter2", shows: "postgres://root@db/status" },
-    { url: "postgres://root:12/hunter2@db/status", shows: "postgres://..." },
+    { url: "postgres://root:hunter%402@db/status", shows: "postgres://root@db/status" },
+    { url: "postgres://root:hunter:2@[::1]:5433/status", shows: "postgres://root@[::1]:5433/status" },
     { url: "postgres://:hunter2@db/status", shows: "postgres://db/status" },
   ])("of DATABASE_URL=$url, it shows $shows", ({ url, shows }) => {
     expect(shown({ DATABASE_URL: url }).DATABASE_URL).toBe(shows);

@@ -130,23 +130,18 @@ describe("a message that is refused for its size is read to its end", () => {
   });
 });
 
-test.for([
-  "",
-  "Host: a b\n",
-  "Host: [\n",
-  "Host: \n",
-])("an RPC over HTTP/1 with %j for a host is refused, and no crash", async (host) => {
+test.for(["Host: a b", "Host: ["])("an RPC over HTTP/1.1 with %j is refused, and no crash", async (host) => {
   const socket = connect(app.port, "127.0.0.1");
   await once(socket, "connect");
-  const version = host === "" ? "1.0" : "1.1";
-  const head = `POST ${getStatusPath} HTTP/${version}\n${host}Content-Type: application/json\nConnection: close\n`;
+  const head = `POST ${getStatusPath} HTTP/1.1\n${host}\nContent-Type: application/json\nConnection: close\n`;
   socket.write(`${head}Content-Length: 2\n\n{}`.replaceAll("\n", "\r\n"));
   expect(await text(socket)).toMatch(/^HTTP\/1\.1 400 /);
   expect((await fetch(`${app.url}/healthz`)).status).toBe(200);
 });
 
-test("a caller that gives up has its statement cancelled", async () => {
-  for (const protocol of protocols.filter(({ name }) => /^REST|^gRPC|JSON, POST/.test(name))) {
+test("a caller over HTTP/2 that gives up has its statement cancelled", async () => {
+  const overHttp2 = protocols.filter(({ name }) => !name.includes("HTTP/1.1"));
+  for (const protocol of overHttp2.filter(({ name }) => /^REST|^gRPC|JSON, POST/.test(name))) {
     await using lock = await lockTable(database);
     const client = protocol.open(app.url);
     const gone = new AbortController();

@@ -1,4 +1,4 @@
-import { randomUUID } from "node:crypto";
+import { createPrivateKey, randomUUID } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +12,7 @@ import { startTestApp } from "./support/app.ts";
 import { type Authority, createAuthority } from "./support/certificates.ts";
 import { createFolder, type Folder } from "./support/folder.ts";
 import { offerTls } from "./support/postgres-tls.ts";
+import { startServing } from "./support/process.ts";
 
 let directory: string;
 let folder: Folder;
@@ -73,6 +74,8 @@ async function startedOn(
   url.hostname = host;
   if (user !== "") url.username = user;
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  // A plus is a plus for libpq, and no space.
+  url.search = url.search.replaceAll("+", "%20");
   await using app = await startTestApp({ DATABASE_URL: url.href });
   const { status } = await fetch(`${app.url}/readyz`);
   if (status === 200) return "ready";
@@ -107,25 +110,6 @@ describe("sslmode=verify-full", () => {
     expect(await startedOn(parameters, { host })).toMatch(why);
   });
 
-  test.for([
-    "require",
-    "verify-ca",
-    "prefer",
-  ])("and sslmode=%s means the same: pg knows nothing weaker by that name", async (sslmode) => {
-    expect(await startedOn({ sslmode, sslrootcert: ours.ca })).toBe("ready");
-    expect(await startedOn({ sslmode, sslrootcert: strangers.ca })).toMatch(
-      /self-signed certificate|unable to/,
-    );
-    expect(await startedOn({ sslmode, sslrootcert: ours.ca }, { host: "127.0.0.1" })).toMatch(
-      /does not match/,
-    );
-  });
-
-  test("libpq's weaker meaning is had for the asking: encrypted, by whomever", async () => {
-    const parameters = { sslmode: "require", uselibpqcompat: "true" };
-    expect(await startedOn(parameters, { host: "127.0.0.1" })).toBe("ready");
-  });
-
   test("statements are cancelled over TLS, too, and the connection is encrypted", async () => {
     const url = new URL(postgres.url);
     url.hostname = "localhost";
@@ -145,6 +129,24 @@ describe("sslmode=verify-full", () => {
       .poll(async () => (await client.query(waiting)).rows, { interval: 5, timeout: 10_000 })
       .toEqual([{ waiting: 0 }]);
     await client.end();
+  });
+});
+
+describe("sslmode means what libpq means by it", () => {
+  test.for(["prefer", "require", "allow"])("%s: anybody's certificate will do", async (sslmode) => {
+    expect(await startedOn({ sslmode })).toBe("ready");
+    expect(await startedOn({ sslmode }, { host: "127.0.0.1" })).toBe("ready");
+  });
+
+  test.for([
+    "require",
+    "verify-ca",
+  ])("%s with sslrootcert: one of the CA, for whatever name", async (sslmode) => {
+    expect(await startedOn({ sslmode, sslrootcert: ours.ca })).toBe("ready");
+    expect(await startedOn({ sslmode, sslrootcert: ours.ca }, { host: "127.0.0.1" })).toBe("ready");
+    expect(await startedOn({ sslmode, sslrootcert: strangers.ca })).toMatch(
+      /self-signed certificate|unable to/,
+    );
   });
 });
 
@@ -170,6 +172,65 @@ describe("a certificate of the service's own, where the database wants one", () 
     expect(await startedOn({ ...parameters(), sslcert, sslkey: sslcert }, certified)).toContain(
       `ENOENT: no such file`,
     );
+  });
+});
+
+describe("the other parameters of TLS", () => {
+  const verified = () => ({ sslmode: "verify-full", sslrootcert: ours.ca });
+
+  test("hostaddr is where to connect to, and the host's name is what the certificate is for", async () => {
+    expect(await startedOn({ ...verified(), hostaddr: "127.0.0.1" })).toBe("ready");
+    expect(await startedOn({ ...verified(), hostaddr: "127.0.0.1" }, { host: "other.invalid" })).toMatch(
+      /does not match certificate/,
+    );
+  });
+
+  test("sslsni=0 and sslnegotiation=direct verify as much", async () => {
+    for (const parameters of [{ sslsni: "0" }, { sslnegotiation: "direct" }] as Record<string, string>[]) {
+      expect(await startedOn({ ...verified(), ...parameters })).toBe("ready");
+      expect(await startedOn({ ...verified(), ...parameters }, { host: "127.0.0.1" })).toMatch(
+        /does not match certificate/,
+      );
+    }
+  });
+
+  test("sslpassword opens an encrypted key, and sslcertmode=disable keeps the certificate back", async () => {
+    const passphrase = "a passphrase";
+    const pem = createPrivateKey(await readFile(ours.key));
+    const cipher = { type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase } as const;
+    const sslkey = await folder.write("encrypted.key", String(pem.export(cipher)));
+    const parameters = { ...verified(), sslcert: ours.cert, sslkey };
+    const certified = { user: "certified" };
+    expect(await startedOn({ ...parameters, sslpassword: passphrase }, certified)).toBe("ready");
+    expect(await startedOn(parameters, certified)).toMatch(/bad decrypt|interrupted or cancelled/i);
+    expect(
+      await startedOn({ ...parameters, sslpassword: passphrase, sslcertmode: "disable" }, certified),
+    ).toMatch(/valid client certificate/);
+  });
+
+  test("a list of revoked certificates that cannot be read is an error", async () => {
+    expect(await startedOn({ ...verified(), sslcrl: ours.ca })).toMatch(/CRL/);
+  });
+
+  test("a version of TLS that the server does not speak is none to agree upon", async () => {
+    const versions = { ssl_min_protocol_version: "TLSv1", ssl_max_protocol_version: "TLSv1.1" };
+    expect(await startedOn({ ...verified(), ...versions })).toMatch(/protocol|version/i);
+    expect(await startedOn({ ...verified(), ssl_max_protocol_version: "TLSv1.2" })).toBe("ready");
+  });
+
+  test.for([
+    { name: "is of", ca: () => ours.ca, status: 200 },
+    { name: "is not of", ca: () => strangers.ca, status: 503 },
+  ])("sslrootcert=system: the server's certificate $name the system's CAs", async ({ ca, status }) => {
+    const url = new URL(postgres.url);
+    url.hostname = "localhost";
+    url.search = "sslrootcert=system";
+    await using service = await startServing({
+      DATABASE_URL: url.href,
+      SSL_CERT_FILE: ca(),
+      SSL_CERT_DIR: "/nowhere",
+    });
+    expect((await fetch(`${service.url}/readyz`)).status).toBe(status);
   });
 });
 

@@ -1,6 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Server } from "node:net";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type Demo, startDemo } from "../demo/demo.ts";
-import { readConfig } from "../src/config.ts";
+import { type Config, readConfig } from "../src/config.ts";
 import { createLog } from "../src/telemetry/log.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
 
@@ -15,9 +16,12 @@ beforeAll(async () => {
 
 afterAll(() => database[Symbol.asyncDispose]());
 
+function config(): Config {
+  return readConfig({ DATABASE_URL: database.url, HOST: "127.0.0.1", PORT: "0" }, "serve");
+}
+
 function start(step: number): Promise<Demo> {
-  const config = readConfig({ DATABASE_URL: database.url, HOST: "127.0.0.1", PORT: "0" }, "serve");
-  return startDemo(config, createLog("silent"), new AbortController().signal, step);
+  return startDemo(config(), createLog("silent", { write() {} }), new AbortController().signal, step);
 }
 
 async function post({ port }: Demo, body: unknown): Promise<[number, { ReqId: string; Msg: string }]> {
@@ -99,6 +103,18 @@ test("jobs run to success, and to failure when a message asks for it, after whic
     .toMatchObject({ status: "failure", error: "Vector database timeout during embedding generation" });
   expect(await post(demo, say("please fail"))).toEqual([200, { ReqId: bad.ReqId, Msg: queued }]);
   expect(await post(demo, say("my name is mario"))).toEqual([200, { ReqId: good.ReqId, Msg: duplicate }]);
+});
+
+test("a signal that comes when the service has started, but not yet the demo, stops it", async () => {
+  const stopping = new AbortController();
+  const original = Server.prototype.listen;
+  const listen = vi.spyOn(Server.prototype, "listen").mockImplementation(function (this: Server, ...args) {
+    // The service's own server is the first.
+    if (listen.mock.calls.length === 2) stopping.abort(new Error("stopped by SIGTERM"));
+    return original.apply(this, args as never);
+  });
+  const started = startDemo(config(), createLog("silent", { write() {} }), stopping.signal, 3_600_000);
+  await expect(started.finally(() => listen.mockRestore())).rejects.toThrow("stopped by SIGTERM");
 });
 
 test("jobs that are under way come to their end when the demo stops", async () => {

@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestApp, type TestApp } from "./support/app.ts";
+import { getStatusCalls, type RawCall } from "./support/calls.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { startAsking } from "./support/hang-up.ts";
 import { lockTable } from "./support/lock.ts";
 
 let database: TestDatabase;
@@ -32,14 +34,13 @@ test("a statement that does not heed its cancellation costs its own connection, 
   const before = await useConnections(app, 6);
 
   await using lock = await lockTable(database);
-  const leaving = new AbortController();
-  const deaf = fetch(`${app.url}/get_status/${randomUUID()}`, { signal: leaving.signal });
+  const deaf = startAsking(getStatusCalls(randomUUID())[0] as RawCall, app.url);
   const [pid] = (await lock.blocks(1)) as [number];
   // Stopped, a backend hears nothing: neither the cancellation nor that its client has left.
   process.kill(pid, "SIGSTOP");
   try {
-    leaving.abort();
-    await expect(deaf).rejects.toThrow();
+    deaf.hangUp();
+    await deaf.closed;
     await lock[Symbol.asyncDispose]();
     const open = async () =>
       /^db_client_connections_open (\d+)$/m.exec(await (await fetch(`${app.url}/metrics`)).text())?.[1];

@@ -38,13 +38,12 @@ import { openPeer } from "./support/peer.ts";
 /**
  * Differences from Connect's adapter that the specification allows, and no others. gRPC over HTTP/2
  * (PROTOCOL-HTTP2.md):
- * - "Response-Headers" names no `date`: the lane sends none.
  * - "Response-Headers", Message-Encoding, and compression.md, "Specifying Disabled Compression": a server may choose
  *   not to compress whatever its caller accepts. The lane never does; Connect does from 1 KiB on.
  *
  * And one that the contract wants: `RetryInfo` names another delay each time.
  */
-const allowedDifferences = ["date", "grpc-encoding"];
+const allowedDifferences = ["grpc-encoding"];
 
 /** Ids, and what is known of them. Some stand for a way to fail. */
 const ids = {
@@ -185,10 +184,19 @@ async function receive(stream: ClientHttp2Stream): Promise<unknown> {
   };
 }
 
+/** RFC 9110, section 5.6.7. */
+const imfDate = /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/;
+
 function withoutAllowed(headers: IncomingHttpHeaders): Record<string, unknown> {
-  const compared = Object.entries(headers).filter(([name]) => !allowedDifferences.includes(name));
+  const { date, ...others } = headers;
+  const compared = Object.entries(others).filter(([name]) => !allowedDifferences.includes(name));
   const details = "grpc-status-details-bin";
-  return { ...Object.fromEntries(compared), ...(details in headers && { [details]: detailsOf(headers) }) };
+  return {
+    ...Object.fromEntries(compared),
+    // Both have one (RFC 9110, section 6.6.1), and not always of the same second.
+    ...(date !== undefined && { date: imfDate.test(date) }),
+    ...(details in headers && { [details]: detailsOf(headers) }),
+  };
 }
 
 /** The details of an error, of `RetryInfo` no more than that it is there. */

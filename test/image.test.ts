@@ -100,8 +100,8 @@ async function filesOf({ workdir }: Image): Promise<string[]> {
 }
 
 test("the image has the Node that the tests run on, an ordinary user and the service's port", () => {
-  expect(image.from).toBe(`node:${manifest.devDependencies.node}-slim`);
-  expect(process.version).toBe(`v${manifest.devDependencies.node}`);
+  expect(image.from).toBe(`node:${manifest.optionalDependencies.node}-slim`);
+  expect(process.version).toBe(`v${manifest.optionalDependencies.node}`);
   expect(image.user).toBe("node");
   expect(image.ports).toEqual(["9000"]);
   expect(image.env).toEqual({ NODE_ENV: "production", GLIBC_TUNABLES: "glibc.malloc.mxfast=0" });
@@ -117,7 +117,7 @@ test("it holds what the service needs and nothing else", async () => {
   );
   const names = Object.keys(installed.packages);
   for (const name of Object.keys(manifest.dependencies)) expect(names).toContain(`node_modules/${name}`);
-  expect(names.filter((name) => lock.packages[name].dev)).toEqual([]);
+  expect(names.filter((name) => lock.packages[name].dev || lock.packages[name].optional)).toEqual([]);
   // Nothing in it waits for an install script, which the build does not run.
   expect(names.filter((name) => lock.packages[name].hasInstallScript)).toEqual([]);
 });

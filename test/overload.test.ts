@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestApp, type TestApp } from "./support/app.ts";
+import { getStatusCalls, type RawCall } from "./support/calls.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { startAsking } from "./support/hang-up.ts";
 import { lockTable } from "./support/lock.ts";
 import { metricValue } from "./support/metric.ts";
 import { protocols } from "./support/protocols.ts";
@@ -87,8 +89,8 @@ describe("ids that wait for a statement", () => {
       MAX_QUEUED: "20",
       ...patience,
     });
-    const ask = async (signal?: AbortSignal) => {
-      const response = await fetch(`${app.url}/get_status/${randomUUID()}`, signal ? { signal } : {});
+    const ask = async () => {
+      const response = await fetch(`${app.url}/get_status/${randomUUID()}`);
       return response.headers.get("error-reason");
     };
     const inFlight = async (count: number) => {
@@ -108,11 +110,10 @@ describe("ids that wait for a statement", () => {
     asked.push(...Array.from({ length: 10 }, () => ask()));
     await inFlight(11);
     for (let n = 0; n < 45; n += 5) {
-      const leaving = new AbortController();
-      const gone = Array.from({ length: 5 }, () => ask(leaving.signal));
+      const [call] = getStatusCalls(randomUUID()) as [RawCall];
+      const leaving = Array.from({ length: 5 }, () => startAsking(call, app.url));
       await inFlight(16);
-      leaving.abort();
-      for (const result of await Promise.allSettled(gone)) expect(result.status).toBe("rejected");
+      for (const { hangUp } of leaving) hangUp();
       await inFlight(11);
     }
     asked.push(ask());

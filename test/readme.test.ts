@@ -1,10 +1,16 @@
+import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { settings } from "../src/settings.ts";
+import { startTestApp } from "./support/app.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { createFolder } from "./support/folder.ts";
 import { createLogin, type Login } from "./support/roles.ts";
-import { insertJob } from "./support/rows.ts";
+import { documentedJson, insertJob } from "./support/rows.ts";
+import { tokenLine } from "./support/tokens.ts";
 
 const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
 
@@ -16,6 +22,29 @@ test("the table of settings is what the service reads", () => {
   const table = ["| variable | default | what it is for |", "|---|---|---|", ...rows].join("\n");
   expect(readme).toContain(`${table}\n\n`);
 });
+
+test("the certificate of the recipe is no CA, which clients on rustls refuse as a server's", () => {
+  const [recipe] = /^openssl req (?:.*\\\n)*.*/m.exec(readme) ?? [];
+  expect(recipe).toContain("-addext basicConstraints=critical,CA:FALSE");
+});
+
+test("buf curl works as the README has it, on a port with tokens", async () => {
+  await using folder = await createFolder();
+  await using database = await createDatabase();
+  const reqId = await insertJob(database.db);
+  const AUTH_TOKENS_FILE = await folder.write("tokens", tokenLine("alice", "of-alice"));
+  await using app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE });
+  const [command = ""] = /^node_modules\/\.bin\/buf curl (?:.*\\\n)*.*/m.exec(readme) ?? [];
+  const asked = command
+    .replace("localhost:9000", `127.0.0.1:${app.port}`)
+    .replace(/(?<="reqId":")[^"]+/, reqId);
+  const { stdout } = await promisify(execFile)("sh", ["-c", asked], {
+    cwd: fileURLToPath(new URL("..", import.meta.url)),
+    env: { ...process.env, TOKEN: "of-alice" },
+    timeout: 20_000,
+  });
+  expect(JSON.parse(stdout)).toEqual(JSON.parse(await documentedJson(database.db, reqId)));
+}, 30_000);
 
 describe("the statements for producers, as they stand in the README", () => {
   const [submit = "", begin = "", succeed = "", fail = "", ...more] = Array.from(

@@ -478,7 +478,7 @@ describe("what is not a replica of the primary is not used", () => {
 
   test("a connection whose transactions do not see what was replayed since they began", async () => {
     const url = new URL(standby.url);
-    url.searchParams.set("options", "-c default_transaction_isolation=repeatable\\ read");
+    url.search = `options=${encodeURIComponent("-c default_transaction_isolation=repeatable\\ read")}`;
     await using app = await startApp({ DATABASE_READ_URL: url.href });
     expect(await refusal(app)).toContain("default_transaction_isolation");
   });

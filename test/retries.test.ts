@@ -10,6 +10,7 @@ import { RetryInfoSchema } from "../src/gen/google/rpc/error_details_pb.ts";
 import { startTestApp, type TestApp } from "./support/app.ts";
 import { getStatusCalls, send } from "./support/calls.ts";
 import { createDatabase, type TestDatabase } from "./support/database.ts";
+import { createFolder, type Folder } from "./support/folder.ts";
 import { lockTable } from "./support/lock.ts";
 import { metricValue } from "./support/metric.ts";
 import { openGrpcJs } from "./support/protocols.ts";
@@ -150,6 +151,49 @@ test.for([
   await once(stream, "close");
   session.destroy();
   expect(blocks).toEqual(["headers 8 1"]);
+});
+
+describe("the example of the docs for Node, over REST", () => {
+  let folder: Folder;
+  let getStatus: (url: string, reqId: string) => Promise<unknown>;
+
+  beforeAll(async () => {
+    folder = await createFolder();
+    const docs = await readFile(new URL("../docs/retries.md", import.meta.url), "utf8");
+    const [, code = ""] = /```js\n(\/\*\* Asks.*?)```/s.exec(docs) ?? [];
+    ({ getStatus } = await import(await folder.write("example.mjs", code)));
+  });
+
+  afterAll(() => folder[Symbol.asyncDispose]());
+
+  test("retries a call that is shed", async () => {
+    const reqId = await insertJob(database.db);
+    await using full = await startFullApp(1);
+    const asking = getStatus(full.app.url, reqId);
+    await expect.poll(() => ended(full.app, "rest", "RESOURCE_EXHAUSTED"), { timeout: 10_000 }).toBe(1);
+    await full.letGo();
+    expect(await asking).toEqual(JSON.parse(await documentedJson(database.db, reqId)));
+  });
+
+  test("retries a call that finds no database", async () => {
+    await using proxy = await startProxy(database.url);
+    await using app = await startTestApp({ DATABASE_URL: proxy.url });
+    const reqId = await insertJob(database.db);
+    proxy.cut();
+    const asking = getStatus(app.url, reqId);
+    await expect.poll(() => ended(app, "rest", "UNAVAILABLE"), { timeout: 10_000 }).toBe(1);
+    await proxy.mend();
+    expect(await asking).toEqual(JSON.parse(await documentedJson(database.db, reqId)));
+  });
+
+  test.for([
+    { code: "NOT_FOUND", reqId: randomUUID(), says: "500 STATUS_NOT_FOUND" },
+    { code: "INVALID_ARGUMENT", reqId: "nope", says: "400 INVALID_REQ_ID" },
+  ])("takes $says for the last word", async ({ code, reqId, says }) => {
+    await using app = await startTestApp({ DATABASE_URL: database.url });
+    await expect(getStatus(app.url, reqId)).rejects.toThrow(says);
+    expect(await ended(app, "rest", code)).toBe(1);
+  });
 });
 
 describe("grpc-js, with the service config of the docs", async () => {

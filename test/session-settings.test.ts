@@ -29,7 +29,7 @@ const settings = [
 
 test.for(settings)("the answer is exact whatever the session's settings: %s", async (setting) => {
   const url = new URL(database.url);
-  url.searchParams.set("options", `-c ${setting}`);
+  url.search = `options=${encodeURIComponent(`-c ${setting}`)}`;
   await using app = await startTestApp({ DATABASE_URL: url.href });
   const response = await fetch(`${app.url}/get_status/${reqId}`);
   expect(await response.text()).toBe(await documentedJson(database.db, reqId));

@@ -65,6 +65,8 @@ describe("a signal while the service serves", () => {
   test.for([
     "SIGTERM",
     "SIGINT",
+    "SIGHUP",
+    "SIGQUIT",
   ] as const)("%s ends it with exit code 0, and nothing is left", async (signal) => {
     await using service = await startServing({ DATABASE_URL: database.url });
     expect(await connectionsTo(database)).toBeGreaterThan(0);
@@ -80,7 +82,11 @@ describe("a signal while the service serves", () => {
     await expectNoConnections(database);
   });
 
-  test("calls finish, over REST and over gRPC", async () => {
+  test.for([
+    "SIGTERM",
+    "SIGHUP",
+    "SIGQUIT",
+  ] as const)("%s: calls finish, over REST and over gRPC", async (signal) => {
     const reqId = await insertJob(database.db, { status: "failure", error: "timeout" });
     await using service = await startServing({ DATABASE_URL: database.url, ...patient });
     await using lock = await lockTable(database);
@@ -89,7 +95,7 @@ describe("a signal while the service serves", () => {
     const grpc = grpcClient(service).getStatus({ reqId });
     await lock.blocks(2);
 
-    service.kill("SIGTERM");
+    service.kill(signal);
     await service.logged("stopping");
     await lock[Symbol.asyncDispose]();
 
@@ -227,6 +233,8 @@ describe("a second signal", () => {
   test.for([
     { first: "SIGTERM", second: "SIGTERM", code: 143 },
     { first: "SIGINT", second: "SIGINT", code: 130 },
+    { first: "SIGHUP", second: "SIGTERM", code: 143 },
+    { first: "SIGTERM", second: "SIGQUIT", code: 131 },
   ] as const)("$second after $first ends it at once, with exit code $code", async ({
     first,
     second,
@@ -288,7 +296,12 @@ describe("a signal while the service starts", () => {
     expect(signal ?? code).toBe(signal === null ? 0 : "SIGTERM");
   });
 
-  test.for(["SIGTERM", "SIGINT"] as const)("%s ends it after its first word", async (signal) => {
+  test.for([
+    "SIGTERM",
+    "SIGINT",
+    "SIGHUP",
+    "SIGQUIT",
+  ] as const)("%s ends it after its first word", async (signal) => {
     await using service = runCli(["serve"], { DATABASE_URL: database.url, PORT: "0" });
     await service.logged("starting");
     expectOrderlyEnd(await stop(service, signal));
@@ -314,7 +327,9 @@ describe("a signal while the service starts", () => {
     { command: "serve", env: { MIGRATE: "true", PORT: "0" }, signal: "SIGTERM", code: 0 },
     // Whoever goes on after the end of the command must not take the database for migrated.
     { command: "migrate", env: {}, signal: "SIGINT", code: 1 },
-  ] as const)("ends `$command` with exit code $code while its migration waits for another", async (row) => {
+    { command: "migrate", env: {}, signal: "SIGHUP", code: 1 },
+    { command: "migrate", env: {}, signal: "SIGQUIT", code: 1 },
+  ] as const)("$signal ends `$command` with exit code $code while its migration waits for another", async (row) => {
     await using empty = await createDatabase({ migrated: false });
     const other = new pg.Client({ connectionString: empty.url });
     await other.connect();

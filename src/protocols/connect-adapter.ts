@@ -3,9 +3,10 @@ import { compressionGzip, connectNodeAdapter } from "@connectrpc/connect-node";
 import { overloaded } from "../status/status.ts";
 import { oneAfterTheOther } from "./decompression.ts";
 import { toConnectError } from "./errors.ts";
-import { errorBody, type HttpHandler, type HttpRequest, sendJson } from "./http.ts";
+import type { HttpHandler, HttpRequest } from "./http.ts";
+import { mediaTypeOf } from "./media-type.ts";
 import { protocolOf } from "./protocol-of.ts";
-import { contextOf, gate, type RpcCall } from "./rpc-call.ts";
+import { contextOf, gate, noteReading, type RpcCall } from "./rpc-call.ts";
 import { shortenTimeout } from "./timeouts.ts";
 import { sendTrailersOnly } from "./trailers-only.ts";
 
@@ -36,6 +37,7 @@ export function createConnectAdapter({
     routes,
     contextValues: (request: WithContext) => request[contextValues] ?? createContextValues(),
     requestGate: gate,
+    interceptors: [noteReading],
     readMaxBytes: maxMessageSize,
     // No Brotli: its decoder fills the window that the sender names before it gives anything away. 27 bytes of it would take
     // 16 MiB and 30 ms, whatever is the largest message.
@@ -50,22 +52,27 @@ export function createConnectAdapter({
     receive(request, response);
     if (protocolOf(request.method, request.headers, true) === "grpc") sendTrailersOnly(response);
     shortenTimeout(request);
-    nameThePath(request);
-    try {
-      connect(request, response);
-    } catch {
-      // The adapter throws at once when a request has no usable host, which it needs for the request's URL.
-      sendJson(request, response, 400, errorBody(400, "Bad Request"));
-    }
+    nameUsableHost(request);
+    writePlainly(request);
+    connect(request, response);
   };
 }
 
 function ignore(): void {}
 
-/** A request through a proxy may name the whole URL (RFC 9112, section 3.2.2), which the adapter would not know. */
-function nameThePath(request: HttpRequest): void {
-  const url = request.url?.startsWith("/") ? null : URL.parse(request.url ?? "");
-  if (url !== null) request.url = url.pathname + url.search;
+/** The adapter makes a URL of each request, which not every host can be in: `%2Ftmp%2Fsocket`, or none. */
+function nameUsableHost(request: HttpRequest): void {
+  const isHttp2 = "stream" in request;
+  const host = isHttp2 ? request.authority : request.headers.host;
+  if (host !== undefined && URL.canParse(`http://${host}`)) return;
+  request.headers[isHttp2 ? ":authority" : "host"] = "localhost";
+}
+
+/** The adapter knows media types and content codings as they are written mostly; neither depends on the case. */
+function writePlainly({ headers }: HttpRequest): void {
+  const { "content-type": type, "content-encoding": coding } = headers;
+  if (type !== undefined) headers["content-type"] = mediaTypeOf(type);
+  if (coding !== undefined) headers["content-encoding"] = coding.toLowerCase();
 }
 
 /** So much of each message, in bytes, does not count: however many large ones come, usual calls are not shed for them. */
@@ -98,6 +105,8 @@ function createReceiver(maxReceivingSize: number): HttpHandler {
     });
 
     async function* iterate(): AsyncGenerator<Buffer, undefined> {
+      // Who waits to be told may send now: its headers alone were no reason to refuse it (RFC 9110, section 10.1.1).
+      if (/^100-continue$/i.test(request.headers.expect ?? "")) response.writeContinue();
       for await (const chunk of request.iterator({ destroyOnReturn: false })) {
         const more = countOf(received + chunk.length) - countOf(received);
         if (receiving + more > maxReceivingSize) throw toConnectError(overloaded("MAX_RECEIVING_SIZE"));

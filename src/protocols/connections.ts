@@ -5,6 +5,8 @@ interface ConnectionLimits {
   readonly maxConnections: number;
   /** How long, in milliseconds, a connection may stay silent: without the first byte of its client. */
   readonly idleTimeout: number;
+  /** A connection is closed since there are as many as there may be. */
+  readonly onDropped?: (() => void) | undefined;
 }
 
 /** A connection from a client, until it is served. */
@@ -45,7 +47,7 @@ interface Silent {
  * one. Above 80 % of `maxConnections` the oldest silent ones are closed, so that they cannot keep other clients from connecting.
  * Once there are no more places, a new connection takes that of the oldest silent one, and is closed where there is none.
  */
-export function trackConnections({ maxConnections, idleTimeout }: ConnectionLimits): Connections {
+export function trackConnections({ maxConnections, idleTimeout, onDropped }: ConnectionLimits): Connections {
   const all = new LinkedList<Socket>();
   const silent = new LinkedList<Silent>();
   const opening = new LinkedList<Socket>();
@@ -75,8 +77,11 @@ export function trackConnections({ maxConnections, idleTimeout }: ConnectionLimi
 
   return {
     add(socket) {
-      if (all.size >= maxConnections && silent.oldest !== undefined) closeOldest(silent.oldest);
-      else if (all.size >= maxConnections) socket.destroy();
+      if (all.size >= maxConnections) {
+        if (silent.oldest !== undefined) closeOldest(silent.oldest);
+        else socket.destroy();
+        onDropped?.();
+      }
       const place = all.add(socket);
       const silence = silent.add({ socket, openedAt: performance.now(), since: undefined });
       const unserved = opening.add(socket);

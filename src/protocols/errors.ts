@@ -21,6 +21,7 @@ export const wireErrors = {
   OVERLOADED: { code: Code.ResourceExhausted, http: 503, isRetryable: true },
   STATUS_UNREADABLE: { code: Code.DataLoss, http: 500 },
   UNAUTHENTICATED: { code: Code.Unauthenticated, http: 401 },
+  GOING_AWAY: { code: Code.Unavailable, http: 503, isRetryable: true },
 } as const satisfies Record<StatusErrorReason, WireError>;
 
 /** What an answer with HTTP status 401 must have, over Connect and over REST (RFC 9110, section 15.5.2). */

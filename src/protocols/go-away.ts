@@ -32,7 +32,7 @@ type MayGo = Http2Session & { [isGoing]?: true };
 export function goAway({ session, socket }: { readonly session: MayGo; readonly socket: Socket }): void {
   if (session[isGoing] || session.closed || session.destroyed) return;
   session[isGoing] = true;
-  if (socket instanceof TLSSocket) {
+  if (socket instanceof TLSSocket || !socket.writable) {
     session.close();
     return;
   }

@@ -21,7 +21,7 @@ const prepared = new Map<unknown, readonly string[]>(
 );
 
 /** As Connect says it: an error that is none of its own is internal, and keeps its text for itself. */
-function toTrailers(reason: unknown): Headers {
+export function toTrailers(reason: unknown): Headers {
   const error =
     reason instanceof ConnectError
       ? reason

@@ -4,6 +4,7 @@ import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { type Authenticate, anyCaller } from "./access.ts";
 import { addressOfSession, CallInfo, requestIdHeader } from "./call-info.ts";
+import { answerHeaders } from "./grpc-answer.ts";
 import { errorHeaders, headerPairs } from "./grpc-headers.ts";
 import { readMessage, type UnaryCodec, writeMessage } from "./grpc-message.ts";
 import {
@@ -13,10 +14,17 @@ import {
   type Observe,
   unobserved,
 } from "./observer.ts";
+import { isHost } from "./target.ts";
 import { gone, UnaryContext } from "./unary-context.ts";
 
 /** Passes a stream on to the reference, as if nobody had looked at it. */
-export type HandOver = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, flags: number) => void;
+export type HandOver = (
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  flags: number,
+  /** Names and values in turn. Absent: they have been looked at. */
+  rawHeaders?: readonly string[],
+) => void;
 
 /**
  * The fast lane for gRPC: unary calls with one uncompressed binary message, straight on node:http2's streams.
@@ -47,9 +55,8 @@ interface LaneOptions {
 
 const laneTimeout = /^\d{1,8}[HMSmun]$/;
 
-/** Connect answers both content types with this one. */
-const okHeaders = [":status", "200", "content-type", "application/grpc+proto"];
 const okTrailers = { "grpc-status": "0" };
+// The date is among the headers: node:http2 would have to be given an array of its own for each call, to put it there.
 const okOptions = { waitForTrailers: true, sendDate: false };
 const errorOptions = { endStream: true, sendDate: false };
 
@@ -112,7 +119,8 @@ function isPlain(headers: IncomingHttpHeaders): boolean {
     headers[":method"] === "POST" &&
     (type === "application/grpc" || type === "application/grpc+proto") &&
     (timeout === undefined || laneTimeout.test(timeout as string)) &&
-    (encoding === undefined || encoding === "identity")
+    (encoding === undefined || encoding === "identity") &&
+    isHost(headers[":authority"] ?? headers.host ?? "")
   );
 }
 
@@ -253,7 +261,7 @@ class UnaryCall extends UnaryContext {
   #respond(body: Buffer): void {
     const { sentHeader: header, sentTrailer: trailer } = this;
     const { requestId } = this.info;
-    let headers: readonly string[] = okHeaders;
+    let headers = answerHeaders();
     if (header !== undefined) headers = [...headers, ...headerPairs(header)];
     if (requestId !== undefined) headers = [...headers, requestIdHeader, requestId];
     if (trailer !== undefined) this.trailers = { ...Object.fromEntries(trailer), ...okTrailers };
@@ -269,6 +277,6 @@ class UnaryCall extends UnaryContext {
     const { requestId } = this.info;
     const sent = [...headerPairs(header), ...headerPairs(trailer), ...errorHeaders(error)];
     if (requestId !== undefined) sent.push(requestIdHeader, requestId);
-    this.#stream.respond([...okHeaders, ...sent], errorOptions);
+    this.#stream.respond([...answerHeaders(), ...sent], errorOptions);
   }
 }

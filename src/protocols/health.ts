@@ -1,6 +1,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import { Health, HealthCheckResponse_ServingStatus as ServingStatus } from "../gen/health/v1/health_pb.ts";
+import { type HoldCall, holdCalls } from "./held-calls.ts";
 import type { Readiness } from "./readiness.ts";
 
 const wholeServer = "";
@@ -13,13 +14,16 @@ export const healthPaths = Health.methods.map((method) => `/${Health.typeName}/$
  * server, are as ready as the instance is.
  *
  * A Watch does not outlive the server: on drain it sends NOT_SERVING and completes with OK, so that GOAWAY
- * waits for none. That of an unknown service stays at SERVICE_UNKNOWN and completes then too.
+ * waits for none. That of an unknown service stays at SERVICE_UNKNOWN and completes then too. So does one over HTTP/1.1 whose
+ * caller ends its sending side: it may have gone.
  *
  * @param services those that a caller may name.
+ * @param hold what a Watch is held by.
  */
 export function healthRoutes(
   readiness: Readiness,
   services: readonly DescService[],
+  hold: HoldCall = holdCalls(),
 ): (router: ConnectRouter) => void {
   const known = new Set([wholeServer, ...services.map((service) => service.typeName)]);
 
@@ -35,15 +39,21 @@ export function healthRoutes(
         return { statuses: Object.fromEntries([...known].map((service) => [service, { status }])) };
       },
 
-      async *watch({ service }, { signal }) {
+      async *watch({ service }, context) {
+        using held = hold(context);
         if (known.has(service)) {
-          for await (const ready of readiness.watch(signal)) yield { status: servingStatus(ready) };
+          let isTold = false;
+          for await (const ready of readiness.watch(held.signal)) {
+            isTold = true;
+            yield { status: servingStatus(ready) };
+          }
+          if (held.isToAnswer && !isTold) yield { status: servingStatus(await readiness.ready()) };
         } else {
           yield { status: ServingStatus.SERVICE_UNKNOWN };
-          await readiness.drained(signal);
+          await readiness.drained(held.signal);
         }
         // The caller's deadline is an error, drain is not.
-        signal.throwIfAborted();
+        held.throwIfCancelled();
       },
     });
   };

@@ -5,10 +5,8 @@ export type HttpHandler = ReturnType<typeof connectNodeAdapter>;
 export type HttpRequest = Parameters<HttpHandler>[0];
 export type HttpResponse = Parameters<HttpHandler>[1];
 
-/** @param url of a request. @returns its path without the query, still percent-encoded. */
+/** @param url of a request, in origin form. @returns its path without the query, still percent-encoded. */
 export function pathOf(url = "/"): string {
-  // A request through a proxy may name the whole URL (RFC 9112, section 3.2.2).
-  if (!url.startsWith("/")) return URL.parse(url)?.pathname ?? url;
   const query = url.indexOf("?");
   return query === -1 ? url : url.slice(0, query);
 }

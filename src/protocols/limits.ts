@@ -1,5 +1,6 @@
 import type { ServerOptions as Http1Options } from "node:http";
 import type { ServerOptions as Http2Options } from "node:http2";
+import { readHeaders } from "./header-size.ts";
 
 /** What peers may ask of us. What is absent is as Node has it, but for the timeouts. Times in milliseconds. */
 export interface Limits {
@@ -19,6 +20,10 @@ export interface Limits {
   readonly keepAliveTime?: number;
   /** How long the client may take to answer the PING. */
   readonly keepAliveTimeout?: number;
+  /** Of a connection, give or take a tenth. Then it takes no more calls. */
+  readonly maxConnectionAge?: number;
+  /** How long calls that are held may go on after that. */
+  readonly maxConnectionAgeGrace?: number;
 }
 
 export function http1Options(
@@ -32,6 +37,8 @@ export function http1Options(
     keepAliveTimeout: idleTimeout,
     headersTimeout: peerTimeout,
     requestTimeout: peerTimeout,
+    // The router refuses such requests, and counts them.
+    requireHostHeader: false,
     // How often Node compares slow requests with the clock.
     connectionsCheckingInterval: Math.ceil(peerTimeout / 10),
     ...(maxHeaderSize !== undefined && { maxHeaderSize }),
@@ -39,11 +46,13 @@ export function http1Options(
 }
 
 export function http2Options({ maxConcurrentStreams, maxHeaderSize, maxStreamResets }: Limits): Http2Options {
+  const headers = maxHeaderSize === undefined ? undefined : readHeaders(maxHeaderSize);
   return {
     settings: {
       ...(maxConcurrentStreams !== undefined && { maxConcurrentStreams }),
-      ...(maxHeaderSize !== undefined && { maxHeaderListSize: maxHeaderSize }),
+      ...(headers !== undefined && { maxHeaderListSize: headers.size }),
     },
+    ...(headers !== undefined && { maxHeaderListPairs: headers.fields }),
     ...(maxStreamResets !== undefined && {
       streamResetBurst: maxStreamResets,
       streamResetRate: maxStreamResets,

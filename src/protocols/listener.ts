@@ -7,10 +7,14 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
+import { answerClientError, type LinesForUnread } from "./client-errors.ts";
+import { ConnectionAge } from "./connection-age.ts";
 import { trackConnections } from "./connections.ts";
 import { readFirstBytes } from "./first-bytes.ts";
 import { goAway, type Http2Connection } from "./go-away.ts";
 import type { GrpcUnaryLane, HandOver } from "./grpc-unary.ts";
+import { isTooLarge, mostFields } from "./header-size.ts";
+import { answerHeldCalls, sendAwayHeldCalls } from "./held-calls.ts";
 import type { HttpHandler } from "./http.ts";
 import { OneFrameResponse } from "./http2-response.ts";
 import { http1Options, http2Options, type Limits } from "./limits.ts";
@@ -34,6 +38,10 @@ export interface ListenOptions {
   readonly handler: HttpHandler;
   /** Gets each HTTP/2 stream first. Absent: the handler gets them all. */
   readonly lane?: GrpcUnaryLane | undefined;
+  /** What else there is to say to what cannot be read as a request. */
+  readonly linesForUnread?: LinesForUnread | undefined;
+  /** Told of each connection that is closed since there are as many as there may be. */
+  readonly onDropped?: () => void;
   /** Told of each HTTP/2 stream that is reset before anything gets it. */
   readonly onCancelled?: (headers: IncomingHttpHeaders) => void;
 }
@@ -45,26 +53,59 @@ export interface Listener extends AsyncDisposable {
 
 /** One port for HTTP/1.1 and for HTTP/2. @throws TlsFilesError; what Node says when it cannot listen. */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { host, port, shutdownTimeout, limits = {}, handler, lane, onCancelled } = options;
-  const { peerTimeout = 10_000, idleTimeout = 65_000 } = limits;
+  const { host, port, shutdownTimeout, limits = {}, handler, lane, onCancelled, linesForUnread } = options;
+  const { peerTimeout = 10_000, idleTimeout = 65_000, maxHeaderSize = Number.POSITIVE_INFINITY } = limits;
   const { keepAliveTime = 30_000, keepAliveTimeout = 10_000 } = limits;
-  const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), handler);
+  const { maxConnectionAge = 1_800_000, maxConnectionAgeGrace = 30_000 } = limits;
+  const http1 = createHttp1(http1Options(limits, peerTimeout, idleTimeout), (request, response) => {
+    if ((request.socket as MayBeLast)[isLast]) sayClose(response);
+    handler(request, response);
+  });
+  http1.maxHeadersCount = mostFields;
+  http1.on("clientError", (error, socket) =>
+    answerClientError(error, socket as Socket, replyOn(socket as Socket), linesForUnread),
+  );
   // A caller may end its side behind its request, and still reads the answer (RFC 9112, section 9.6). Node's types lack this.
   Object.assign(http1, { httpAllowHalfOpen: true });
   http1.setTimeout(peerTimeout, dropUnlessBusy);
+  // Node would tell callers to send their messages, before anybody has looked whether they may ask.
+  http1.on("checkContinue", (request, response) => http1.emit("request", request, response));
   const http2 = createHttp2(http2Options(limits));
   const tls = options.tls && openTls(options.tls, peerTimeout);
   const connections = trackConnections({
     maxConnections: limits.maxConnections ?? Number.POSITIVE_INFINITY,
     idleTimeout,
+    onDropped: options.onDropped,
   });
   const slowPeers = watchSlowPeers({ peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout });
-  const sweeps = startSweeps(Math.min(peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout) / 4);
+  const sweeps = startSweeps(
+    Math.min(
+      ...[peerTimeout, idleTimeout, keepAliveTime, keepAliveTimeout, maxConnectionAge, maxConnectionAgeGrace],
+    ) / 4,
+  );
   sweeps.add(connections.sweep);
   sweeps.add(slowPeers.sweep);
+  sweeps.add(closeOld);
   const bursts = watchBursts(limits.maxConcurrentStreams ?? Number.POSITIVE_INFINITY);
-  const http1Sockets = new LinkedList<Socket>();
-  const sessions = new LinkedList<Http2Connection>();
+  const http1Sockets = new LinkedList<Aging<Http1Connection>>();
+  const sessions = new LinkedList<Aging<Http2Connection>>();
+
+  const ageLimits = { maxConnectionAge, maxConnectionAgeGrace };
+
+  /** Otherwise clients would never move to instances that come later. */
+  function closeOld(now: number): void {
+    for (const connection of sessions.toArray()) {
+      if (connection.age.isOver(now)) sendAwayHeldCalls(connection.session);
+      if (connection.age.isOld(now)) goAway(connection);
+    }
+    for (const { socket, age } of http1Sockets.toArray()) {
+      if (!age.isOld(now)) continue;
+      (socket as MayBeLast)[isLast] = true;
+      if (age.isOver(now) && sendAwayHeldCalls(socket)) {
+        replyOn(socket)?.once("finish", () => socket.destroySoon());
+      }
+    }
+  }
 
   // The HTTP/1.1 server listens, which starts its watch over slow and idle peers, but it gets only the
   // connections that are not HTTP/2.
@@ -90,7 +131,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     if (isHttp2) {
       serveHttp2(socket);
     } else {
-      const place = http1Sockets.add(socket);
+      const place = http1Sockets.add({ socket, age: new ConnectionAge(ageLimits) });
+      socket.on("end", answerHeld);
       socket.once("close", () => place.remove());
       for (const listener of serveHttp1) listener.call(http1, socket);
       socket.resume();
@@ -111,7 +153,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     slowPeers.watchSession(session, socket);
     keepStreamsBriefly(session);
     bursts.watch(session);
-    const place = sessions.add(connection);
+    const place = sessions.add({ ...connection, age: new ConnectionAge(ageLimits) });
     session.once("close", () => place.remove());
     // A peer that announces HTTP/2 and then says nothing more must not stay for ever.
     const tooLate = setTimeout(() => session.destroy(), peerTimeout);
@@ -121,9 +163,12 @@ export async function listen(options: ListenOptions): Promise<Listener> {
 
   // The reference sees a stream only when the lane does not take it: a server that never listens hands it on.
   const reference = createHttp2({ Http2ServerResponse: OneFrameResponse });
-  reference.on("request", handler);
-  const handOver: HandOver = (stream, headers, flags) => reference.emit("stream", stream, headers, flags, []);
-  http2.on("stream", (stream: ServerHttp2Stream, headers, flags) => {
+  reference.on("request", handler).on("checkContinue", handler);
+  // Node would answer it with a 405 that does not say what is allowed.
+  reference.on("connect", handler);
+  const handOver: HandOver = (stream, headers, flags, rawHeaders = []) =>
+    reference.emit("stream", stream, headers, flags, rawHeaders);
+  http2.on("stream", (stream: ServerHttp2Stream, headers, flags, rawHeaders) => {
     // Reset before anybody has heard of it: nobody waits for an answer.
     if (stream.destroyed) {
       stream.on("error", () => {});
@@ -131,7 +176,9 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       return;
     }
     slowPeers.watchStream(stream);
-    if (lane === undefined) handOver(stream, headers, flags);
+    // The handler looks at the size of the headers; in front of the lane, we do.
+    if (lane === undefined || isTooLarge(rawHeaders, maxHeaderSize))
+      handOver(stream, headers, flags, rawHeaders);
     else lane.serve(stream, headers, flags, handOver);
   });
   http1.listen({ port, host });
@@ -142,7 +189,7 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     http1.close();
     // Node goes on offering keep-alive while it closes: the peer would send its next request into the void.
     http1.prependListener("request", (_request, response) => sayClose(response));
-    for (const socket of http1Sockets.toArray()) sayClose(replyOn(socket));
+    for (const { socket } of http1Sockets.toArray()) sayClose(replyOn(socket));
     for (const connection of sessions.toArray()) goAway(connection);
     connections.closeOpening();
     const late = setTimeout(connections.closeAll, shutdownTimeout);
@@ -154,6 +201,22 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   }
 
   return { address: http1.address() as AddressInfo, [Symbol.asyncDispose]: drain };
+}
+
+interface Http1Connection {
+  readonly socket: Socket;
+}
+
+type Aging<T> = T & { readonly age: ConnectionAge };
+
+const isLast = Symbol("isLast");
+
+/** An HTTP/1.1 connection, whose next answer may be its last. */
+type MayBeLast = Socket & { [isLast]?: true };
+
+/** A caller that ends its sending side may have gone, and a call that is held for it would stay. */
+function answerHeld(this: Socket): void {
+  answerHeldCalls(this);
 }
 
 /** An HTTP/1.1 connection on which nothing moves: we may be at work, or the peer may not take its answer. */

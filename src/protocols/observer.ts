@@ -25,13 +25,16 @@ export interface CallObserver {
   start(info: CallInfo): CallObservation;
 }
 
-/** @param method the full name of the RPC, `package.Service/Method`; the path of a probe; or {@link unknownMethod}. */
+/** @param method the full name of the RPC, `package.Service/Method`; the path of a probe; {@link unknownMethod}; {@link preflight}. */
 export type Observe = (protocol: ProtocolName, method: string) => CallObserver;
 
 /** Stands for all methods and paths that do not exist: no caller can make up a label (OpenTelemetry names it so). */
 export const unknownMethod = "_OTHER";
 
 const ignored: CallObservation = { end() {}, discard() {} };
+
+/** Stands for a browser's questions whether a page may ask, whatever it wants to ask for. */
+export const preflight = "OPTIONS";
 
 /** Observes nothing. */
 export const unobserved: Observe = () => ({ start: () => ignored });
@@ -47,7 +50,8 @@ export function endWithError(observation: CallObservation, info: CallInfo, reaso
 /** Connect's own errors are about what the caller sent, whatever their code. */
 function isFault(reason: unknown): boolean {
   if (!(reason instanceof ConnectError)) return true;
-  return isOurFault(reason.code) && reason.cause instanceof StatusError;
+  const { cause } = reason;
+  return isOurFault(reason.code) && cause instanceof StatusError && cause.reason !== "GOING_AWAY";
 }
 
 const codeNames = new Map<Code, string>(

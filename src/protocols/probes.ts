@@ -13,6 +13,9 @@ export type Probe = (request: HttpRequest, response: HttpResponse) => Promise<vo
 /** The probes that tell one word about us. Whoever keeps us running may ask them. */
 export const openProbes = ["/healthz", "/readyz"];
 
+/** No page has a use for it, so that none may read it. */
+export const metricsPath = "/metrics";
+
 /** The routes for those who run the service, by their paths. @param metrics absent: there is no `/metrics`. */
 export function createProbes(readiness: Readiness, metrics?: MetricsText): ReadonlyMap<string, Probe> {
   const probes = new Map<string, Probe>([
@@ -41,7 +44,7 @@ export function createProbes(readiness: Readiness, metrics?: MetricsText): Reado
         writing = undefined;
       }
     };
-    probes.set("/metrics", async (request, response) => {
+    probes.set(metricsPath, async (request, response) => {
       if (refuseOtherMethods(request, response)) return;
       writing ??= write();
       const text = await writing;

@@ -1,5 +1,9 @@
 import type { IncomingHttpHeaders } from "node:http";
+import { mediaTypeOf } from "./media-type.ts";
 import type { ProtocolName } from "./observer.ts";
+
+/** The media types of gRPC and of gRPC-Web, with those of messages that we do not take. */
+const grpcTypes = /^application\/grpc(-web(?:-text)?)?(?:[+;]|$)/;
 
 /** @param isRpc whether the request's path is one of an RPC that exists. */
 export function protocolOf(
@@ -7,8 +11,7 @@ export function protocolOf(
   headers: IncomingHttpHeaders,
   isRpc: boolean,
 ): ProtocolName {
-  const type = headers["content-type"]?.toLowerCase() ?? "";
-  if (type.startsWith("application/grpc-web")) return "grpc-web";
-  if (type.startsWith("application/grpc")) return "grpc";
+  const [type, web] = grpcTypes.exec(mediaTypeOf(headers["content-type"])) ?? [];
+  if (type !== undefined) return web === undefined ? "grpc" : "grpc-web";
   return isRpc || method === "POST" ? "connect" : "rest";
 }

@@ -8,9 +8,10 @@ import {
 } from "@bufbuild/protobuf";
 import { nestedTypes } from "@bufbuild/protobuf/reflect";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import * as v1 from "../gen/grpc/reflection/v1/reflection_pb.ts";
 import * as v1alpha from "../gen/grpc/reflection/v1alpha/reflection_pb.ts";
+import { type HoldCall, holdCalls } from "./held-calls.ts";
 import type { Readiness } from "./readiness.ts";
 
 /**
@@ -21,21 +22,24 @@ import type { Readiness } from "./readiness.ts";
  * drain end with UNAVAILABLE: tools keep them open while idle, and GOAWAY waits for every stream.
  *
  * @param files to be found besides those that the services need, such as the types of error details.
+ * @param hold what a stream is held by, which tools keep open between their questions.
  */
 export function reflectionRoutes(
   readiness: Pick<Readiness, "drained">,
   files: readonly DescFile[] = [],
+  hold: HoldCall = holdCalls(),
 ): (router: ConnectRouter) => void {
   return (router) => {
     let schema: Schema | undefined;
 
     async function* converse<Request extends ReflectionRequest>(
       requests: AsyncIterable<Request>,
-      { signal }: { readonly signal: AbortSignal },
+      context: HandlerContext,
     ) {
+      using held = hold(context);
       schema ??= indexSchema(router, files);
       const sent = new Set<DescFile>();
-      for await (const request of untilDrained(requests, readiness, signal)) {
+      for await (const request of untilDrained(requests, readiness, held.signal)) {
         yield {
           validHost: request.host,
           originalRequest: request,

@@ -9,6 +9,7 @@ const codesOfHttp: Readonly<Record<number, string>> = {
   404: "UNIMPLEMENTED",
   405: "UNIMPLEMENTED",
   415: "INVALID_ARGUMENT",
+  431: "RESOURCE_EXHAUSTED",
   500: "INTERNAL",
   503: "UNAVAILABLE",
   505: "UNIMPLEMENTED",

@@ -5,7 +5,7 @@ import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { http } from "../gen/google/api/annotations_pb.ts";
 import { Call } from "../status/call.ts";
 import type { StatusService as Statuses } from "../status/service.ts";
-import { type JobStatus, StatusError, unauthenticated } from "../status/status.ts";
+import { type JobStatus, StatusError } from "../status/status.ts";
 import { type CallInfo, requestIdHeader } from "./call-info.ts";
 import { getStatusMethod } from "./connect.ts";
 import { challenge, isOurFault, takeRetryAfter, wireErrors } from "./errors.ts";
@@ -34,6 +34,7 @@ const errorBodies = {
 export interface Rest {
   /** Whether a path, without its query, belongs to this route: with an id, without one, or with a malformed one. */
   matches(path: string): boolean;
+  /** Answers a caller that may ask. */
   handle(request: HttpRequest, response: HttpResponse, info: CallInfo): void;
 }
 
@@ -48,10 +49,6 @@ export function createRest(statuses: Statuses, requestTimeout: number, observe: 
 
   async function handle(request: HttpRequest, response: HttpResponse, info: CallInfo): Promise<void> {
     const observation = observer.start(info);
-    if (!info.isAdmitted) {
-      sendFailure(request, response, info, unauthenticated);
-      return observation.end("UNAUTHENTICATED");
-    }
     if (refuseOtherMethods(request, response)) return observation.end("UNIMPLEMENTED");
     const call = new Call(performance.now() + requestTimeout);
     (response as WithCall)[callOf] = call;

@@ -1,11 +1,12 @@
 import type { IncomingHttpHeaders } from "node:http2";
-import { Code, type ConnectRouter } from "@connectrpc/connect";
-import { unauthenticated } from "../status/status.ts";
+import type { ConnectRouter } from "@connectrpc/connect";
 import { type Authenticate, anyCaller } from "./access.ts";
 import { addressOf, CallInfo, requestIdHeader } from "./call-info.ts";
 import { getStatusMethod } from "./connect.ts";
 import { createConnectAdapter } from "./connect-adapter.ts";
+import type { Cors } from "./cors.ts";
 import type { GrpcUnaryLane } from "./grpc-unary.ts";
+import { isTooLarge } from "./header-size.ts";
 import {
   errorBody,
   type HttpHandler,
@@ -19,13 +20,19 @@ import {
   type CallObserver,
   codeName,
   type Observe,
+  type ProtocolName,
+  preflight,
   unknownMethod,
   unobserved,
 } from "./observer.ts";
-import type { Probe } from "./probes.ts";
+import { metricsPath, type Probe } from "./probes.ts";
 import { protocolOf } from "./protocol-of.ts";
+import { headersTooLarge, notFound, type Refusal, sendRefusal } from "./refusals.ts";
 import { endWithResponse } from "./response-end.ts";
 import { type Rest, sendFailure } from "./rest.ts";
+import { type RpcPath, refuseUnknownForm, rpcPathOf } from "./rpc-path.ts";
+import { resolveTarget } from "./target.ts";
+import { refuseUnknownCaller } from "./unknown-caller.ts";
 
 export interface Routes {
   readonly rest: Rest;
@@ -39,10 +46,14 @@ export interface Routes {
   readonly maxMessageSize?: number;
   /** Of the messages of all requests that are under way at most, in bytes. Absent: there is no bound. */
   readonly maxReceivingSize?: number;
+  /** Of a request's headers at most, in bytes of their names and values. Absent: there is no bound. */
+  readonly maxHeaderSize?: number;
   /** Absent: nothing is observed. */
   readonly observe?: Observe;
   /** Absent: every caller may ask. */
   readonly authenticate?: Authenticate;
+  /** Absent: pages on other origins may do nothing. */
+  readonly cors?: Cors | undefined;
 }
 
 export interface Router extends HttpHandler {
@@ -58,56 +69,75 @@ export function createRouter({
   lane,
   maxMessageSize = 2 ** 16,
   maxReceivingSize = Number.POSITIVE_INFINITY,
+  maxHeaderSize = Number.POSITIVE_INFINITY,
   observe = unobserved,
   authenticate = anyCaller,
+  cors,
 }: Routes): Router {
-  /** The full names of the RPCs, by their paths. */
-  const methods = new Map<string, string>();
+  const methods = new Map<string, RpcPath>();
   const connect = createConnectAdapter({
     routes: (router) => {
       for (const routes of rpcs) routes(lane?.collect(router) ?? router);
-      for (const { requestPath, service, method } of router.handlers) {
-        methods.set(requestPath, `${service.typeName}/${method.name}`);
-      }
+      for (const handler of router.handlers) methods.set(handler.requestPath, rpcPathOf(handler));
     },
     maxMessageSize,
     maxReceivingSize,
   });
   // What there is to observe is known from the start, and not from the first call on.
   for (const protocol of ["connect", "grpc", "grpc-web"] as const) {
-    for (const method of methods.values()) observe(protocol, method);
+    for (const { name } of methods.values()) observe(protocol, name);
   }
 
-  function observerOf(path: string, method: string | undefined, headers: IncomingHttpHeaders): CallObserver {
-    if (rest.matches(path)) return observe("rest", getStatusMethod);
-    if (probes.has(path)) return observe("rest", path);
-    const rpc = methods.get(path);
-    return observe(protocolOf(method, headers, rpc !== undefined), rpc ?? unknownMethod);
+  function protocolAt(path: string, method: string | undefined, headers: IncomingHttpHeaders): ProtocolName {
+    if (rest.matches(path) || probes.has(path)) return "rest";
+    return protocolOf(method, headers, methods.has(path));
+  }
+
+  function observerAt(path: string, protocol: ProtocolName): CallObserver {
+    if (rest.matches(path)) return observe(protocol, getStatusMethod);
+    if (probes.has(path)) return observe(protocol, path);
+    return observe(protocol, methods.get(path)?.name ?? unknownMethod);
   }
 
   function handle(request: HttpRequest, response: HttpResponse) {
+    const isWellFormed = resolveTarget(request);
     const path = pathOf(request.url);
     const info = new CallInfo(request.headers[requestIdHeader] as string | undefined, addressOf(request));
     if (info.requestId !== undefined) response.setHeader(requestIdHeader, info.requestId);
-    authenticate(info, path, request);
-    if (rest.matches(path)) return rest.handle(request, response, info);
+    if (cors !== undefined && path !== metricsPath && cors.answer(request, response))
+      return observe("rest", preflight).start(info).end("OK");
+    const isServed = isWellFormed && !isTooLarge(request.rawHeaders, maxHeaderSize);
+    if (isServed) {
+      authenticate(info, path, request);
+      if (info.isAdmitted && rest.matches(path)) return rest.handle(request, response, info);
+    }
 
-    if (mayBeStored(request)) response.setHeader("Cache-Control", "no-store");
-    const observation = observerOf(path, request.method, request.headers).start(info);
+    const protocol = protocolAt(path, request.method, request.headers);
+    // No cache keeps the answer to a POST that does not say for how long (RFC 9110, section 9.3.3): gRPC is spared it.
+    if (request.method !== "POST" || protocol !== "grpc") response.setHeader("Cache-Control", "no-store");
+    const observation = observerAt(path, protocol).start(info);
     endWithResponse(response, observation);
-    if (methods.has(path)) return connect(request, { info, observation, response });
-    if (!info.isAdmitted) return void sendFailure(request, response, info, unauthenticated);
+    if (!isWellFormed) return void sendJson(request, response, 400, errorBody(400, "Bad Request"));
+    if (!isServed) return refuse(request, response, protocol, observation, headersTooLarge);
+    const rpc = methods.get(path);
+    if (!info.isAdmitted) {
+      observation.end("UNAUTHENTICATED");
+      const isUnknown = protocol === "connect" && rpc === undefined;
+      return refuseUnknownCaller(isUnknown ? "rest" : protocol, request, response, info);
+    }
+    if (rpc !== undefined) {
+      if (refuseUnknownForm(request, response, rpc)) return;
+      return connect(request, { info, observation, response });
+    }
     const probe = probes.get(path);
     if (probe !== undefined) return void answer(probe, request, response, info, observation);
-    sendNotFound(request, response);
-    observation.end("UNIMPLEMENTED");
+    refuse(request, response, protocol, observation, notFound);
   }
 
   return Object.assign(handle, {
     cancelled(headers: IncomingHttpHeaders): void {
       const path = pathOf(headers[":path"]);
-      const observer = observerOf(path, headers[":method"], headers);
-      observer
+      observerAt(path, protocolAt(path, headers[":method"], headers))
         .start(new CallInfo(headers[requestIdHeader] as string | undefined, undefined))
         .end("CANCELLED");
     },
@@ -129,26 +159,13 @@ async function answer(
   }
 }
 
-/** No cache keeps the answer to a POST that does not say for how long (RFC 9110, section 9.3.3): gRPC is spared it. */
-function mayBeStored({ method, headers }: HttpRequest): boolean {
-  return method !== "POST" || protocolOf(method, headers, true) !== "grpc";
-}
-
-const unknownMethodError = JSON.stringify({ code: "unimplemented", message: "unknown method" });
-
-function sendNotFound(request: HttpRequest, response: HttpResponse): void {
-  const contentType = request.headers["content-type"] ?? "";
-  if (!contentType.startsWith("application/grpc")) {
-    // A POST is a call of Connect's, and REST knows none: it gets an error as Connect writes it.
-    const body = request.method === "POST" ? unknownMethodError : errorBody(404, "Not Found");
-    sendJson(request, response, 404, body);
-    return;
-  }
-  // gRPC has its own word for it, and sends it with HTTP status 200 (gRPC over HTTP/2, "Responses").
-  // Headers that are not written ahead leave together with the end: they are the trailers, too.
-  response.statusCode = 200;
-  response.setHeader("Content-Type", contentType);
-  response.setHeader("Grpc-Status", String(Code.Unimplemented));
-  response.setHeader("Grpc-Message", "unknown method");
-  response.end();
+function refuse(
+  request: HttpRequest,
+  response: HttpResponse,
+  protocol: ProtocolName,
+  observation: CallObservation,
+  refusal: Refusal,
+): void {
+  sendRefusal(request, response, protocol, refusal);
+  observation.end(codeName(refusal.code));
 }

@@ -6,10 +6,10 @@ import {
   createContextKey,
   createContextValues,
   type HandlerContext,
+  type Interceptor,
 } from "@connectrpc/connect";
-import { unauthenticated } from "../status/status.ts";
 import { type CallInfo, requestIdHeader } from "./call-info.ts";
-import { pushbackOf, toConnectError } from "./errors.ts";
+import { pushbackOf } from "./errors.ts";
 import { pushbackHeader } from "./grpc-headers.ts";
 import type { HttpResponse } from "./http.ts";
 import { type CallObservation, endWithError } from "./observer.ts";
@@ -20,6 +20,10 @@ export interface RpcCall {
   readonly info: CallInfo;
   readonly observation: CallObservation;
   readonly response: HttpResponse;
+  /** Whether a unary method's message has been read, so that its handler runs. */
+  isRead?: boolean;
+  /** Why a message of a stream could not be read. */
+  unreadable?: unknown;
 }
 
 /** Connect calls `abort` once a call is over, before it writes what is left of the answer: with the error, if there is one. */
@@ -32,26 +36,63 @@ export function contextOf(call: RpcCall): ContextValues {
   return createContextValues().set(callKey, call);
 }
 
+export function rpcCallOf(context: HandlerContext): RpcCall | undefined {
+  return context.values.get(callKey);
+}
+
 /** What is known of a call, for handlers to add to it. */
 export function callInfoOf(context: HandlerContext): CallInfo | undefined {
-  return context.values.get(callKey)?.info;
+  return rpcCallOf(context)?.info;
 }
 
 /**
  * Connect's request gate: runs for every call of an RPC before its message is read, over every protocol.
  *
- * @throws ConnectError when the caller may not ask.
+ * @throws ConnectError for a message in the URL that cannot be read.
  */
 export function gate(context: HandlerContext): void {
-  const call = context.values.get(callKey);
+  const call = rpcCallOf(context);
   if (call === undefined) return;
   const { abort } = context as ControlledContext;
   (context as ControlledContext).abort = (reason) => {
+    if (isUnreadable(call, context, reason))
+      Object.assign(reason as ConnectError, { code: Code.InvalidArgument });
     endCall(call, context, reason);
     abort(reason);
   };
-  if (!call.info.isAdmitted) throw toConnectError(unauthenticated);
   checkBase64(context);
+}
+
+/** Connect's interceptor: notes whether what a call throws comes from reading its messages, or from its handler. */
+export const noteReading: Interceptor = (next) => (request) => {
+  const call = request.contextValues.get(callKey);
+  if (call === undefined) return next(request);
+  if (request.stream) return next({ ...request, message: noteFailure(request.message, call) });
+  call.isRead = true;
+  return next(request);
+};
+
+async function* noteFailure<T>(messages: AsyncIterable<T>, call: RpcCall): AsyncGenerator<T, undefined> {
+  try {
+    yield* messages;
+  } catch (reason) {
+    call.unreadable = reason;
+    throw reason;
+  }
+}
+
+/**
+ * Whether the caller's message is at fault for what Connect takes for a fault of the service: it is not what its media type
+ * says, or ends before its compression does. For gRPC, INTERNAL is the word for that (grpc's doc/statuscodes.md: "Error parsing
+ * request proto", "Could not decompress"), and for Connect it is not: JSON that cannot be decoded is `invalid_argument`, too.
+ */
+function isUnreadable(call: RpcCall, { protocolName, method }: HandlerContext, reason: unknown): boolean {
+  if (protocolName !== "connect" || !(reason instanceof ConnectError) || reason.code !== Code.Internal)
+    return false;
+  const isReading = method.methodKind === "unary" ? !call.isRead : reason === call.unreadable;
+  if (!isReading) return false;
+  const cause = reason.cause as NodeJS.ErrnoException | null | undefined;
+  return reason.rawMessage.startsWith("parse binary: ") || cause?.code === "Z_BUF_ERROR";
 }
 
 function endCall({ info, observation, response }: RpcCall, context: HandlerContext, reason: unknown) {

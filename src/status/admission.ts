@@ -14,7 +14,7 @@ export interface Admission {
   leave(): void;
 }
 
-/** How often, in milliseconds, we look whether the event loop has been busy: a burst that is over by then is none of it. */
+/** How often, in milliseconds, the event loop is looked at: a single burst that is over before the second look is not shed. */
 const interval = 100;
 
 /** The share of its time from which on the event loop counts as busy. The rest is what it waits for others meanwhile. */

@@ -33,7 +33,8 @@ export type StatusErrorReason =
   | "DEADLINE_EXCEEDED"
   | "OVERLOADED"
   | "STATUS_UNREADABLE"
-  | "UNAUTHENTICATED";
+  | "UNAUTHENTICATED"
+  | "GOING_AWAY";
 
 /** Every way a status lookup can fail that a caller may act on. */
 export class StatusError extends Error {
@@ -70,7 +71,13 @@ export function unreadableStatus(cause: unknown): StatusError {
 }
 
 /** The settings that bound what is under way at the same time. What is beyond them is shed. */
-export const limits = ["MAX_IN_FLIGHT", "MAX_WHEN_BUSY", "MAX_QUEUED", "MAX_RECEIVING_SIZE"] as const;
+export const limits = [
+  "MAX_IN_FLIGHT",
+  "MAX_WHEN_BUSY",
+  "MAX_QUEUED",
+  "MAX_WAITING",
+  "MAX_RECEIVING_SIZE",
+] as const;
 export type Limit = (typeof limits)[number];
 
 const overloads = new Map(
@@ -84,6 +91,12 @@ const overloads = new Map(
 export function overloaded(limit: Limit): StatusError {
   return overloads.get(limit) as StatusError;
 }
+
+/** What a call is told that is held on a connection which has become too old. */
+export const goingAway = new StatusError(
+  "GOING_AWAY",
+  "the connection is old enough and is closed (ask again on another)",
+);
 
 /** What a call is told that nobody vouches for. */
 export const unauthenticated = new StatusError(

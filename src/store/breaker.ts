@@ -1,5 +1,5 @@
 import { StatusError } from "../status/status.ts";
-import { isConnectionLost } from "./pool.ts";
+import { isConnectionLost } from "./connection-loss.ts";
 import { NotSent } from "./reader.ts";
 
 /** Knows whether the database is gone, from what became of the statements. Times as `performance.now()` tells them. */

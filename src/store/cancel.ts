@@ -1,5 +1,4 @@
-import type pg from "pg";
-import { Connection } from "./pool.ts";
+import type { Connection } from "./connection.ts";
 
 /** How long, in milliseconds, a cancelled statement may still hold its connection. */
 export const cancelTimeout = 500;
@@ -21,17 +20,12 @@ interface StartingConnection {
  * Progress"), over a connection of its own, whose first message is the CancelRequest: poolers and load balancers
  * pass that on to the right backend, where a pid alone may be a stranger's.
  *
- * @param options as the connection was opened with: address and TLS.
  * @param timeout in milliseconds.
  * @returns when the database has taken notice, or has not in time. Never rejects: whether it heeds is not said anyway.
  */
-export async function cancelStatement(
-  client: pg.Client,
-  options: pg.ClientConfig,
-  timeout: number,
-): Promise<void> {
-  const { processID, secretKey } = client as pg.Client & BackendKey;
-  const control = new Connection({ ...options, connectionTimeoutMillis: timeout, trust: { since: 0 } });
+export async function cancelStatement(client: Connection, timeout: number): Promise<void> {
+  const { processID, secretKey } = client as Connection & BackendKey;
+  const control = client.another(timeout);
   const starting = control.connection as unknown as StartingConnection;
   starting.startup = () => starting.cancel(processID, secretKey);
   // The database answers by closing the connection, which pg takes for a failure to connect.

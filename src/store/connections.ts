@@ -1,7 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { Kysely, PostgresDialect } from "kysely";
-import type { ClientConfig, PoolClient } from "pg";
 import { cancelStatement, cancelTimeout } from "./cancel.ts";
+import type { Connection } from "./connection.ts";
 import { createPool, type PooledConnection, type PoolOptions } from "./pool.ts";
 import type { Tables } from "./tables.ts";
 import { createTurns } from "./turns.ts";
@@ -9,8 +9,6 @@ import { createTurns } from "./turns.ts";
 /** Connections to one server: beneath Kysely, and with it. Disposing of them closes every connection. */
 export interface Connections extends AsyncDisposable {
   readonly db: Kysely<Tables>;
-  /** As each connection is opened. */
-  readonly options: ClientConfig;
   /**
    * Takes a connection that is not known to be bad, in turn with all others who want one, however long that takes. Its
    * `release` gives it back, to be kept unless it is bad.
@@ -42,13 +40,13 @@ const tooManyConnections = "53300";
 
 export function openConnections(options: PoolOptions): Connections {
   const { size, onLimited = () => {} } = options;
-  const pool = createPool(options);
-  const clients = new Set<PoolClient>();
+  const { pool, hosts } = createPool(options);
+  const clients = new Set<Connection>();
   pool.on("connect", (client) => {
-    clients.add(client);
+    clients.add(client as PooledConnection);
     if (unlimit !== undefined) turns.limitTo(clients.size);
   });
-  pool.on("remove", (client) => clients.delete(client));
+  pool.on("remove", (client) => clients.delete(client as PooledConnection));
   // The pool's own queue gives up after the time in which a connection is to be opened, so nothing ever waits in it.
   const turns = createTurns(size);
   let unlimit: NodeJS.Timeout | undefined;
@@ -56,7 +54,7 @@ export function openConnections(options: PoolOptions): Connections {
   async function take(): Promise<PooledConnection> {
     await turns.take();
     const giveUpAt = performance.now() + restartPatience;
-    for (;;) {
+    for (let tries = 1; ; tries++) {
       try {
         const connection = (await pool.connect()) as PooledConnection;
         if (!connection.lost) return inTurn(connection);
@@ -67,8 +65,11 @@ export function openConnections(options: PoolOptions): Connections {
           limit(error);
           turns.giveBack();
           await turns.take();
+        } else if (hosts.hasAnother(error) && tries <= 2 * hosts.size) {
+          // The next way is tried at once.
         } else if (performance.now() < giveUpAt && isPassing(error)) {
           await pause(restartPause);
+          tries = 0;
         } else {
           turns.giveBack();
           throw error;
@@ -104,13 +105,12 @@ export function openConnections(options: PoolOptions): Connections {
         pool: { connect: take, end: () => pool.end(), options: pool.options },
       }),
     }),
-    options: pool.options,
     take,
     get areAwaited() {
       return turns.waiting > 0;
     },
     cancelStatements() {
-      for (const client of clients) void cancelStatement(client, pool.options, cancelTimeout);
+      for (const client of clients) void cancelStatement(client, cancelTimeout);
     },
     state: () => ({ open: pool.totalCount, idle: pool.idleCount, waiting: turns.waiting, max: size }),
     async [Symbol.asyncDispose]() {

@@ -1,10 +1,10 @@
 import type { CompiledQuery, Kysely } from "kysely";
 import type { StatusStore } from "../status/service.ts";
 import { createBreaker } from "./breaker.ts";
-
+import { isConnectionLost } from "./connection-loss.ts";
 import { openConnections } from "./connections.ts";
 import { describeEngine, type Engine } from "./engine.ts";
-import { isConnectionLost, type PoolOptions } from "./pool.ts";
+import type { PoolOptions } from "./pool.ts";
 import { createReader, NotSent, type Reader } from "./reader.ts";
 import {
   everyRowHidden,

@@ -1,10 +1,10 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type Kysely, sql } from "kysely";
 import pg from "pg";
+import { isConnectionLost } from "./connection-loss.ts";
 import { createList, readList, record } from "./migration-list.ts";
 import { describeHolders, isLockFailure, MigrationBlocked, takeLock } from "./migration-lock.ts";
 import { type Migration, migrations as released } from "./migrations/migrations.ts";
-import { isConnectionLost } from "./pool.ts";
 import { compare, SchemaError } from "./schema.ts";
 import type { Tables } from "./tables.ts";
 

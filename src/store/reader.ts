@@ -1,7 +1,8 @@
 import type { CompiledQuery } from "kysely";
 import { cancelStatement, cancelTimeout } from "./cancel.ts";
+import { isConnectionLost } from "./connection-loss.ts";
 import type { Connections } from "./connections.ts";
-import { isConnectionLost, type PooledConnection } from "./pool.ts";
+import type { PooledConnection } from "./pool.ts";
 import { type Row, TextQuery } from "./text-query.ts";
 
 /** One statement on its way. */
@@ -133,7 +134,7 @@ export function createReader(connections: Connections, options: ReaderOptions = 
         const client = running;
         if (client === undefined || cancelling !== undefined) return;
         giveUp = setTimeout(() => client.close(), cancelTimeout);
-        cancelling = cancelStatement(client, connections.options, cancelTimeout);
+        cancelling = cancelStatement(client, cancelTimeout);
       },
     };
   }

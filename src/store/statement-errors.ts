@@ -1,7 +1,7 @@
 import pg from "pg";
 import { StatusError, unreadableStatus } from "../status/status.ts";
+import { isConnectionLost } from "./connection-loss.ts";
 import type { Engine } from "./engine.ts";
-import { isConnectionLost } from "./pool.ts";
 
 /**
  * SQLSTATE classes that mean the statement or the role, whatever the ids: what is not supported (0A), a transaction's

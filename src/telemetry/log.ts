@@ -1,11 +1,13 @@
+import { isatty } from "node:tty";
 import pino, { type DestinationStream, type Logger } from "pino";
-import pretty from "pino-pretty";
+import { prettyFactory } from "pino-pretty";
 import type { ListenToCalls } from "./calls.ts";
+import { createLogWriter, type LogWriter } from "./log-writer.ts";
 
 export type Log = Logger;
 
-/** JSON lines on standard output, or something for human eyes when that is a terminal. */
-export function createLog(level: string, destination?: DestinationStream): Log {
+/** @param destination takes one line of JSON at a time. */
+export function createLog(level: string, destination: DestinationStream): Log {
   const options = {
     level,
     base: null,
@@ -13,8 +15,36 @@ export function createLog(level: string, destination?: DestinationStream): Log {
     formatters: { level: (label: string) => ({ level: label }) },
     serializers: { err: describeError },
   };
-  if (destination !== undefined) return pino(options, destination);
-  return process.stdout.isTTY ? pino(options, pretty({ sync: true })) : pino(options, pino.destination(1));
+  return pino(options, destination);
+}
+
+/** Standard output, which the lines of the log share with texts for people. */
+export interface LogOutput extends LogWriter {
+  /** Writes a text as it is. */
+  print(text: string): void;
+}
+
+/** Takes lines of JSON, and makes them easier to read on a terminal. */
+export function openLogOutput(): LogOutput {
+  keepBlocking();
+  const format = isatty(1) ? prettyFactory({}) : (line: string) => line;
+  const { write, end, droppedLines } = createLogWriter(1, (count) =>
+    format(
+      `${JSON.stringify({ level: "warn", time: new Date().toISOString(), count, msg: "log lines were dropped" })}\n`,
+    ),
+  );
+  return { write: (line) => write(format(line)), print: write, end, droppedLines };
+}
+
+/**
+ * Node sets O_NONBLOCK on standard output and error when they are pipes or sockets, and so for every process that shares
+ * them, as soon as any module imports `node:process` (commander does).
+ */
+function keepBlocking(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    const { _handle } = stream as { _handle?: { setBlocking?(blocking: boolean): void } };
+    _handle?.setBlocking?.(true);
+  }
 }
 
 /** SQLSTATE: data exceptions and integrity constraint violations, whose messages show the value that they are about. */
@@ -71,4 +101,19 @@ export function logCalls(log: Log, everyCall: boolean): ListenToCalls {
       else log.error({ ...call, err: fault }, "call failed");
     },
   });
+}
+
+/** Logs, once a second at most, how many connections were closed since there were as many as there may be. */
+export function logDroppedConnections(log: Log): () => void {
+  let count = 0;
+
+  function endSecond(): void {
+    log.warn({ count }, "connections were closed: there are as many as MAX_CONNECTIONS or ulimit -n admits");
+    count = 0;
+  }
+
+  return () => {
+    if (count === 0) setTimeout(endSecond, 1_000).unref();
+    count++;
+  };
 }

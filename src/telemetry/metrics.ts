@@ -26,6 +26,8 @@ export interface Metrics {
   /** Everything, as OpenMetrics text. */
   text(): Promise<string>;
   readonly calls: ListenToCalls;
+  /** Counts calls by the names of callers' tokens, too. @param names all that there have been. */
+  watchCallers(names: ReadonlySet<string>): ListenToCalls;
   /** A statement left, for so many ids. */
   statement(ids: number): void;
   statementFailed(): void;
@@ -34,9 +36,13 @@ export interface Metrics {
   /** Whether calls are refused since the database is known to be gone. */
   breakerOpen(open: boolean): void;
   connectionLost(): void;
+  /** A client's connection is closed since there are as many as there may be. */
+  connectionDropped(): void;
   /** What the instance last found out about its datastore, or that it is stopping. */
   readiness(state: ReadinessState): void;
   watchPool(state: () => PoolState): void;
+  /** @param dropped how many lines so far. */
+  watchLog(dropped: () => number): void;
   watchReplica(serving: () => boolean): ReplicaMetrics;
 }
 
@@ -103,6 +109,12 @@ export function createMetrics(version: string): Metrics {
     registers,
   });
 
+  const dropped = new Counter({
+    name: "connections_dropped",
+    help: "Connections from clients that were closed since there were as many as MAX_CONNECTIONS, or ulimit -n, admit.",
+    registers,
+  });
+
   const readiness = new Gauge({
     name: "status_readiness",
     help: "1 for the state that /readyz last found: ready, degraded (a replica answers in the primary's place), not ready.",
@@ -124,6 +136,18 @@ export function createMetrics(version: string): Metrics {
     watch("db_client_connections_idle", "Connections that nobody uses now.", "idle");
     watch("db_client_connections_max", "Connections at most.", "max");
     watch("db_client_connections_pending_requests", "Those who wait for a connection.", "waiting");
+  }
+
+  function watchLog(dropped: () => number): void {
+    new Counter({
+      name: "log_lines_dropped",
+      help: "Lines of the log that could not be written: its disk is full, or nobody reads it.",
+      registers,
+      collect() {
+        this.reset();
+        this.inc(dropped());
+      },
+    });
   }
 
   function watchReplica(serving: () => boolean): ReplicaMetrics {
@@ -148,6 +172,32 @@ export function createMetrics(version: string): Metrics {
       },
     });
     return { read: (role) => reads.inc({ role }), reask: (cause) => reasks.inc({ cause }) };
+  }
+
+  function watchCallers(names: ReadonlySet<string>): ListenToCalls {
+    /** A call may have no name: it was refused, or needs none. */
+    const ended = new Map<string, { calls: number }>([["", { calls: 0 }]]);
+    const add = (name: string) => {
+      const count = { calls: 0 };
+      ended.set(name, count);
+      return count;
+    };
+    new Counter({
+      name: "rpc_server_caller_calls",
+      help: "Calls by the name of the caller's token. No name: calls without a token that is known.",
+      labelNames: ["caller"],
+      registers,
+      collect() {
+        for (const name of names) if (!ended.has(name)) add(name);
+        this.reset();
+        for (const [caller, { calls }] of ended) this.inc({ caller }, calls);
+      },
+    });
+    return () => ({
+      ended({ info: { caller = "" } }) {
+        (ended.get(caller) ?? add(caller)).calls++;
+      },
+    });
   }
 
   return {
@@ -181,10 +231,13 @@ export function createMetrics(version: string): Metrics {
     statementRetried: () => retries.inc(),
     breakerOpen: (open) => breaker.set(open ? 1 : 0),
     connectionLost: () => lost.inc(),
+    connectionDropped: () => dropped.inc(),
     readiness(current) {
       for (const state of readinessStates) readiness.set({ state }, state === current ? 1 : 0);
     },
+    watchCallers,
     watchPool,
+    watchLog,
     watchReplica,
   };
 }

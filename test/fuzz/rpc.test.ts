@@ -158,7 +158,8 @@ const httpStatus = new Map([
   [code.ok, 200],
   [code.invalidArgument, 400],
   [code.notFound, 404],
-  [code.internal, 500],
+  // Connect's word for a message that cannot be decoded is invalid_argument.
+  [code.internal, 400],
 ]);
 
 async function checkPosts(
@@ -240,10 +241,10 @@ function statusesForQuery(query: URLSearchParams): readonly number[] {
   const encoding = query.get("encoding");
   const isPlain = !query.has("base64") && !query.has("compression") && query.get("connect") === "v1";
   // Whatever is not usual in more than its message may be answered by one mistake or the other.
-  if (!isPlain || !query.has("message")) return [400, 404, 405, 415, 500, 501];
+  if (!isPlain || !query.has("message")) return [400, 404, 415, 501];
   const message = query.get("message") ?? "";
   if (encoding === "json") return [codeForJson(message)].map((each) => httpStatus.get(each) as number);
-  return encoding === "proto" ? [200, 400, 404, 500] : [400, 404, 415];
+  return encoding === "proto" ? [200, 400, 404] : [415];
 }
 
 test("Connect, GET: any query", async (context) => {

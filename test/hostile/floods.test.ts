@@ -49,14 +49,34 @@ describe("too many headers", () => {
     expect((await peer.closed).toString("latin1")).toMatch(/^($|HTTP\/1\.1 431 )/);
   });
 
-  test("over HTTP/2 end the stream, and not the connection", async () => {
+  test("over HTTP/2 are refused with 431, and end nothing but the stream when they are far too many", async () => {
     const session = connectHttp2(target.serving.url);
     await once(session, "remoteSettings");
-    expect(session.remoteSettings.maxHeaderListSize).toBe(16_384);
-    const flood = session.request({ ":path": "/healthz", "x-flood": "x".repeat(17_000) });
+    const over = session.request({ ":path": "/healthz", "x-flood": "x".repeat(17_000) });
+    const [headers] = await once(over, "response");
+    expect(headers[":status"]).toBe(431);
+    const flood = session.request({
+      ":path": "/healthz",
+      "x-flood": "x".repeat(65_000),
+      "x-more": "x".repeat(999),
+    });
     await once(flood, "error");
     const fine = session.request({ ":path": "/healthz", "x-fine": "x".repeat(15_000) });
     expect(await text(fine)).toBe(`{"status":"alive"}`);
+    session.close();
+  });
+
+  test("over HTTP/2 on hundreds of streams: answered or reset, as the connection's share of the memory allows", async () => {
+    const session = connectHttp2(target.serving.url);
+    const flood = Array.from({ length: 500 }, async () => {
+      const stream = session.request({ ":path": "/healthz", "x-flood": "x".repeat(60_000) });
+      const answered = once(stream.resume(), "response").then(([headers]) => headers[":status"]);
+      return await answered.catch((error: Error) => error.message);
+    });
+    const outcomes = new Set(await Promise.all(flood));
+    expect(outcomes).toContain(431);
+    outcomes.delete(431);
+    expect([...outcomes].join()).toMatch(/^(|Stream closed with error code NGHTTP2_ENHANCE_YOUR_CALM)$/);
     session.close();
   });
 

@@ -16,6 +16,7 @@ import {
   settings,
   uint32,
 } from "../support/http2-frames.ts";
+import { metricValue } from "../support/metric.ts";
 import { openPeer } from "../support/peer.ts";
 import { startTarget, type Target } from "./support.ts";
 
@@ -24,7 +25,12 @@ const idleTimeout = 1_200;
 let target: Target;
 
 beforeAll(async () => {
-  target = await startTarget({ PEER_TIMEOUT: `${peerTimeout}ms`, IDLE_TIMEOUT: `${idleTimeout}ms` });
+  target = await startTarget({
+    PEER_TIMEOUT: `${peerTimeout}ms`,
+    IDLE_TIMEOUT: `${idleTimeout}ms`,
+    KEEPALIVE_TIME: "500ms",
+    KEEPALIVE_TIMEOUT: "500ms",
+  });
 });
 
 afterAll(() => target[Symbol.asyncDispose]());
@@ -139,6 +145,34 @@ describe("a peer that never takes its answers", () => {
     await peer.closed;
     expect(target.memory() - before).toBeLessThan(100);
   });
+});
+
+test("300 watches whose clients read nothing are ended, and their connections closed", async () => {
+  const watching = async () => {
+    const metrics = await (await fetch(`${target.serving.url}/metrics`)).text();
+    const labels = { rpc_system_name: "grpc", rpc_method: "grpc.health.v1.Health/Watch" };
+    return metricValue(metrics, "rpc_server_calls_in_flight", labels);
+  };
+  const path = headerBlock({
+    ":method": "POST",
+    ":scheme": "http",
+    ":path": "/grpc.health.v1.Health/Watch",
+    ":authority": "test",
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  using peers = new DisposableStack();
+  for (let connection = 0; connection < 3; connection++) {
+    const peer = peers.use(await openPeer(target.serving.port));
+    peer.socket.pause();
+    peer.send(preface);
+    for (let stream = 1; stream < 200; stream += 2) {
+      peer.send(frame(frameType.headers, flag.endHeaders, stream, path));
+      peer.send(frame(frameType.data, flag.endStream, stream, Buffer.alloc(5)));
+    }
+  }
+  await expect.poll(watching, { interval: 5, timeout: 10_000 }).toBe(300);
+  await expect.poll(watching, { interval: 50, timeout: 20_000 }).toBe(0);
 });
 
 describe("an idle connection is closed", () => {

@@ -91,6 +91,8 @@ describe.skipIf(connectGo.skipped)(connectGo.title, () => {
         expect(await late).toMatchObject(told.deadlineExceeded);
         await lock.blocks(0);
       }
+      // An answer in between, or the database is taken to be gone.
+      expect(await client.ask(crypto.randomUUID())).toEqual(told.notFound);
       await using lock = await lockTable(database);
       const gone = new AbortController();
       // Over HTTP/1.1 a client that closes its connection cannot be told from one that still waits: the deadline ends the statement.

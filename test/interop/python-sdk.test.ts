@@ -95,7 +95,7 @@ describe.skipIf(sdk.skipped)(`${sdk.title} (Python SDK)`, () => {
       // The loop looks at once, after two seconds, and after four.
       const step = 1_300;
       const config = readConfig({ DATABASE_URL: database.url, HOST: "127.0.0.1", PORT: "0" }, "serve");
-      demo = await startDemo(config, createLog("silent"), new AbortController().signal, step);
+      demo = await startDemo(config, createLog("silent", { write() {} }), new AbortController().signal, step);
       const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
       const [, documented = ""] = /```python\n(.*?)```/s.exec(readme) ?? [];
       loop = documented.replace("http://localhost:9000", `http://127.0.0.1:${demo.port}`);

@@ -1,9 +1,10 @@
-import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { type ChildProcess, execFile, type SpawnOptions, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
-const cli = fileURLToPath(new URL("../../src/cli.ts", import.meta.url));
+export const cli = fileURLToPath(new URL("../../src/cli.ts", import.meta.url));
 
 type Environment = Readonly<Record<string, string>>;
 
@@ -31,6 +32,8 @@ export interface Running extends AsyncDisposable {
   readonly logs: readonly LogLine[];
   /** Waits for a line of the log. @throws Error with all that the process wrote, when it ends without that line. */
   logged(message: string): Promise<LogLine>;
+  /** Waits until its standard output contains a text. @throws Error as `logged` does. */
+  wrote(text: string): Promise<void>;
   kill(signal: NodeJS.Signals): void;
 }
 
@@ -65,12 +68,14 @@ export function run([program, ...args]: readonly string[], options: SpawnOptions
   let stdout = "";
   let stderr = "";
   let ended: Error | undefined;
+  const texts = new Map<string, PromiseWithResolvers<void>>();
 
   child.stderr?.setEncoding("utf8").on("data", (text: string) => {
     stderr += text;
   });
   createInterface({ input: child.stdout as NodeJS.ReadableStream }).on("line", (line) => {
     stdout += `${line}\n`;
+    for (const [text, { resolve }] of texts) if (line.includes(text)) resolve();
     if (!line.startsWith('{"level":')) return;
     const log: LogLine = JSON.parse(line);
     logs.push(log);
@@ -81,7 +86,7 @@ export function run([program, ...args]: readonly string[], options: SpawnOptions
     // Not "exit": what it wrote last may still be on its way.
     const [code, signal] = await once(child, "close");
     ended = new Error(`the process ended with ${signal ?? code}. It wrote:\n${stdout}${stderr}`);
-    for (const { reject } of waiting.values()) reject(ended);
+    for (const { reject } of [...waiting.values(), ...texts.values()]) reject(ended);
     return { code, signal, stdout, stderr };
   }
   const exit = untilExit();
@@ -98,10 +103,49 @@ export function run([program, ...args]: readonly string[], options: SpawnOptions
       waiting.set(message, line);
       return line.promise;
     },
+    wrote(text) {
+      if (stdout.includes(text)) return Promise.resolve();
+      if (ended !== undefined) return Promise.reject(ended);
+      const written = texts.get(text) ?? Promise.withResolvers<void>();
+      texts.set(text, written);
+      return written.promise;
+    },
     kill: (signal) => void child.kill(signal),
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
       await exit;
     },
   };
+}
+
+/** A process of this machine. */
+export interface Process {
+  readonly pid: number;
+  readonly parent: number;
+  readonly command: string;
+}
+
+/** All processes that have not ended. */
+export async function processesNow(): Promise<Process[]> {
+  const { stdout } = await promisify(execFile)("ps", ["-axww", "-o", "pid=,ppid=,stat=,args="], {
+    maxBuffer: 1e8,
+  });
+  return stdout.split("\n").flatMap((line) => {
+    const [, pid, parent, state, command = ""] = /^\s*(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/.exec(line) ?? [];
+    return state === undefined || state.startsWith("Z")
+      ? []
+      : [{ pid: Number(pid), parent: Number(parent), command }];
+  });
+}
+
+/** The children of a process, theirs and so on. */
+export async function descendantsOf(ancestor: number): Promise<Process[]> {
+  const processes = await processesNow();
+  const found = new Set([ancestor]);
+  // A child may have a lower pid than its parent: once for each generation.
+  for (let before = 0; before !== found.size; ) {
+    before = found.size;
+    for (const { pid, parent } of processes) if (found.has(parent)) found.add(pid);
+  }
+  return processes.filter(({ pid }) => pid !== ancestor && found.has(pid));
 }

@@ -219,6 +219,20 @@ export function rows(found: string): Row[] {
       "INTERNAL",
     ),
     ...every(
+      "no protobuf",
+      "grpc-web",
+      post(getStatusPath, "application/grpc-web", framed(Buffer.from("\x0a\xff"))),
+      getStatusMethod,
+      "INTERNAL",
+    ),
+    ...every(
+      "no protobuf",
+      "connect",
+      post(getStatusPath, "application/proto", Buffer.from("\x0a\xff")),
+      getStatusMethod,
+      "INVALID_ARGUMENT",
+    ),
+    ...every(
       "no JSON",
       "connect",
       post(getStatusPath, "application/json", Buffer.from("{")),
@@ -251,7 +265,7 @@ export function rows(found: string): Row[] {
       "connect",
       post(getStatusPath, "application/json", gzipSync(json).subarray(0, 15), compressed),
       getStatusMethod,
-      "INTERNAL",
+      "INVALID_ARGUMENT",
     ),
     ...every(
       "a timeout that is none",

@@ -14,7 +14,7 @@ export interface Session extends AsyncDisposable {
 /** @param options PostgreSQL's, as `-c name=value`. */
 export function openSession(url: string | URL, options = ""): Session {
   const target = new URL(url);
-  if (options !== "") target.searchParams.set("options", options);
+  if (options !== "") target.search = `options=${encodeURIComponent(options)}`;
   const pool = new pg.Pool({ connectionString: target.href, max: 3 });
   pool.on("error", () => {});
   return {

@@ -101,7 +101,7 @@ export async function startRig({ tls, detached = false, env = {} }: RigOptions):
   url.hostname = host;
   url.username = "service";
   url.password = password;
-  if (tls) url.searchParams.set("sslmode", "no-verify");
+  if (tls) url.searchParams.set("sslmode", "require");
   const preload = new URL("./preload.ts", import.meta.url).href;
   const shared = {
     REQUEST_TIMEOUT: `${requestTimeout}ms`,

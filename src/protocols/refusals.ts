@@ -1,0 +1,50 @@
+import { Code } from "@connectrpc/connect";
+import { codeToString } from "@connectrpc/connect/protocol-connect";
+import { errorBody, type HttpRequest, type HttpResponse, sendJson } from "./http.ts";
+import { mediaTypeOf } from "./media-type.ts";
+import type { ProtocolName } from "./observer.ts";
+
+/** Why a request is answered by none of our routes, as each protocol says it. */
+export interface Refusal {
+  /** The HTTP status, and its name. */
+  readonly http: number;
+  readonly title: string;
+  readonly code: Code;
+  readonly message: string;
+}
+
+export const notFound: Refusal = {
+  http: 404,
+  title: "Not Found",
+  code: Code.Unimplemented,
+  message: "unknown method",
+};
+
+/** RFC 6585, section 5. */
+export const headersTooLarge: Refusal = {
+  http: 431,
+  title: "Request Header Fields Too Large",
+  code: Code.ResourceExhausted,
+  message: "the request has more headers than are taken (MAX_HEADER_SIZE)",
+};
+
+export function sendRefusal(
+  request: HttpRequest,
+  response: HttpResponse,
+  protocol: ProtocolName,
+  { http, title, code, message }: Refusal,
+): void {
+  if (!protocol.startsWith("grpc")) {
+    const json =
+      protocol === "rest" ? errorBody(http, title) : JSON.stringify({ code: codeToString(code), message });
+    sendJson(request, response, http, json);
+    return;
+  }
+  // gRPC has its own word for it, and sends it with HTTP status 200 (gRPC over HTTP/2, "Responses").
+  // Headers that are not written ahead leave together with the end: they are the trailers, too.
+  response.statusCode = 200;
+  response.setHeader("Content-Type", mediaTypeOf(request.headers["content-type"]));
+  response.setHeader("Grpc-Status", String(code));
+  response.setHeader("Grpc-Message", message);
+  response.end();
+}

@@ -1,0 +1,60 @@
+import { encodeEnvelope } from "@connectrpc/connect/protocol";
+import { endStreamFlag, endStreamToJson, errorToJson } from "@connectrpc/connect/protocol-connect";
+import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
+import { unauthenticated } from "../status/status.ts";
+import type { CallInfo } from "./call-info.ts";
+import { challenge, toConnectError } from "./errors.ts";
+import { toTrailers } from "./grpc-headers.ts";
+import { type HttpRequest, type HttpResponse, sendJson } from "./http.ts";
+import type { ProtocolName } from "./observer.ts";
+import { sendFailure } from "./rest.ts";
+
+/** What is told to a caller without a token that is known, made once for all of them. */
+const error = toConnectError(unauthenticated);
+const trailers = toTrailers(error);
+const connectError = JSON.stringify(errorToJson(error, undefined));
+const endOfConnectStream = encodeEnvelope(
+  endStreamFlag,
+  new TextEncoder().encode(JSON.stringify(endStreamToJson(new Headers(), error, undefined))),
+);
+const endOfGrpcWeb = encodeEnvelope(trailerFlag, trailerSerialize(trailers));
+
+/**
+ * Refuses a call whose caller may not ask: from its headers alone, as its protocol says it.
+ *
+ * What comes of its body is thrown away, for as long as a peer may take to send a request. Over HTTP/2 a reset could end that at
+ * once (RFC 9113, section 8.1), but clients on node:http2 then lose the answer in front of it.
+ *
+ * @param protocol "rest" for whatever is none of the RPCs and does not say that it is gRPC.
+ */
+export function refuseUnknownCaller(
+  protocol: ProtocolName,
+  request: HttpRequest,
+  response: HttpResponse,
+  info: CallInfo,
+): void {
+  request.resume();
+  const type = request.headers["content-type"]?.toLowerCase() ?? "";
+  const format = /\+(json|proto)/.exec(type)?.[1] ?? "proto";
+  if (protocol === "grpc") {
+    // Headers that are not written ahead leave together with the end: they are the trailers, too.
+    response.statusCode = 200;
+    response.setHeader("Content-Type", `application/grpc+${format}`);
+    for (const [name, value] of trailers) response.setHeader(name, value);
+    response.end();
+  } else if (protocol === "grpc-web" && !type.startsWith("application/grpc-web-text")) {
+    sendBytes(response, `application/grpc-web+${format}`, endOfGrpcWeb);
+  } else if (protocol === "connect" && type.startsWith("application/connect+")) {
+    sendBytes(response, `application/connect+${format}`, endOfConnectStream);
+  } else if (protocol === "connect") {
+    sendJson(request, response, 401, connectError, challenge);
+  } else {
+    // The clients of gRPC-Web as text, which is not served, go by the status of HTTP.
+    sendFailure(request, response, info, unauthenticated);
+  }
+}
+
+function sendBytes(response: HttpResponse, type: string, bytes: Uint8Array): void {
+  response.writeHead(200, { "Content-Type": type, "Content-Length": bytes.length });
+  response.end(bytes);
+}

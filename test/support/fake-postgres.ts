@@ -1,0 +1,97 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import type { Certificate } from "./certificates.ts";
+
+/** A server that pretends to be PostgreSQL, and writes down what it is told. */
+export interface FakePostgres extends AsyncDisposable {
+  readonly port: number;
+  /** What clients sent after they had said who they are: passwords, for example. */
+  readonly told: string;
+  /** How many clients have come. */
+  readonly clients: number;
+  /** Settles when the first client has gone. */
+  readonly gone: Promise<void>;
+}
+
+function message(type: string, ...parts: Buffer[]): Buffer {
+  const body = Buffer.concat(parts);
+  const head = Buffer.alloc(5);
+  head.write(type, "latin1");
+  head.writeInt32BE(body.length + 4, 1);
+  return Buffer.concat([head, body]);
+}
+
+function int32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32BE(value);
+  return bytes;
+}
+
+/** The messages of a server ("Message Formats" in PostgreSQL's documentation). */
+export const say = {
+  cleartext: message("R", int32(3)),
+  md5: message("R", int32(5), Buffer.from("salt")),
+  sasl: (...mechanisms: string[]) => message("R", int32(10), Buffer.from(`${mechanisms.join("\0")}\0\0`)),
+  error: (code: string) => message("E", Buffer.from(`SFATAL\0VFATAL\0C${code}\0Mno\0\0`)),
+  welcome: Buffer.concat([message("R", int32(0)), message("Z", Buffer.from("I"))]),
+};
+
+/**
+ * @param answers to what a client says after it has named itself, one each time; the first before it says anything.
+ * @param certificate to speak TLS with. Absent: it does not.
+ */
+export async function startFakePostgres(
+  answers: readonly Buffer[],
+  certificate?: Certificate,
+): Promise<FakePostgres> {
+  let told = "";
+  let clients = 0;
+  const gone = Promise.withResolvers<void>();
+  const sockets = new Set<Socket>();
+
+  function converse(stream: Socket): void {
+    const left = [...answers];
+    stream.once("data", () => {
+      stream.on("data", (chunk: Buffer) => {
+        told += chunk.toString("latin1");
+        const next = left.shift();
+        if (next !== undefined) stream.write(next);
+      });
+      stream.write(left.shift() ?? "");
+    });
+  }
+
+  const server = createServer((socket) => {
+    clients++;
+    sockets.add(socket);
+    socket.on("error", () => {});
+    socket.on("close", () => gone.resolve());
+    if (certificate === undefined) {
+      converse(socket);
+      return;
+    }
+    socket.once("data", () => {
+      socket.write("S");
+      const secure = new TLSSocket(socket, { isServer: true, ...certificate });
+      secure.on("error", () => {});
+      converse(secure);
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    get told() {
+      return told;
+    },
+    get clients() {
+      return clients;
+    },
+    gone: gone.promise,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      await once(server.close(), "close");
+    },
+  };
+}
