@@ -17,8 +17,8 @@ import { installDebian, type Tool } from "./tools.ts";
 export interface Browser extends AsyncDisposable {
   /** The page's. */
   readonly origin: string;
-  /** Opens the page. @param certificate of a service that the browser is to take for good, in PEM: a file. @param flags more of the browser's. */
-  open(certificate: string, ...flags: string[]): Promise<void>;
+  /** Opens the page. @param certificate of a service that the browser is to take for good, in PEM: a file. */
+  open(certificate: string): Promise<void>;
   /** @param by one of the page's clients. @param url of the service. */
   client(by: string, url: string): Omit<ClientProgram, typeof Symbol.asyncDispose>;
 }
@@ -59,7 +59,7 @@ export async function startBrowser(chromium: Tool): Promise<Browser> {
 
   return {
     origin,
-    async open(certificate, ...flags) {
+    async open(certificate) {
       const profile = started.use(await createFolder());
       const { publicKey } = new X509Certificate(await readFile(certificate));
       const key = createHash("sha256")
@@ -73,7 +73,7 @@ export async function startBrowser(chromium: Tool): Promise<Browser> {
         "--remote-debugging-port=0",
       ];
       const env = { ...chromium.env, HOME: profile.path };
-      const browser = await startTethered([chromium.path, ...args, ...flags, origin], { env });
+      const browser = await startTethered([chromium.path, ...args, origin], { env });
       started.defer(() => browser.stop());
       await Promise.race([page.promise, failure(browser)]);
     },

@@ -27,6 +27,7 @@ describe.for(runtimes)("$tool.title", ({ tool, args, secure }) => {
         name: secure,
         version: undefined,
         secure: true,
+        resetsCancelled: tool === deno,
         start: (url, certificate) => start(url, `--ca=${certificate}`),
       },
     ]);

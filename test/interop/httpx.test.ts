@@ -19,14 +19,12 @@ describe.skipIf(httpx.skipped)(httpx.title, () => {
     {
       name: "REST, HTTP/2",
       version: "HTTP/2",
-      forgetsCancelled: true,
       start: (url) => start(url, "--http2"),
     },
     {
       name: "REST, HTTP/2 over TLS",
       version: "HTTP/2",
       secure: true,
-      forgetsCancelled: true,
       start: (url, certificate) => start(url, "--http2", `--ca=${certificate}`),
     },
   ]);

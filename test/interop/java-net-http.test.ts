@@ -19,6 +19,7 @@ describe.skipIf(javaNet.skipped)(javaNet.title, () => {
       name: "REST, HTTP/2 over TLS",
       version: "HTTP/2",
       secure: true,
+      resetsCancelled: true,
       // Beyond MAX_CONCURRENT_STREAMS, this client does not wait: it fails with "too many concurrent streams".
       atMost: 100,
       start: (url, certificate) => start(url, `--ca=${certificate}`),

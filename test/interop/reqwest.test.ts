@@ -13,11 +13,17 @@ describe.skipIf(reqwest.skipped)(reqwest.title, () => {
 
   testRest(services, [
     { name: "REST, HTTP/1.1", version: "HTTP/1.1", start: (url) => start(url) },
-    { name: "REST, HTTP/2", version: "HTTP/2", start: (url) => start(url, "--http2") },
+    {
+      name: "REST, HTTP/2",
+      version: "HTTP/2",
+      resetsCancelled: true,
+      start: (url) => start(url, "--http2"),
+    },
     {
       name: "REST, HTTP/2 over rustls",
       version: "HTTP/2",
       secure: true,
+      resetsCancelled: true,
       start: (url, certificate) => start(url, `--ca=${certificate}`),
     },
   ]);

@@ -13,8 +13,11 @@ export interface RestWay {
   readonly secure?: boolean;
   /** The most calls that the client begins at once without failing some by itself. Undefined: it has no such limit. */
   readonly atMost?: number;
-  /** Whether it forgets calls that are cancelled without a word to the service. */
-  readonly forgetsCancelled?: boolean;
+  /**
+   * Whether it resets the stream of a call that is cancelled. Over HTTP/1.1 a client closes its connection, which cannot
+   * be told from one that only has no more to send: REQUEST_TIMEOUT ends the call.
+   */
+  readonly resetsCancelled?: boolean;
   /** Starts it for a service, at its origin. */
   readonly start: (url: string, certificate: string) => ClientProgram;
 }
@@ -27,7 +30,7 @@ const internal = JSON.stringify({ Error: issues, Message: issues, Status: 500 })
 const [batchSize, batches] = [500, 8];
 
 export function testRest(services: Services, ways: readonly RestWay[]): void {
-  describe.for(ways)("$name", ({ version, secure, start, atMost = batchSize, forgetsCancelled = false }) => {
+  describe.for(ways)("$name", ({ version, secure, start, atMost = batchSize, resetsCancelled = false }) => {
     const open = () => {
       const { url } = secure ? services.secure : services.open;
       return start(url, services.certificate);
@@ -57,7 +60,7 @@ export function testRest(services: Services, ways: readonly RestWay[]): void {
         );
       });
 
-    if (!forgetsCancelled)
+    if (resetsCancelled)
       test("a call that is cancelled: the statement ends", async () => {
         await using client = open();
         await using lock = await lockTable(services.database);

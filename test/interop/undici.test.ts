@@ -19,11 +19,17 @@ describe.skipIf(undici.skipped)(undici.title, () => {
       version: undefined,
       start: (url) => start(url, "--http1=pipelining"),
     },
-    { name: "REST, HTTP/2", version: undefined, start: (url) => start(url, "--http2=prior-knowledge") },
+    {
+      name: "REST, HTTP/2",
+      version: undefined,
+      resetsCancelled: true,
+      start: (url) => start(url, "--http2=prior-knowledge"),
+    },
     {
       name: "REST over TLS, allowH2",
       version: undefined,
       secure: true,
+      resetsCancelled: true,
       start: (url, certificate) => start(url, `--ca=${certificate}`),
     },
   ]);
