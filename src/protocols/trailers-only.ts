@@ -11,10 +11,14 @@ interface Writable {
   end(...args: unknown[]): unknown;
 }
 
+/** What the adapter itself says in front of every answer. Anything else is the implementation's, and no trailer. */
+const adaptersOwn = new Set(["content-type", "grpc-accept-encoding", "grpc-encoding"]);
+
 /**
  * Sends an answer of gRPC's that has no message as one block of headers ("Trailers-Only", gRPC over HTTP/2, "Responses"),
  * where Connect's adapter would send two. A client never retries a call once it has had headers without the end of the
- * answer (gRFC A6, "When Retries are Valid"), so that a service config, or a pushback, would be without effect.
+ * answer (gRFC A6, "When Retries are Valid"), so that a service config, or a pushback, would be without effect. An answer in
+ * whose headers the implementation says something keeps both blocks.
  *
  * @param response of a gRPC call that the adapter answers.
  */
@@ -23,6 +27,7 @@ export function sendTrailersOnly(response: HttpResponse): void {
   const { writeHead, write, addTrailers, end } = node;
   let status = 200;
   let headers: NodeHeaders = {};
+  let trailers: NodeHeaders = {};
 
   function stopHolding(): void {
     Object.assign(node, { writeHead, write, addTrailers, end });
@@ -39,14 +44,21 @@ export function sendTrailersOnly(response: HttpResponse): void {
       node.writeHead(status, headers);
       return node.write(...args);
     },
-    addTrailers(trailers: NodeHeaders) {
-      headers = { ...headers, ...trailers };
+    addTrailers(held: NodeHeaders) {
+      trailers = held;
     },
     end(...args: unknown[]) {
       stopHolding();
+      if (Object.keys(headers).some((name) => !adaptersOwn.has(name.toLowerCase()))) {
+        node.writeHead(status, headers);
+        node.addTrailers(trailers);
+        return node.end(...args);
+      }
       // What is not written ahead leaves together with the end.
       response.statusCode = status;
-      for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
+      for (const [name, value] of Object.entries({ ...headers, ...trailers })) {
+        response.setHeader(name, value);
+      }
       return node.end(...args);
     },
   } satisfies Writable);

@@ -1,6 +1,7 @@
 import { type App, startApp } from "../../src/app.ts";
 import { readConfig } from "../../src/config.ts";
 import { createLog } from "../../src/telemetry/log.ts";
+import { anyMachine } from "./process.ts";
 
 /** The service in this process. */
 export interface TestApp extends App {
@@ -13,7 +14,7 @@ export interface TestApp extends App {
 export async function startTestApp(env: Readonly<Record<string, string>>): Promise<TestApp> {
   const logs: Record<string, unknown>[] = [];
   const log = createLog("debug", { write: (line) => void logs.push(JSON.parse(line)) });
-  const config = readConfig({ HOST: "127.0.0.1", PORT: "0", ...env }, "serve");
+  const config = readConfig({ ...anyMachine, ...env }, "serve");
   const app = await startApp(config, log, new AbortController().signal);
   // @grpc/grpc-js does not take an address for the name of a server.
   const origin = env.TLS_CERT ? "https://localhost" : "http://127.0.0.1";

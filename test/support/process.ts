@@ -43,6 +43,9 @@ export interface Serving extends Running {
   readonly url: string;
 }
 
+/** Settings with which the service starts anywhere, with nothing to warn of: few machines let it have 20,000 open files. */
+export const anyMachine = { HOST: "127.0.0.1", PORT: "0", MAX_CONNECTIONS: "500" };
+
 /** Runs `src/cli.ts` with no more in its environment than the test says. */
 export function runCli(args: readonly string[], env: Environment = {}, options: SpawnOptions = {}): Running {
   return run([process.execPath, cli, ...args], { env, ...options });
@@ -50,7 +53,7 @@ export function runCli(args: readonly string[], env: Environment = {}, options: 
 
 /** Runs `serve` on a free port of the loopback interface, and waits until it listens. */
 export async function startServing(env: Environment, options: SpawnOptions = {}): Promise<Serving> {
-  const running = runCli(["serve"], { HOST: "127.0.0.1", PORT: "0", ...env }, options);
+  const running = runCli(["serve"], { ...anyMachine, ...env }, options);
   return { ...running, ...(await listening(running)), [Symbol.asyncDispose]: running[Symbol.asyncDispose] };
 }
 
