@@ -24,7 +24,7 @@ import {
 import { createAuthority } from "./support/certificates.ts";
 import { createDatabase } from "./support/database.ts";
 import { type Image, replayDockerfile } from "./support/dockerfile.ts";
-import { listening, type Running, run } from "./support/process.ts";
+import { anyMachine, listening, type Running, run } from "./support/process.ts";
 import { documentedJson, insertJob } from "./support/rows.ts";
 
 const repository = fileURLToPath(new URL("..", import.meta.url));
@@ -135,7 +135,7 @@ test("it serves, is healthy, drains on SIGTERM, and writes nothing", async () =>
   await using database = await createDatabase();
   const reqId = await insertJob(database.db, { status: "success" });
   const before = await filesOf(image);
-  await using service = runInImage(image.command, { DATABASE_URL: database.url, PORT: "0" });
+  await using service = runInImage(image.command, { DATABASE_URL: database.url, ...anyMachine });
   const { url, port } = await listening(service);
 
   const rest = await fetch(`${url}/get_status/${reqId}`, { headers: { Connection: "close" } });
@@ -182,7 +182,7 @@ test.for([
     TLS_KEY: await file("server.key", key),
     ...(callers && { TLS_CLIENT_CA: await file("callers.crt", authority.cert) }),
   };
-  await using service = runInImage(image.command, { DATABASE_URL: database.url, PORT: "0", ...tls });
+  await using service = runInImage(image.command, { DATABASE_URL: database.url, ...anyMachine, ...tls });
   const { port } = await listening(service);
   await using check = runInImage(image.healthcheck, { PORT: String(port), ...tls });
   expect(await check.exit).toMatchObject({ code: 0, stderr: "" });
@@ -195,7 +195,7 @@ test.skipIf(!canBeReadOnly)("an ordinary user runs it on a read-only file system
   const reqId = await insertJob(database.db);
   await using service = run([...readOnly, ...asOrdinary, ...image.command], {
     cwd: image.workdir,
-    env: { PATH: searchPath, ...image.env, DATABASE_URL: database.url, PORT: "0" },
+    env: { PATH: searchPath, ...image.env, DATABASE_URL: database.url, ...anyMachine },
   });
   const { url } = await listening(service);
   const answer = await fetch(`${url}/get_status/${reqId}`, { headers: { Connection: "close" } });
@@ -210,7 +210,7 @@ test.skipIf(!canBeFirstProcess)("as the first process it heeds SIGTERM while it 
   await using database = await createDatabase();
   await using service = run([...asFirstProcess, ...image.command], {
     cwd: image.workdir,
-    env: { PATH: searchPath, ...image.env, DATABASE_URL: database.url, PORT: "0" },
+    env: { PATH: searchPath, ...image.env, DATABASE_URL: database.url, ...anyMachine },
   });
   await service.logged("starting");
   await endFirst(service);

@@ -14,7 +14,7 @@ const idle = Math.min(wanted, filesAllowed);
 const memoryEach = 64;
 
 test(`${idle} idle connections${idle < wanted ? ` (of ${wanted}: no more files may be open)` : ""}`, async () => {
-  await using target = await startTarget({ IDLE_TIMEOUT: "10m" });
+  await using target = await startTarget({ IDLE_TIMEOUT: "10m", MAX_CONNECTIONS: `${wanted}` });
   using opened = new DisposableStack();
   const before = target.memory();
   const openOne = async (index: number) => {

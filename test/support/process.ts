@@ -44,7 +44,7 @@ export interface Serving extends Running {
 }
 
 /** Settings with which the service starts anywhere, with nothing to warn of: few machines let it have 20,000 open files. */
-export const anyMachine = { HOST: "127.0.0.1", PORT: "0", MAX_CONNECTIONS: "500" };
+export const anyMachine = { HOST: "127.0.0.1", PORT: "0", MAX_CONNECTIONS: "2000" };
 
 /** Runs `src/cli.ts` with no more in its environment than the test says. */
 export function runCli(args: readonly string[], env: Environment = {}, options: SpawnOptions = {}): Running {
