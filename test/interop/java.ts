@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
+import { unpackDebian } from "../support/debian.ts";
 import { installPatience, once, toolCache } from "../support/tool-cache.ts";
 import { buf, install, type Tool } from "./tools.ts";
 
@@ -16,8 +17,8 @@ export interface JavaTool extends Tool {
 }
 
 /**
- * Builds a program of ours, a class of test/interop/java, with the machine's JDK (17 or newer). Its libraries are those
- * of pom.xml, fetched by Maven into the cache; that takes place once for all programs.
+ * Builds a program of ours, a class of test/interop/java, with a JDK of 17 or newer. Its libraries are those of
+ * pom.xml, fetched by Maven into the cache; that takes place once for all programs.
  *
  * @param library the artifact in pom.xml whose version is the tool's; of a client that the JDK itself has, none.
  * @throws Error that names the tool.
@@ -25,13 +26,14 @@ export interface JavaTool extends Tool {
 export async function buildJava(name: string, mainClass: string, library?: string): Promise<JavaTool> {
   let args: readonly string[] = [];
   const tool = await install(name, async () => {
-    const libraries = await fetchLibraries();
+    const jdk = await findJdk();
+    const libraries = await fetchLibraries(jdk);
     const classes = join(toolCache, `java-${name}`);
     const classPath = [classes, join(libraries, "*")].join(delimiter);
     await rm(classes, { recursive: true, force: true });
     await mkdir(classes, { recursive: true });
     const source = join(sources, `${mainClass}.java`);
-    await run("javac", [
+    await run(jdk.javac, [
       "--release",
       "17",
       "-Xlint:all",
@@ -45,7 +47,7 @@ export async function buildJava(name: string, mainClass: string, library?: strin
       source,
     ]);
     args = ["-Xmx256m", "-cp", classPath, mainClass];
-    if (library === undefined) return { title: `${name} ${await versionOfJava()}`, path: "java" };
+    if (library === undefined) return { title: `${name} ${jdk.version}`, path: jdk.java };
     // What it is told of the proto.
     const descriptors = join(classes, "status.binpb");
     await buf("build", "-o", descriptors);
@@ -55,13 +57,13 @@ export async function buildJava(name: string, mainClass: string, library?: strin
       jars
         .map((jar) => new RegExp(`^${library}-(\\d.*)\\.jar$`).exec(jar) ?? [])
         .find(([, found]) => found) ?? [];
-    return { title: `${name} ${version}`, path: "java" };
+    return { title: `${name} ${version}`, path: jdk.java };
   });
   return { ...tool, args };
 }
 
 /** @returns where the jars are. */
-async function fetchLibraries(): Promise<string> {
+async function fetchLibraries({ mvn, env }: Jdk): Promise<string> {
   const pom = join(sources, "pom.xml");
   const versions = Array.from(
     (await readFile(pom, "utf8")).matchAll(/<artifactId>(.*)<\/artifactId>\s*<version>(\d.+)<\/version>/g),
@@ -73,7 +75,7 @@ async function fetchLibraries(): Promise<string> {
   await once(directory, async () => {
     const copy = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
     await run(
-      "mvn",
+      mvn,
       [
         "--batch-mode",
         "--quiet",
@@ -82,13 +84,50 @@ async function fetchLibraries(): Promise<string> {
         copy,
         `-DoutputDirectory=${directory}`,
       ],
-      { timeout: installPatience },
+      { env: { ...process.env, ...env }, timeout: installPatience },
     );
   });
   return directory;
 }
 
-async function versionOfJava(): Promise<string> {
-  const { stdout } = await run("java", ["--version"]);
+/** The programs of a JDK, Maven's, and what that has to find in its environment. */
+interface Jdk {
+  readonly java: string;
+  readonly javac: string;
+  readonly mvn: string;
+  readonly version: string;
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** @returns this machine's JDK and Maven, or else Debian's. */
+async function findJdk(): Promise<Jdk> {
+  const own = { java: "java", javac: "javac", mvn: "mvn", env: {} };
+  const version = await versionOf("javac").catch(() => "");
+  const hasMaven = await run("mvn", ["--version"]).then(
+    () => true,
+    () => false,
+  );
+  if (Number.parseInt(version, 10) >= 17 && hasMaven) return { ...own, version };
+  const { directory } = await unpackDebian("openjdk-17-jdk-headless", "maven");
+  const homes = await readdir(join(directory, "usr/lib/jvm"));
+  const home = homes.find((name) => name.startsWith("java-17-openjdk-")) ?? "";
+  const JAVA_HOME = join(directory, "usr/lib/jvm", home);
+  const java = join(JAVA_HOME, "bin/java");
+  // What the package's installation would make of the machine's CA certificates.
+  const trusted = join(toolCache, "java-trusted.p12");
+  await run(java, [join(sources, "TrustStore.java"), trusted]);
+  const MAVEN_OPTS = `-Djavax.net.ssl.trustStore=${trusted} -Djavax.net.ssl.trustStorePassword=changeit`;
+  const javac = join(JAVA_HOME, "bin/javac");
+  return {
+    java,
+    javac,
+    mvn: join(directory, "usr/share/maven/bin/mvn"),
+    version: await versionOf(javac),
+    env: { JAVA_HOME, MAVEN_OPTS },
+  };
+}
+
+async function versionOf(javac: string): Promise<string> {
+  const { stdout } = await run(javac, ["--version"]);
   return /\d[\d.]*/.exec(stdout)?.[0] ?? "";
 }

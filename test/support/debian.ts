@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdir, readdir } from "node:fs/promises";
+import { access, mkdir, readdir, rm, symlink } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { installPatience, once, toolCache } from "./tool-cache.ts";
@@ -28,6 +28,7 @@ export async function unpackDebian(...names: readonly [string, ...string[]]): Pr
     await apt(directory, "update");
     await apt(directory, "download", ...(await listPackages(...names)));
     for (const file of await readdir(directory)) await run("dpkg", ["-x", file, "."], { cwd: directory });
+    await redirectLinks(directory);
   });
   const files = await readdir(directory);
   const { stdout: folders } = await run("find", [
@@ -51,6 +52,22 @@ export async function unpackDebian(...names: readonly [string, ...string[]]): Pr
       return files.map((file) => pattern.exec(file)?.[1]).find(Boolean) ?? "";
     },
   };
+}
+
+/** Has links from `/` lead to what is unpacked, where it is: a JDK's configuration is in /etc. */
+async function redirectLinks(directory: string): Promise<void> {
+  const { stdout } = await run("find", [directory, "-lname", "/*", "-printf", "%p\t%l\n"]);
+  for (const line of stdout.split("\n").filter(Boolean)) {
+    const [link = "", target = ""] = line.split("\t");
+    const unpacked = join(directory, target);
+    const isUnpacked = await access(unpacked).then(
+      () => true,
+      () => false,
+    );
+    if (!isUnpacked) continue;
+    await rm(link);
+    await symlink(unpacked, link);
+  }
 }
 
 /**
