@@ -9,7 +9,7 @@ const filesOfConnection = 2;
 
 /**
  * How many connections from clients there may be: `MAX_CONNECTIONS`, or what the limit of open files (`ulimit -n`) leaves
- * beside those to the database. Beyond the limit, the operating system would refuse either, and tell nobody which.
+ * beside those to the database. Beyond the limit, the operating system would refuse either, and Node would not say which.
  */
 export function connectionsWithin(
   { MAX_CONNECTIONS, DATABASE_POOL_SIZE, DATABASE_READ_URL }: Config,

@@ -32,7 +32,7 @@ export function resolveTarget(request: HttpRequest): boolean {
   // The asterisk stands for the whole server (RFC 9112, section 3.2.4).
   if (url.startsWith("/") || url === "*") return true;
   const [, host = "", rest = ""] = absoluteForm.exec(url) ?? [];
-  // Whoever names a user in a request's target wants to mislead (RFC 9110, section 4.2.4): "@" is in no host.
+  // A user name in a target is there to mislead (RFC 9110, section 4.2.4): "@" is in no host.
   if (host === "" || !isHost(host)) return false;
   request.url = rest.startsWith("/") ? rest : `/${rest}`;
   request.headers[isHttp2 ? ":authority" : "host"] = host;

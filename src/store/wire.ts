@@ -75,7 +75,7 @@ export class Wire extends DriverConnection {
     }
     this.requestSsl();
     socket.once("data", (answer: Buffer) => {
-      // More than the one byte was sent by somebody in between, who cannot speak TLS (CVE-2021-23222).
+      // More than the one byte comes from an attacker in between, who cannot speak TLS (CVE-2021-23222).
       const word = answer.length === 1 ? answer[0] : undefined;
       if (word === willing) this.#encrypt(socket);
       else if (word !== unwilling) socket.destroy(new Error("the server does not say whether it speaks TLS"));

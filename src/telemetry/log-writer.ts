@@ -30,7 +30,7 @@ export interface LogWriter {
  * would be set for every process that shares the descriptor. Lines keep their order and are never torn: what is left of a
  * line when the disk is full is written once there is room again.
  *
- * @param describeLoss the line that stands in the place of so many lines that were dropped.
+ * @param describeLoss the line that stands in the place of `count` lines that were dropped.
  */
 export function createLogWriter(fd: number, describeLoss: (count: number) => string): LogWriter {
   const waiting: string[] = [];
