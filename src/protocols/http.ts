@@ -39,6 +39,23 @@ export function errorBody(status: number, message: string): string {
   return JSON.stringify({ Error: message, Message: message, Status: status });
 }
 
+/**
+ * Answers a call of gRPC's with its error alone, and with HTTP status 200 ("Trailers-Only", gRPC over HTTP/2, "Responses").
+ *
+ * @param trailers how the call ended.
+ */
+export function sendGrpcError(
+  response: HttpResponse,
+  contentType: string,
+  trailers: Iterable<readonly [name: string, value: string]>,
+): void {
+  response.statusCode = 200;
+  response.setHeader("Content-Type", contentType);
+  for (const [name, value] of trailers) response.setHeader(name, value);
+  // Headers that are not written ahead leave together with the end: they are the trailers, too.
+  response.end();
+}
+
 /** Answers every method but GET and HEAD. @returns whether it did. */
 export function refuseOtherMethods(request: HttpRequest, response: HttpResponse): boolean {
   if (request.method === "GET" || request.method === "HEAD") return false;

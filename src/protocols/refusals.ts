@@ -1,6 +1,6 @@
 import { Code } from "@connectrpc/connect";
 import { codeToString } from "@connectrpc/connect/protocol-connect";
-import { errorBody, type HttpRequest, type HttpResponse, sendJson } from "./http.ts";
+import { errorBody, type HttpRequest, type HttpResponse, sendGrpcError, sendJson } from "./http.ts";
 import { mediaTypeOf } from "./media-type.ts";
 import type { ProtocolName } from "./observer.ts";
 
@@ -40,11 +40,8 @@ export function sendRefusal(
     sendJson(request, response, http, json);
     return;
   }
-  // gRPC has its own word for it, and sends it with HTTP status 200 (gRPC over HTTP/2, "Responses").
-  // Headers that are not written ahead leave together with the end: they are the trailers, too.
-  response.statusCode = 200;
-  response.setHeader("Content-Type", mediaTypeOf(request.headers["content-type"]));
-  response.setHeader("Grpc-Status", String(code));
-  response.setHeader("Grpc-Message", message);
-  response.end();
+  sendGrpcError(response, mediaTypeOf(request.headers["content-type"]), [
+    ["Grpc-Status", String(code)],
+    ["Grpc-Message", message],
+  ]);
 }

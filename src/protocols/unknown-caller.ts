@@ -5,7 +5,8 @@ import { unauthenticated } from "../status/status.ts";
 import type { CallInfo } from "./call-info.ts";
 import { challenge, toConnectError } from "./errors.ts";
 import { toTrailers } from "./grpc-headers.ts";
-import { type HttpRequest, type HttpResponse, sendJson } from "./http.ts";
+import { type HttpRequest, type HttpResponse, sendGrpcError, sendJson } from "./http.ts";
+import { mediaTypeOf } from "./media-type.ts";
 import type { ProtocolName } from "./observer.ts";
 import { sendFailure } from "./rest.ts";
 
@@ -34,14 +35,10 @@ export function refuseUnknownCaller(
   info: CallInfo,
 ): void {
   request.resume();
-  const type = request.headers["content-type"]?.toLowerCase() ?? "";
+  const type = mediaTypeOf(request.headers["content-type"]);
   const format = /\+(json|proto)/.exec(type)?.[1] ?? "proto";
   if (protocol === "grpc") {
-    // Headers that are not written ahead leave together with the end: they are the trailers, too.
-    response.statusCode = 200;
-    response.setHeader("Content-Type", `application/grpc+${format}`);
-    for (const [name, value] of trailers) response.setHeader(name, value);
-    response.end();
+    sendGrpcError(response, `application/grpc+${format}`, trailers);
   } else if (protocol === "grpc-web" && !type.startsWith("application/grpc-web-text")) {
     sendBytes(response, `application/grpc-web+${format}`, endOfGrpcWeb);
   } else if (protocol === "connect" && type.startsWith("application/connect+")) {
