@@ -1,4 +1,4 @@
-# The same Node as in package.json. test/image.test.ts replays this file, and sees to that.
+# The same Node as in package.json. test/repository/image.test.ts replays this file, and sees to that.
 FROM node:26.10.0-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
@@ -19,7 +19,7 @@ USER node
 EXPOSE 9000
 # Until it has migrated, when it is told to, the service does not listen: hence the long start.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
-  CMD ["node", "src/healthcheck.ts"]
+  CMD ["node", "src/commands/health.ts"]
 # In place of the base image's shell script: Node is the first process, and gets the signals itself.
 ENTRYPOINT ["node", "--disable-sigusr1", "--max-semi-space-size=8", "--no-allocation-site-pretenuring", \
   "--heap-growing-percent=100", "--concurrent-marking-max-worker-num=1", "src/cli.ts"]

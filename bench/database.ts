@@ -1,7 +1,7 @@
 import { totalmem } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
-import { type EmbeddedPostgres, startEmbedded } from "../src/store/embedded.ts";
+import { type EmbeddedPostgres, startEmbedded } from "../src/store/embedded/embedded.ts";
 import { type Checkout, thisCheckout } from "./checkout.ts";
 import { runToEnd } from "./children.ts";
 import { idOf, insertRows } from "./rows.ts";

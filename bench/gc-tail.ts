@@ -7,9 +7,9 @@
  *   from then on each has its listeners and its state in old space, and these keep the rest of it until the next full
  *   collection. `--no-allocation-site-pretenuring` ends that.
  * - Node keeps a session's streams in a Map, whose tables keep one another (`npm run bench:table-chain`). A table that
- *   is not replaced every few changes ends that (src/protocols/stream-table.ts).
+ *   is not replaced every few changes ends that (src/server/http2/stream-table.ts).
  */
-import { freePort } from "../src/store/embedded.ts";
+import { freePort } from "../src/store/embedded/embedded.ts";
 import { nodeCandidates, serviceFlags } from "./candidates.ts";
 import { checkCandidate } from "./check.ts";
 import { startChild } from "./children.ts";

@@ -7,17 +7,17 @@ import { create, fromBinary, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { sql } from "kysely";
 import pg from "pg";
 import { Histogram as PromHistogram, Registry } from "prom-client";
+import { toResponse } from "../src/endpoints/get-status.ts";
 import { GetStatusRequestSchema, GetStatusResponseSchema } from "../src/gen/gomemory/status/v1/status_pb.ts";
-import { toResponse } from "../src/protocols/connect.ts";
-import { toJson } from "../src/protocols/rest.ts";
-import { getStatusCodec } from "../src/protocols/status-codec.ts";
+import { getStatusCodec } from "../src/protocols/grpc/status-codec.ts";
+import { toJson } from "../src/protocols/rest/rest.ts";
 import { Call } from "../src/status/call.ts";
 import { type JobStatus, parseReqId } from "../src/status/status.ts";
-import { openConnections } from "../src/store/connections.ts";
-import { startEmbedded } from "../src/store/embedded.ts";
-import { migrate } from "../src/store/migrate.ts";
-import { createReader } from "../src/store/reader.ts";
-import { createStatusStore } from "../src/store/status-store.ts";
+import { openConnections } from "../src/store/connections/connections.ts";
+import { startEmbedded } from "../src/store/embedded/embedded.ts";
+import { createReader } from "../src/store/reads/reader.ts";
+import { createStatusStore } from "../src/store/reads/status-store.ts";
+import { migrate } from "../src/store/schema/migrate.ts";
 import { Histogram } from "../src/telemetry/histogram.ts";
 
 interface Candidate {

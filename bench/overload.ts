@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import { freePort } from "../src/store/embedded.ts";
+import { freePort } from "../src/store/embedded/embedded.ts";
 import { serviceCommand } from "./candidates.ts";
 import { type Child, startChild } from "./children.ts";
 import { residentBytes } from "./cpu.ts";

@@ -1,4 +1,4 @@
-import { freePort } from "../src/store/embedded.ts";
+import { freePort } from "../src/store/embedded/embedded.ts";
 import type { Candidate } from "./candidates.ts";
 import { checkCandidate } from "./check.ts";
 import { type Child, startChild } from "./children.ts";

@@ -1,7 +1,8 @@
 // A simulator, for trying out what polls the service: `npm run demo`.
-import { readConfig } from "../src/config.ts";
-import { runUntilSignal } from "../src/run-until-signal.ts";
-import { untilAborted } from "../src/stop-signal.ts";
+
+import { runUntilSignal } from "../src/commands/run-until-signal.ts";
+import { untilAborted } from "../src/commands/stop-signal.ts";
+import { readConfig } from "../src/config/config.ts";
 import { startDemo } from "./demo.ts";
 
 // Simulated jobs belong into no database but its own, and what speaks to its service speaks without TLS.

@@ -1,9 +1,8 @@
 import { Command, CommanderError } from "commander";
 import manifest from "../package.json" with { type: "json" };
-import { type Command as CommandName, type Config, ConfigError, readConfig } from "./config.ts";
-
-import { migrate, serve } from "./serve.ts";
-import { type SettingName, settings } from "./settings.ts";
+import { migrate, serve } from "./commands/serve.ts";
+import { type Command as CommandName, type Config, ConfigError, readConfig } from "./config/config.ts";
+import { type SettingName, settings } from "./config/settings.ts";
 
 /** argv → a command; what it says → the exit code. Everything that went wrong is told on standard error. */
 async function main(argv: readonly string[]): Promise<number> {
@@ -32,7 +31,7 @@ async function main(argv: readonly string[]): Promise<number> {
     .argument("<reqid>", "the id that adding the memory returned")
     .addHelpText("after", `\n${exitCodesOfGet}\n${helpOn(...settingsOfGet)}`)
     .action(async (reqId: string) => {
-      const { getStatus } = await import("./get.ts");
+      const { getStatus } = await import("./commands/get.ts");
       await run("get", (config) => getStatus(config, reqId));
     });
 

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http";
+import type { ProtocolName } from "../endpoints/observer.ts";
 import { mediaTypeOf } from "./media-type.ts";
-import type { ProtocolName } from "./observer.ts";
 
 /** The media types of gRPC and of gRPC-Web, with those of messages that we do not take. */
 const grpcTypes = /^application\/grpc(-web(?:-text)?)?(?:[+;]|$)/;

@@ -1,8 +1,8 @@
 import { Code } from "@connectrpc/connect";
 import { codeToString } from "@connectrpc/connect/protocol-connect";
+import type { ProtocolName } from "../endpoints/observer.ts";
 import { errorBody, type HttpRequest, type HttpResponse, sendGrpcError, sendJson } from "./http.ts";
 import { mediaTypeOf } from "./media-type.ts";
-import type { ProtocolName } from "./observer.ts";
 
 /** Why a request is answered by none of our routes, as each protocol says it. */
 export interface Refusal {

@@ -1,5 +1,5 @@
+import type { CallObservation } from "../endpoints/observer.ts";
 import type { HttpResponse } from "./http.ts";
-import type { CallObservation } from "./observer.ts";
 
 /** What a status of HTTP says where no protocol of RPCs says more: a gRPC status code by its name. */
 const codesOfHttp: Readonly<Record<number, string>> = {

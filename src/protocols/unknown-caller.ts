@@ -1,14 +1,14 @@
 import { encodeEnvelope } from "@connectrpc/connect/protocol";
 import { endStreamFlag, endStreamToJson, errorToJson } from "@connectrpc/connect/protocol-connect";
 import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
+import { challenge, toConnectError } from "../endpoints/errors.ts";
+import type { ProtocolName } from "../endpoints/observer.ts";
 import { unauthenticated } from "../status/status.ts";
 import type { CallInfo } from "./call-info.ts";
-import { challenge, toConnectError } from "./errors.ts";
-import { toTrailers } from "./grpc-headers.ts";
+import { toTrailers } from "./grpc/trailers.ts";
 import { type HttpRequest, type HttpResponse, sendGrpcError, sendJson } from "./http.ts";
 import { mediaTypeOf } from "./media-type.ts";
-import type { ProtocolName } from "./observer.ts";
-import { sendFailure } from "./rest.ts";
+import { sendFailure } from "./rest/rest.ts";
 
 /** What is told to a caller without a token that is known, made once for all of them. */
 const error = toConnectError(unauthenticated);

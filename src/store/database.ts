@@ -1,23 +1,23 @@
 import type { CompiledQuery, Kysely } from "kysely";
 import type { StatusStore } from "../status/service.ts";
-import { createBreaker } from "./breaker.ts";
-import { isConnectionLost } from "./connection-loss.ts";
-import { openConnections } from "./connections.ts";
-import { describeEngine, type Engine } from "./engine.ts";
-import type { PoolOptions } from "./pool.ts";
-import { createReader, NotSent, type Reader } from "./reader.ts";
+import { createBreaker } from "./connections/breaker.ts";
+import { isConnectionLost } from "./connections/connection-loss.ts";
+import { openConnections } from "./connections/connections.ts";
+import type { PoolOptions } from "./connections/pool.ts";
+import { createReader, NotSent, type Reader } from "./reads/reader.ts";
+import { statusQueries } from "./reads/status-query.ts";
+import { createStatusStore, type StatusStoreOptions } from "./reads/status-store.ts";
+import type { Row } from "./reads/text-query.ts";
+import { describeEngine, type Engine } from "./schema/engine.ts";
 import {
   everyRowHidden,
   type RowSecurity,
   rowSecurityQuery,
   someRowsHidden,
   toRowSecurity,
-} from "./row-security.ts";
-import { checkSchema, SchemaError } from "./schema.ts";
-import { statusQueries } from "./status-query.ts";
-import { createStatusStore, type StatusStoreOptions } from "./status-store.ts";
-import type { Tables } from "./tables.ts";
-import type { Row } from "./text-query.ts";
+} from "./schema/row-security.ts";
+import { checkSchema, SchemaError } from "./schema/schema.ts";
+import type { Tables } from "./schema/tables.ts";
 
 /** PostgreSQL, as far as the service needs it. Disposing of it closes every connection. */
 export interface Database extends AsyncDisposable {

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openConnections } from "../../src/store/connections.ts";
+import { openConnections } from "../../src/store/connections/connections.ts";
 import { type Cluster, startCluster } from "../support/ha/cluster.ts";
 import { type Fleet, startFleet } from "../support/ha/fleet.ts";
 import { observe } from "../support/ha/observe.ts";

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Demo, startDemo } from "../../demo/demo.ts";
-import { readConfig } from "../../src/config.ts";
+import { readConfig } from "../../src/config/config.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";

@@ -1,4 +1,4 @@
-import { duration } from "../../src/setting-kinds.ts";
+import { duration } from "../../src/config/kinds.ts";
 import { type Level, soak } from "./soak.ts";
 
 /** How much more a service may hold at the end. Memory after garbage collection, in bytes. */

@@ -1,5 +1,5 @@
-import { type App, startApp } from "../../src/app.ts";
-import { readConfig } from "../../src/config.ts";
+import { type App, startApp } from "../../src/app/app.ts";
+import { readConfig } from "../../src/config/config.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 import { anyMachine } from "./process.ts";
 

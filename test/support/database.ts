@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import { Kysely, PostgresDialect } from "kysely";
 import pg from "pg";
 import { inject } from "vitest";
-import { migrate } from "../../src/store/migrate.ts";
-import type { Tables } from "../../src/store/tables.ts";
+import { migrate } from "../../src/store/schema/migrate.ts";
+import type { Tables } from "../../src/store/schema/tables.ts";
 
 /** A database of a test's own. */
 export interface TestDatabase extends AsyncDisposable {

@@ -9,9 +9,9 @@ import { text } from "node:stream/consumers";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import type { EmbeddedPostgres } from "../../src/store/embedded.ts";
+import type { EmbeddedPostgres } from "../../src/store/embedded/embedded.ts";
 
-const embedded = fileURLToPath(new URL("../../src/store/embedded.ts", import.meta.url));
+const embedded = fileURLToPath(new URL("../../src/store/embedded/embedded.ts", import.meta.url));
 
 export interface EmbeddedChild {
   readonly process: Child;

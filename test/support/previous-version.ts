@@ -1,6 +1,6 @@
 import { type Kysely, sql } from "kysely";
 import { Migrator } from "kysely/migration";
-import { up } from "../../src/store/migrations/0001-memory-job.ts";
+import { up } from "../../src/store/schema/migrations/0001-memory-job.ts";
 
 // What the service did before it had a list of migrations of its own: this is what a database looks like that it has
 // migrated, and what it does to one while instances of it still run.

@@ -11,6 +11,7 @@ import {
   createGrpcWebTransport,
 } from "@connectrpc/connect-node";
 import * as grpc from "@grpc/grpc-js";
+import { codeName } from "../../src/endpoints/observer.ts";
 import {
   type GetStatusRequest,
   GetStatusRequestSchema,
@@ -23,7 +24,6 @@ import {
   ErrorInfoSchema,
   RetryInfoSchema,
 } from "../../src/gen/google/rpc/error_details_pb.ts";
-import { codeName } from "../../src/protocols/observer.ts";
 
 const sorry = "We are experiencing some techincal issues right now. Please try again after some time!";
 /** The body of every 500. */

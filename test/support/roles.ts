@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { Kysely, PostgresDialect } from "kysely";
 import pg from "pg";
-import type { Tables } from "../../src/store/tables.ts";
+import type { Tables } from "../../src/store/schema/tables.ts";
 import type { TestDatabase } from "./database.ts";
 
 export const rolesSql = await readFile(new URL("../../deploy/roles.sql", import.meta.url), "utf8");

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Kysely } from "kysely";
 import { sql } from "kysely";
 import type { JobState } from "../../src/status/status.ts";
-import type { Tables } from "../../src/store/tables.ts";
+import type { Tables } from "../../src/store/schema/tables.ts";
 
 /** Puts a row into the table, as old as asked, in whole seconds. @returns its id. */
 export async function insertJob(

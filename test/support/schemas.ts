@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Kysely, PostgresDialect } from "kysely";
 import pg from "pg";
-import type { Tables } from "../../src/store/tables.ts";
+import type { Tables } from "../../src/store/schema/tables.ts";
 import type { TestDatabase } from "./database.ts";
 
 /** A way to a database with settings of its own, as another role or with another search path. */

@@ -6,10 +6,10 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
 import { expect } from "vitest";
-import { type EmbeddedPostgres, freePort, startEmbedded } from "../../src/store/embedded.ts";
-import { findBinaries, programPath, reachableBinaries } from "../../src/store/embedded-binaries.ts";
-import { choosePlace } from "../../src/store/embedded-place.ts";
-import { startTethered, type Tethered, untilEnded } from "../../src/store/embedded-process.ts";
+import { findBinaries, programPath, reachableBinaries } from "../../src/store/embedded/binaries.ts";
+import { type EmbeddedPostgres, freePort, startEmbedded } from "../../src/store/embedded/embedded.ts";
+import { choosePlace } from "../../src/store/embedded/place.ts";
+import { startTethered, type Tethered, untilEnded } from "../../src/store/embedded/process.ts";
 
 const run = promisify(execFile);
 

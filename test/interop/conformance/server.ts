@@ -17,9 +17,9 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
-import { createGrpcUnaryLane, type GrpcUnaryLane } from "../../../src/protocols/grpc-unary.ts";
-import { listen } from "../../../src/protocols/listener.ts";
-import { createRouter } from "../../../src/protocols/router.ts";
+import { createGrpcUnaryLane, type GrpcUnaryLane } from "../../../src/protocols/grpc/unary-fast-path.ts";
+import { listen } from "../../../src/server/listener.ts";
+import { createRouter } from "../../../src/server/router.ts";
 import { conformanceRoutes } from "./service.ts";
 
 type ServerRequest = Message & {

@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { freePort } from "../../../src/store/embedded.ts";
+import { freePort } from "../../../src/store/embedded/embedded.ts";
 import type { Tool } from "../tools.ts";
 
 /** How one kind of reverse proxy is told what to do. */

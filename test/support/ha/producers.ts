@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import type { JobState } from "../../../src/status/status.ts";
 import { parseReqId } from "../../../src/status/status.ts";
-import { openConnections } from "../../../src/store/connections.ts";
-import { createJobLedger } from "../../../src/store/job-ledger.ts";
+import { openConnections } from "../../../src/store/connections/connections.ts";
+import { createJobLedger } from "../../../src/store/jobs/job-ledger.ts";
 
 /** One job, as its producer knows it. Times by `performance.now()`. */
 export interface ProducedJob {

@@ -1,8 +1,8 @@
 import { chown, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { choosePlace } from "../../../src/store/embedded-place.ts";
-import { startTethered, type Tethered } from "../../../src/store/embedded-process.ts";
+import { choosePlace } from "../../../src/store/embedded/place.ts";
+import { startTethered, type Tethered } from "../../../src/store/embedded/process.ts";
 import { type Unpacked, unpackDebian } from "../debian.ts";
 
 /** Asked for where the packages cannot be had. */

@@ -1,0 +1,44 @@
+import type { Config } from "../config/config.ts";
+import { tlsFilesOf } from "../config/files.ts";
+import type { TlsOptions } from "../server/tls/tls.ts";
+import { openTokens, type Tokens } from "../server/tokens.ts";
+import type { Log } from "../telemetry/log.ts";
+
+/** Who may ask, as the log tells it. */
+export interface Access {
+  readonly tls: "off" | "on" | "on, with callers' certificates";
+  /** "everybody", or how many tokens there are. */
+  readonly callers: string;
+}
+
+export function describeAccess({ TLS_CERT, TLS_CLIENT_CA }: Config, tokens: Tokens | undefined): Access {
+  const withCertificates = TLS_CLIENT_CA === undefined ? "on" : "on, with callers' certificates";
+  return {
+    tls: TLS_CERT === undefined ? "off" : withCertificates,
+    callers: tokens === undefined ? "everybody" : `${tokens.size} token${tokens.size === 1 ? "" : "s"}`,
+  };
+}
+
+/** @returns undefined when everybody may ask. @throws TokensFileError */
+export function openTokensOf({ AUTH_TOKENS_FILE: path }: Config, log: Log): Tokens | undefined {
+  if (path === undefined) return undefined;
+  const tokens = openTokens(path, (err) => {
+    if (err === undefined) log.info({ tokens: tokens.size }, "the tokens have changed");
+    else log.error({ err }, "the tokens' file has changed and is of no use: the old tokens stay");
+  });
+  return tokens;
+}
+
+/** @returns undefined when callers come without TLS. */
+export function tlsOptionsOf(config: Config, log: Log): TlsOptions | undefined {
+  const files = tlsFilesOf(config);
+  return (
+    files && {
+      files,
+      onReload(err) {
+        if (err === undefined) log.info("the certificates have changed");
+        else log.error({ err }, "the certificates' files have changed and are of no use: the old ones stay");
+      },
+    }
+  );
+}

@@ -1,0 +1,147 @@
+import { lookup } from "node:dns/promises";
+import { setTimeout as pause } from "node:timers/promises";
+import pg from "pg";
+import type { SessionAttrs, Target, Way } from "../url/target.ts";
+import { WrongSession } from "./session-attrs.ts";
+
+/** What a new connection is to be. */
+interface Attempt {
+  readonly way: Way;
+  readonly sessionAttrs: SessionAttrs;
+}
+
+/** Which of several hosts, or of the ways to one, a new connection takes. */
+export interface Hosts {
+  /** @throws what the resolver says, once it knows none of the hosts. */
+  next(): Promise<Attempt>;
+  /** Takes note that a connection could not be opened. @param encryptionFailed the same host may take one without TLS, or with. */
+  failed(way: Way, error: unknown, encryptionFailed: boolean): void;
+  worked(attempt: Attempt): void;
+  /** Whether after this failure another way should be tried at once. */
+  hasAnother(error: unknown): boolean;
+  readonly size: number;
+}
+
+/** How long, in milliseconds, a host that could not be connected to is tried after the others. */
+const avoidedFor = 10_000;
+
+interface Failure {
+  readonly at: number;
+  /** It can be connected to. */
+  readonly isWrong: boolean;
+}
+
+/**
+ * libpq tries the hosts in their order for each connection. So does this, but that hosts which have just failed come last:
+ * a pool opens many connections, and a host that is gone may cost each of them the time that it takes to connect.
+ *
+ * @param lookupTimeout how long a resolver may take, in milliseconds, until the hosts that it knows have to do.
+ */
+export function createHosts(target: Target, lookupTimeout: number): Hosts {
+  const { sessionAttrs, random } = target;
+  const failures = new Map<string, Failure>();
+  const goesOn = new WeakSet<object>();
+  // Node tries all addresses of a name until it is connected, which is enough where any of them will do.
+  const resolves = sessionAttrs !== "any" || random;
+  let ways: readonly Way[] = target.ways;
+
+  const isAvoided = (way: Way) => {
+    const failure = failures.get(keyOf(way));
+    return failure !== undefined && performance.now() - failure.at < avoidedFor;
+  };
+  const isWrongNow = (way: Way) => failures.get(keyOf(way))?.isWrong === true;
+
+  return {
+    async next() {
+      if (resolves) ways = await resolve(target.ways, lookupTimeout);
+      const candidates = random ? shuffled(ways) : ways;
+      const fresh = candidates.find((way) => !isAvoided(way));
+      if (fresh !== undefined) return { way: fresh, sessionAttrs };
+      // None is as wanted: then any of those that answer.
+      const wrong = candidates.find(isWrongNow);
+      if (sessionAttrs === "prefer-standby" && wrong !== undefined)
+        return { way: wrong, sessionAttrs: "any" };
+      const [first, ...others] = candidates as [Way, ...Way[]];
+      const failedAt = (way: Way) => failures.get(keyOf(way))?.at ?? 0;
+      const oldest = others.reduce((a, b) => (failedAt(b) < failedAt(a) ? b : a), first);
+      return { way: oldest, sessionAttrs };
+    },
+    failed(way, error, encryptionFailed) {
+      const siblings = ways.filter((other) => isSameHost(other, way));
+      if (encryptionFailed) {
+        failures.set(keyOf(way), { at: performance.now(), isWrong: false });
+        if (siblings.some((other) => !isAvoided(other))) goesOn.add(error as object);
+        // As libpq: a host that refuses a password, or whose certificate is not trusted, is not passed over.
+        else for (const sibling of siblings) failures.delete(keyOf(sibling));
+        return;
+      }
+      if (!concernsHost(error)) return;
+      const isWrong = error instanceof WrongSession;
+      for (const sibling of siblings) failures.set(keyOf(sibling), { at: performance.now(), isWrong });
+      const isLastResort = sessionAttrs === "prefer-standby" && ways.some(isWrongNow);
+      if (ways.some((other) => !isAvoided(other)) || isLastResort) goesOn.add(error as object);
+    },
+    worked(attempt) {
+      // A host that is not as wanted, and is used for want of another, stays the last resort.
+      if (attempt.sessionAttrs === sessionAttrs) failures.delete(keyOf(attempt.way));
+    },
+    // The pool wraps what ends a connection that took too long.
+    hasAnother: (error) => goesOn.has(error as Error) || goesOn.has((error as Error).cause as Error),
+    get size() {
+      return ways.length;
+    },
+  };
+}
+
+/** The hosts that only one connection takes: to where another one leads. */
+export function onlyHost(way: Way): Hosts {
+  return {
+    next: () => Promise.resolve({ way, sessionAttrs: "any" }),
+    failed() {},
+    worked() {},
+    hasAnother: () => false,
+    size: 1,
+  };
+}
+
+/** Whether another host may be better. */
+function concernsHost(error: unknown): boolean {
+  if (error instanceof WrongSession) return true;
+  if (error instanceof pg.DatabaseError) return /^57P0[1-3]$/.test(error.code ?? "");
+  const { syscall, message } = error as { syscall?: string; message?: string };
+  return syscall !== undefined || /timeout|terminated unexpectedly/.test(message ?? "");
+}
+
+async function resolve(ways: readonly Way[], timeout: number): Promise<readonly Way[]> {
+  let failure: unknown = new Error("the names of the hosts could not be resolved in time");
+  const late = pause(timeout, [], { ref: false });
+  const resolved = await Promise.all(
+    ways.map(async (way) => {
+      if (way.address.startsWith("/")) return [way];
+      try {
+        const addresses = await Promise.race([lookup(way.address, { all: true }), late]);
+        return addresses.map(({ address }) => ({ ...way, address }));
+      } catch (error) {
+        failure = error;
+        return [];
+      }
+    }),
+  );
+  if (resolved.every((list) => list.length === 0)) throw failure;
+  return resolved.flat();
+}
+
+function keyOf({ address, port, encryption }: Way): string {
+  return `${address} ${port} ${encryption}`;
+}
+
+function isSameHost(a: Way, b: Way): boolean {
+  return a.address === b.address && a.port === b.port;
+}
+
+function shuffled<T>(list: readonly T[]): readonly T[] {
+  return list
+    .map((element) => ({ element, order: Math.random() }))
+    .sort((a, b) => a.order - b.order)
+    .map(({ element }) => element);
+}

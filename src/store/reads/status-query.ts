@@ -1,0 +1,113 @@
+import { type CompiledQuery, type Kysely, sql } from "kysely";
+import {
+  type JobState,
+  type JobStatus,
+  longestError,
+  type ReqId,
+  type StatusError,
+  unreadableStatus,
+} from "../../status/status.ts";
+import type { Tables } from "../schema/tables.ts";
+import type { Row } from "./text-query.ts";
+
+/** The statements that read statuses, compiled once; each call's statement puts its own ids in. */
+export interface StatusQueries {
+  /** One index probe an id. No join, no count: the hot path. An engine that shards the table routes one id exactly. */
+  byIds(ids: readonly ReqId[]): CompiledQuery;
+  /** The same, for no row: whether statuses can be read here, asked without reading any, and of no shard. */
+  readonly none: CompiledQuery;
+}
+
+export function statusQueries(db: Kysely<Tables>): StatusQueries {
+  const live = db
+    .selectFrom("memory_job")
+    .select([
+      "req_id",
+      "status",
+      "error",
+      // Microseconds, exact whatever the session's extra_float_digits, which round what date_part() alone gives. A
+      // numeric, as extract() gives, takes the database longer.
+      sql<string>`(date_part('epoch', created_at) * 1000000)::bigint`.as("created_at"),
+    ])
+    .where("created_at", ">", sql<Date>`now() - interval '24 hours'`);
+  const many = live.where("req_id", "=", sql<string>`any(${"{}"}::uuid[])`).compile();
+  const one = live.where("req_id", "=", "").compile();
+  return {
+    byIds: (ids) =>
+      ids.length === 1 ? { ...one, parameters: ids } : { ...many, parameters: [`{${ids.join()}}`] },
+    none: live.where(sql<boolean>`false`).compile(),
+  };
+}
+
+const states: ReadonlyMap<string | null | undefined, JobState> = new Map(
+  (["pending", "processing", "success", "failure"] as const).map((state) => [state, state]),
+);
+
+/** What RFC 3339 and google.protobuf.Timestamp can say, in seconds: the years 1 to 9999. */
+const earliest = -62_135_596_800;
+const latest = 253_402_300_799;
+
+/**
+ * Reads a row of {@link StatusQueries}. A table that `migrate` did not make may hold what the contract does not allow.
+ *
+ * @returns StatusError `STATUS_UNREADABLE` for such a row; its cause says what is wrong, and quotes nothing of it.
+ */
+export function readRow([, status, error, createdAtMicros]: Row): JobStatus | StatusError {
+  const state = states.get(status);
+  const seconds = wholeSeconds(createdAtMicros ?? "");
+  if (state === undefined) return unreadable("its status is none of the four");
+  if (Number.isNaN(seconds)) return unreadable("its created_at is not a time in whole seconds");
+  if (seconds < earliest || seconds > latest)
+    return unreadable("its created_at is not of the years 1 to 9999");
+  const createdAt = new Date(seconds * 1_000);
+  if (typeof error !== "string") {
+    if (state === "failure") return unreadable("it is a failure without an error");
+    return { status: state, createdAt };
+  }
+  if (state !== "failure") return unreadable("it has an error and is no failure");
+  return { status: state, createdAt, error: cut(error) };
+}
+
+const zero = 48;
+const minus = 45;
+/** Of a number of microseconds, how many digits are the fraction of a second. */
+const fraction = 6;
+
+/**
+ * Reads a number of microseconds. Number() takes four times as long, and is not exact for the year 9999.
+ *
+ * @returns whole seconds; NaN when the text is none, or not of a number.
+ */
+export function wholeSeconds(microseconds: string): number {
+  if (microseconds === "0") return 0;
+  const start = microseconds.charCodeAt(0) === minus ? 1 : 0;
+  const end = microseconds.length - fraction;
+  if (end <= start) return Number.NaN;
+  let seconds = 0;
+  for (let at = start; at < end; at++) {
+    const digit = microseconds.charCodeAt(at) - zero;
+    if (digit < 0 || digit > 9) return Number.NaN;
+    seconds = seconds * 10 + digit;
+  }
+  for (let at = end; at < microseconds.length; at++) {
+    if (microseconds.charCodeAt(at) !== zero) return Number.NaN;
+  }
+  return start === 1 ? -seconds : seconds;
+}
+
+function unreadable(why: string): StatusError {
+  return unreadableStatus(new Error(`the row breaks the contract: ${why}`));
+}
+
+/**
+ * Rows may be older than the trigger that cuts their errors. Not done by the statement: in SQL_ASCII, left() cuts inside a
+ * character. In JavaScript, a character's length is 1 or 2.
+ */
+function cut(error: string): string {
+  if (error.length <= longestError) return error;
+  let end = 0;
+  for (let count = 0; count < longestError && end < error.length; count++) {
+    end += (error.codePointAt(end) as number) > 0xffff ? 2 : 1;
+  }
+  return error.slice(0, end);
+}

@@ -1,0 +1,51 @@
+import { create, fromJsonString, toJsonString } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { toResponse } from "../../src/endpoints/get-status.ts";
+import { GetStatusResponseSchema } from "../../src/gen/gomemory/status/v1/status_pb.ts";
+import { toJson } from "../../src/protocols/rest/rest.ts";
+import type { JobStatus } from "../../src/status/status.ts";
+
+const message = (status: JobStatus) => create(GetStatusResponseSchema, toResponse(status));
+
+const createdAt = fc
+  .date({
+    min: new Date("0001-01-01T00:00:00Z"),
+    max: new Date("9999-12-31T23:59:59Z"),
+    noInvalidDate: true,
+  })
+  .map((date) => new Date(Math.floor(date.getTime() / 1000) * 1000));
+
+/** Any JavaScript string: lone surrogates, NUL, quotes, newlines, emoji. */
+const error = fc.string({
+  unit: fc.oneof(
+    fc.constantFrom('"', "\\", "\n", "\0", "\u2028", "🧠", "\ud800", "\udc00"),
+    fc.string({ unit: "binary", maxLength: 4 }),
+  ),
+});
+
+const jobStatus: fc.Arbitrary<JobStatus> = fc.oneof(
+  fc.record({ status: fc.constantFrom("pending", "processing", "success"), createdAt }),
+  fc.record({ status: fc.constant("failure"), createdAt, error }),
+);
+
+/** What a PostgreSQL database can hold, and a protobuf string. */
+const wellFormed = jobStatus.filter((status) => status.error?.isWellFormed() ?? true);
+
+test("REST's JSON is the canonical protobuf JSON, byte for byte", () => {
+  fc.assert(
+    fc.property(jobStatus, (status) => {
+      expect(toJson(status)).toBe(toJsonString(GetStatusResponseSchema, message(status)));
+    }),
+    { numRuns: 10_000 },
+  );
+});
+
+test("what REST sends, protobuf reads back as the same message", () => {
+  fc.assert(
+    fc.property(wellFormed, (status) => {
+      expect(fromJsonString(GetStatusResponseSchema, toJson(status))).toEqual(message(status));
+    }),
+    { numRuns: 1_000 },
+  );
+});

@@ -1,0 +1,185 @@
+import { randomUUID } from "node:crypto";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  type MockInstance,
+  test,
+  vi,
+} from "vitest";
+import { startTestApp, type TestApp } from "../support/app.ts";
+import {
+  framed,
+  getStatusCalls,
+  getStatusPath,
+  healthPath,
+  overEvery,
+  post,
+  type RawCall,
+} from "../support/calls.ts";
+import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { startAsking } from "../support/hang-up.ts";
+import { cancelledCall, preface } from "../support/http2-frames.ts";
+import { lockTable } from "../support/lock.ts";
+import { metricValue } from "../support/metric.ts";
+import { openPeer } from "../support/peer.ts";
+import { getStatusMethod } from "../support/requests.ts";
+
+const watchMethod = "grpc.health.v1.Health/Watch";
+
+let database: TestDatabase;
+
+beforeAll(async () => {
+  database = await createDatabase();
+});
+
+afterAll(() => database[Symbol.asyncDispose]());
+
+const calls = getStatusCalls(randomUUID());
+const withBodies = calls.filter(({ asked }) => asked.body !== undefined);
+const empty = framed(new Uint8Array());
+const watches = [
+  ...overEvery(
+    "Connect",
+    "connect",
+    post(healthPath("Watch"), "application/connect+json", framed(Buffer.from("{}"))),
+  ),
+  ...overEvery("gRPC-Web", "grpc-web", post(healthPath("Watch"), "application/grpc-web", empty)),
+  ...overEvery("gRPC", "grpc", post(healthPath("Watch"), "application/grpc", empty)),
+];
+
+describe.for([
+  "on",
+  "off",
+])("a caller that hangs up is CANCELLED and no error, with the fast path %s", (lane) => {
+  let app: TestApp;
+  /** Where Connect reports errors. */
+  let complaints: MockInstance<typeof console.error>;
+
+  beforeAll(async () => {
+    app = await startTestApp({ DATABASE_URL: database.url, LOG_REQUESTS: "true", GRPC_LANE: lane });
+  });
+
+  afterAll(() => app[Symbol.asyncDispose]());
+
+  beforeEach(() => {
+    complaints = vi.spyOn(console, "error");
+  });
+
+  afterEach(() => complaints.mockRestore());
+
+  async function metrics(): Promise<string> {
+    return await (await fetch(`${app.url}/metrics`)).text();
+  }
+
+  async function inFlight({ protocol }: RawCall, method: string): Promise<number | undefined> {
+    const labels = { rpc_system_name: protocol, rpc_method: method };
+    return metricValue(await metrics(), "rpc_server_calls_in_flight", labels);
+  }
+
+  async function countCancelled({ protocol }: RawCall, method: string): Promise<number> {
+    const name = "rpc_server_call_duration_seconds_count";
+    const labels = { rpc_system_name: protocol, rpc_method: method };
+    const lines = (await metrics())
+      .split("\n")
+      .filter((line) => line.startsWith(name))
+      .join("\n");
+    const others = lines
+      .split("\n")
+      .filter((line) =>
+        Object.entries(labels).every(([label, value]) => line.includes(`${label}="${value}"`)),
+      )
+      .filter((line) => !line.includes('"CANCELLED"'));
+    expect(others).toEqual([]);
+    return metricValue(lines, name, { ...labels, rpc_response_status_code: "CANCELLED" }) ?? 0;
+  }
+
+  /** @param until settles when the call is where its caller is to go. */
+  async function hangUp(
+    call: RawCall,
+    method: string,
+    isHalf: boolean,
+    until: (asking: ReturnType<typeof startAsking>) => Promise<unknown>,
+  ) {
+    const logged = app.logs.length;
+    const before = await countCancelled(call, method);
+    const asking = startAsking(call, app.url, isHalf);
+    await until(asking);
+    asking.hangUp();
+    await asking.closed;
+    const lines = () => app.logs.slice(logged).filter((line) => line.method === method);
+    await expect.poll(lines, { interval: 5 }).toHaveLength(1);
+    expect(lines()[0]).toMatchObject({
+      level: "info",
+      msg: "call",
+      protocol: call.protocol,
+      code: "CANCELLED",
+    });
+    expect(await countCancelled(call, method)).toBe(before + 1);
+    expect(await inFlight(call, method)).toBe(0);
+    expect(app.logs.filter(({ level }) => level === "error")).toEqual([]);
+    expect(complaints).not.toHaveBeenCalled();
+  }
+
+  test.for(calls)("while its statement runs: $name", async (call) => {
+    await using lock = await lockTable(database);
+    await hangUp(call, getStatusMethod, false, () => lock.blocks(1));
+    await lock.blocks(0);
+  });
+
+  test.for(withBodies)("while its request is still on the way: $name", async (call) => {
+    await hangUp(call, getStatusMethod, true, () =>
+      expect.poll(() => inFlight(call, getStatusMethod), { interval: 5 }).toBe(1),
+    );
+  });
+
+  test.for(watches)("in the middle of a stream: $name", async (call) => {
+    await hangUp(call, watchMethod, false, ({ answered }) => answered);
+  });
+
+  test("in one piece with its request: gRPC, HTTP/2", async () => {
+    const [call] = calls.filter(({ protocol }) => protocol === "grpc");
+    if (call === undefined) throw new Error("no call");
+    const logged = app.logs.length;
+    const before = await countCancelled(call, getStatusMethod);
+    using peer = await openPeer(app.port);
+    // So that the streams are reset before anything hears of them.
+    peer.send(Buffer.concat([preface, cancelledCall(1), cancelledCall(3)]));
+    const lines = () => app.logs.slice(logged).filter((line) => line.method === getStatusMethod);
+    await expect.poll(lines, { interval: 5 }).toHaveLength(2);
+    expect(lines()).toEqual(
+      lines().map(() => expect.objectContaining({ level: "info", protocol: "grpc", code: "CANCELLED" })),
+    );
+    expect(await countCancelled(call, getStatusMethod)).toBe(before + 2);
+  });
+
+  test("with answers that wait for the one before: HTTP/1.1, pipelined", async () => {
+    const logged = app.logs.length;
+    await using lock = await lockTable(database);
+    using peer = await openPeer(app.port);
+    const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
+    peer.send(get(`/get_status/${randomUUID()}`) + get("/healthz") + get("/made-up") + get(getStatusPath));
+    await lock.blocks(1);
+    peer.socket.resetAndDestroy();
+    const lines = () =>
+      app.logs.slice(logged).filter(({ msg, method }) => msg === "call" && method !== "/metrics");
+    await expect.poll(lines, { interval: 5 }).toHaveLength(4);
+    expect(
+      lines()
+        .map(({ protocol, method, code }) => `${protocol} ${method} ${code}`)
+        .sort(),
+    ).toEqual([
+      `connect ${getStatusMethod} INVALID_ARGUMENT`,
+      "rest /healthz OK",
+      "rest _OTHER UNIMPLEMENTED",
+      `rest ${getStatusMethod} CANCELLED`,
+    ]);
+    const busy = (await metrics())
+      .split("\n")
+      .filter((line) => /^rpc_server_calls_in_flight\{.*[1-9]$/.test(line));
+    expect(busy).toEqual([expect.stringContaining('"/metrics"')]);
+  });
+});

@@ -1,0 +1,124 @@
+import { connect as connectHttp2 } from "node:http2";
+import { text } from "node:stream/consumers";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { tap } from "../interop/wiretap.ts";
+import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { type Frame, flag, frame, frameType, preface, restCall } from "../support/http2-frames.ts";
+import { openPeer } from "../support/peer.ts";
+import { startServing } from "../support/process.ts";
+import { type Protocol, protocols } from "../support/protocols.ts";
+import { startProxy } from "../support/proxy.ts";
+import { documentedJson, insertJob } from "../support/rows.ts";
+
+let database: TestDatabase;
+let reqId: string;
+let json: string;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  reqId = await insertJob(database.db);
+  json = await documentedJson(database.db, reqId);
+});
+
+afterAll(() => database[Symbol.asyncDispose]());
+
+const start = () => startServing({ DATABASE_URL: database.url });
+
+test("a call that crosses the first GOAWAY is answered; the second GOAWAY names the last call", async () => {
+  await using service = await start();
+  using peer = await openPeer(service.port);
+  await peer.deliver(preface);
+  service.kill("SIGTERM");
+  const isPing = ({ type, flags }: Frame) => type === frameType.ping && (flags & flag.ack) === 0;
+  const first = await peer.frame(isPing);
+  const goaways = () => peer.frames.filter(({ type }) => type === frameType.goaway);
+  expect(goaways().map(({ payload }) => payload.readUInt32BE())).toEqual([2 ** 31 - 1]);
+  // As node:http2 sends them: what is urgent overtakes the call that was begun before.
+  peer.send(
+    Buffer.concat([
+      frame(frameType.ping, flag.ack, 0, first.payload),
+      frame(frameType.goaway, 0, 0, Buffer.alloc(8)),
+      frame(frameType.headers, flag.endHeaders | flag.endStream, 1, restCall(reqId)),
+    ]),
+  );
+  const second = await peer.frame((one) => isPing(one) && one !== first);
+  peer.send(frame(frameType.ping, flag.ack, 0, second.payload));
+  await peer.frame(
+    ({ type, flags, stream }) => type === frameType.data && stream === 1 && (flags & flag.endStream) !== 0,
+  );
+  await peer.closed;
+  const named = goaways().map(({ payload }) => [payload.readUInt32BE(), payload.readUInt32BE(4)]);
+  expect(named.slice(0, 2)).toEqual([
+    [2 ** 31 - 1, 0],
+    [1, 0],
+  ]);
+  expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
+});
+
+test("a client that answers no PING is waited for no longer than a second", async () => {
+  await using service = await start();
+  using peer = await openPeer(service.port);
+  await peer.deliver(preface);
+  service.kill("SIGTERM");
+  await peer.closed;
+  expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
+});
+
+/** A call that node:http2 had not sent when GOAWAY came, it refuses by itself, with the code that says so: REFUSED_STREAM. */
+test("a shutdown under load loses no call that node:http2 has sent", async () => {
+  await using service = await start();
+  await using wiretap = await tap(service.port);
+  const session = connectHttp2(`http://${wiretap.target}`);
+  const refused: (number | undefined)[] = [];
+  let answered = 0;
+  const callers = Array.from({ length: 32 }, async () => {
+    while (!session.closed && !session.destroyed) {
+      const stream = session.request({ ":path": `/get_status/${reqId}` });
+      const answer = await text(stream).catch(() => undefined);
+      if (answer === json) answered++;
+      else refused.push(stream.id);
+    }
+  });
+  await expect.poll(() => answered, { timeout: 20_000 }).toBeGreaterThan(500);
+  service.kill("SIGTERM");
+  await Promise.all(callers);
+  expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
+  const ofType = (frames: readonly Frame[], wanted: number) => frames.filter(({ type }) => type === wanted);
+  expect(ofType(wiretap.fromService, frameType.resetStream)).toEqual([]);
+  const sent = ofType(wiretap.fromClient, frameType.headers).map(({ stream }) => stream);
+  expect(sent.filter((stream) => refused.includes(stream))).toEqual([]);
+  expect(sent.length).toBe(answered);
+});
+
+const [grpcJs] = protocols.filter(({ name }) => name.includes("grpc-js")) as [Protocol];
+
+test("restarts under load lose no call of @grpc/grpc-js", async () => {
+  await using started = new AsyncDisposableStack();
+  let current = started.use(await start());
+  // Stands for what sends callers to the instance that is up.
+  const balancer = started.use(await startProxy(current.url));
+  const client = grpcJs.open(`http://${new URL(balancer.url).host}`);
+  let answered = 0;
+  let going = true;
+  const wrong: unknown[] = [];
+  const callers = Array.from({ length: 32 }, async () => {
+    while (going) {
+      const answer = await client.ask(reqId).catch((error: unknown) => error);
+      if ((answer as { json?: string }).json !== json) wrong.push(answer);
+      answered++;
+    }
+  });
+  for (let restart = 0; restart < 3; restart++) {
+    const enough = answered + 500;
+    await expect.poll(() => answered, { timeout: 20_000 }).toBeGreaterThanOrEqual(enough);
+    const next = started.use(await start());
+    balancer.redirect(next.url);
+    current.kill("SIGTERM");
+    expect(await current.exit).toMatchObject({ code: 0, stderr: "" });
+    current = next;
+  }
+  going = false;
+  await Promise.all(callers);
+  client.close();
+  expect(wrong).toEqual([]);
+});

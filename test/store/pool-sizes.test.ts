@@ -1,0 +1,109 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Call } from "../../src/status/call.ts";
+import { parseReqId } from "../../src/status/status.ts";
+import { type Database, openDatabase } from "../../src/store/database.ts";
+import { startTestApp } from "../support/app.ts";
+import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { lockTable } from "../support/lock.ts";
+import { startProxy } from "../support/proxy.ts";
+import { createLogin } from "../support/roles.ts";
+import { insertJob } from "../support/rows.ts";
+
+let database: TestDatabase;
+let reqId: string;
+
+beforeAll(async () => {
+  database = await createDatabase();
+  reqId = await insertJob(database.db, { status: "success" });
+});
+
+afterAll(() => database[Symbol.asyncDispose]());
+
+const connectTimeout = 1_000;
+
+function open(url: string, size: number): Database {
+  return openDatabase({
+    url,
+    size,
+    connectTimeout,
+    maxInFlight: size,
+    flushAt: 1,
+    onLost() {},
+    onBreaker(cause) {
+      if (cause !== undefined) throw cause;
+    },
+  });
+}
+
+/** Asks without a break until it is told to end. @returns how many answers there were. Rejects when a call fails. */
+function startLoad(store: Database["statuses"]): { end(): Promise<number> } {
+  let ended = false;
+  let answers = 0;
+  const id = parseReqId(reqId);
+  const callers = Array.from({ length: 100 }, async () => {
+    for (; !ended; answers++) {
+      expect(await store.find(id, new Call(performance.now() + 10_000))).toMatchObject({ status: "success" });
+    }
+  });
+  const all = Promise.all(callers);
+  all.catch(() => {});
+  return {
+    async end() {
+      ended = true;
+      await all;
+      return answers;
+    },
+  };
+}
+
+describe.for([1, 2, 3])("with a pool of %d", (size) => {
+  test.for([
+    0, 30,
+  ])("neither probes nor calls starve while readers are busy, with a database %d ms away", async (delay) => {
+    await using proxy = await startProxy(database.url);
+    proxy.disturb({ delay: delay / 2 });
+    await using busy = open(proxy.url, size);
+    const load = startLoad(busy.statuses);
+    for (let n = 0; n < 12; n++) await busy.probe(AbortSignal.timeout(5_000));
+    expect(await load.end()).toBeGreaterThan(0);
+  });
+});
+
+test("readers and probes that wait for a connection get it in turn, whatever the time to open one", async () => {
+  await using lock = await lockTable(database);
+  await using single = open(database.url, 1);
+  const first = single.statuses.find(parseReqId(reqId), new Call(performance.now() + 10_000));
+  await lock.blocks(1);
+  const probe = single.probe(AbortSignal.timeout(10_000));
+  const next = single.statuses.find(parseReqId(randomUUID()), new Call(performance.now() + 10_000));
+  // Longer than a connection may take to open: what waits for one that is in use is not told that it cannot be had.
+  await database.pool.query("select pg_sleep($1)", [(connectTimeout * 1.5) / 1_000]);
+  await lock[Symbol.asyncDispose]();
+  expect(await first).toMatchObject({ status: "success" });
+  await probe;
+  expect(await next).toBeUndefined();
+});
+
+test.for([
+  1, 3,
+])("a role with CONNECTION LIMIT %d below the pool's size costs neither readiness nor calls", async (limit) => {
+  await using login = await createLogin(database, "gomemory_reader");
+  await database.pool.query(`alter role ${new URL(login.url).username} connection limit ${limit}`);
+  await using app = await startTestApp({
+    DATABASE_URL: login.url,
+    BATCHES_IN_FLIGHT: "8",
+    BATCH_FLUSH_AT: "1",
+    REQUEST_TIMEOUT: "20s",
+  });
+  // Held back, as many statements as may be under way want a connection each.
+  await using lock = await lockTable(database);
+  const calls = Array.from({ length: 40 }, () => fetch(`${app.url}/get_status/${reqId}`));
+  await lock.blocks(limit);
+  await lock[Symbol.asyncDispose]();
+  for (const call of calls) expect((await call).status).toBe(200);
+  expect((await fetch(`${app.url}/readyz`)).status).toBe(200);
+  const said = app.logs.filter(({ msg }) => String(msg).startsWith("the database gives fewer connections"));
+  expect(said).toEqual([expect.objectContaining({ level: "warn" })]);
+  expect(JSON.stringify(app.logs)).not.toContain("the database is gone");
+});
