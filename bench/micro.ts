@@ -12,7 +12,8 @@ import { GetStatusRequestSchema, GetStatusResponseSchema } from "../src/gen/gome
 import { getStatusCodec } from "../src/protocols/grpc/status-codec.ts";
 import { toJson } from "../src/protocols/rest/rest.ts";
 import { Call } from "../src/status/call.ts";
-import { type JobStatus, parseReqId } from "../src/status/status.ts";
+import { parseReqId } from "../src/status/req-id.ts";
+import type { JobStatus } from "../src/status/status.ts";
 import { openConnections } from "../src/store/connections/connections.ts";
 import { startEmbedded } from "../src/store/embedded/embedded.ts";
 import { createReader } from "../src/store/reads/reader.ts";

@@ -1,6 +1,6 @@
 // A simulator: its worker embeds nothing, and only moves jobs through the ledger, as a real one would.
 import { setTimeout as pause } from "node:timers/promises";
-import type { ReqId } from "../src/status/status.ts";
+import type { ReqId } from "../src/status/req-id.ts";
 import type { JobLedger } from "../src/store/jobs/job-ledger.ts";
 import type { Insertion } from "./add-memory.ts";
 

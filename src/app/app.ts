@@ -16,10 +16,9 @@ import { holdCalls } from "../server/held-calls.ts";
 import { listen } from "../server/listener.ts";
 import { createProbes, openProbes } from "../server/probes.ts";
 import { createRouter } from "../server/router.ts";
-import { createAdmission } from "../status/admission.ts";
+import { createAdmission, createHoldLimit } from "../status/admission.ts";
 import { createReadiness } from "../status/readiness.ts";
 import { createStatusService } from "../status/service.ts";
-import { createWaiting } from "../status/waiting.ts";
 import type { EmbeddedPostgres } from "../store/embedded/embedded.ts";
 import { provideSamples, type Sample } from "../store/embedded/samples.ts";
 import { observeCalls } from "../telemetry/calls.ts";
@@ -109,7 +108,7 @@ export async function startApp(
   const observe = observeCalls(listeners);
   const open = new Set([...openProbes, ...healthPaths]);
   const authenticate = tokens === undefined ? anyCaller : callersWithToken(tokens, open);
-  const hold = holdCalls(createWaiting(config.MAX_WAITING));
+  const hold = holdCalls(createHoldLimit(config.MAX_WAITING));
   const rpcs = [
     statusRoutes(statuses, config.REQUEST_TIMEOUT),
     healthRoutes(readiness, [StatusService], hold),

@@ -3,7 +3,7 @@ import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
-import { limits, overloaded, type StatusError, type StatusErrorReason } from "../status/status.ts";
+import { limits, overloaded, type StatusError, type StatusErrorReason } from "../status/errors.ts";
 
 /** How one reason goes over the wire. The contract's table, and the only place where it stands. */
 interface WireError {

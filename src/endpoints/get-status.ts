@@ -8,8 +8,9 @@ import {
 import { callInfoOf } from "../protocols/connect/rpc-call.ts";
 import { gone, UnaryContext } from "../protocols/grpc/call-context.ts";
 import { Call } from "../status/call.ts";
+import { deadlineExceeded, StatusError } from "../status/errors.ts";
 import type { StatusService as Statuses } from "../status/service.ts";
-import { deadlineExceeded, type JobStatus, StatusError } from "../status/status.ts";
+import type { JobStatus } from "../status/status.ts";
 import { toConnectError } from "./errors.ts";
 
 /** The full name of the one method, `package.Service/Method`. */

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { CallInfo } from "../protocols/call-info.ts";
-import { StatusError } from "../status/status.ts";
+import { StatusError } from "../status/errors.ts";
 import { isOurFault } from "./errors.ts";
 
 export type ProtocolName = "rest" | "connect" | "grpc" | "grpc-web";

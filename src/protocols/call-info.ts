@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Http2Session } from "node:http2";
-import { parseReqId } from "../status/status.ts";
+import { parseReqId } from "../status/req-id.ts";
 import type { HttpRequest } from "./http.ts";
 
 /** The header in which a caller may name a request, and in which the answer repeats that name. */

@@ -3,7 +3,7 @@ import { endStreamFlag, endStreamToJson, errorToJson } from "@connectrpc/connect
 import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
 import { challenge, toConnectError } from "../endpoints/errors.ts";
 import type { ProtocolName } from "../endpoints/observer.ts";
-import { unauthenticated } from "../status/status.ts";
+import { unauthenticated } from "../status/errors.ts";
 import type { CallInfo } from "./call-info.ts";
 import { toTrailers } from "./grpc/trailers.ts";
 import { type HttpRequest, type HttpResponse, sendGrpcError, sendJson } from "./http.ts";

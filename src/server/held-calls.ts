@@ -4,8 +4,8 @@ import type { HandlerContext } from "@connectrpc/connect";
 import { toConnectError } from "../endpoints/errors.ts";
 import { rpcCallOf } from "../protocols/connect/rpc-call.ts";
 import type { HttpResponse } from "../protocols/http.ts";
-import { goingAway, overloaded } from "../status/status.ts";
-import { createWaiting, type Waiting } from "../status/waiting.ts";
+import { type Admission, createHoldLimit } from "../status/admission.ts";
+import { goingAway, overloaded } from "../status/errors.ts";
 import { type Link, LinkedList } from "./linked-list.ts";
 
 /** A call that is answered when something changes. Disposing of it makes room for another. */
@@ -27,9 +27,9 @@ type Carrier = (Http2Session | Socket) & { [held]?: LinkedList<Held> };
 const held = Symbol("held");
 
 /** @param waiting absent: there is no limit. */
-export function holdCalls(waiting: Waiting = createWaiting(Number.POSITIVE_INFINITY)): HoldCall {
+export function holdCalls(waiting: Admission = createHoldLimit(Number.POSITIVE_INFINITY)): HoldCall {
   return (context) => {
-    const limit = waiting.enter();
+    const limit = waiting.enter(1);
     if (limit !== undefined) throw toConnectError(overloaded(limit));
     return new Held(context, waiting);
   };
@@ -51,11 +51,11 @@ const answerNow = Symbol("answer now");
 
 class Held implements HeldCall {
   readonly #controller = new AbortController();
-  readonly #waiting: Waiting;
+  readonly #waiting: Admission;
   readonly #link: Link<Held> | undefined;
   #isOver = false;
 
-  constructor(context: HandlerContext, waiting: Waiting) {
+  constructor(context: HandlerContext, waiting: Admission) {
     this.#waiting = waiting;
     const response = rpcCallOf(context)?.response;
     const carrier = response && carrierOf(response);
@@ -91,7 +91,7 @@ class Held implements HeldCall {
   [Symbol.dispose](): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#waiting.leave();
+    this.#waiting.leave(1);
     this.#link?.remove();
   }
 }

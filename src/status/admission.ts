@@ -1,60 +1,83 @@
-import type { Limit } from "./status.ts";
+import type { Limit } from "./errors.ts";
+
+/** Decides which calls are admitted and which are shed, before any work. */
+export interface Admission {
+  /**
+   * @param weight how many ids the call may read.
+   * @returns the limit that sheds the call. Undefined: it is admitted, and must leave with the same weight.
+   */
+  enter(weight: number): Limit | undefined;
+  leave(weight: number): void;
+}
 
 export interface AdmissionOptions {
-  /** Calls that are answered at the same time, over all protocols. */
+  /** The weight of all calls that may be in flight, over all protocols. */
   readonly maxInFlight: number;
-  /** The same, while the event loop has no rest. */
+  /** The same, while the event loop is saturated. */
   readonly maxWhenBusy: number;
 }
 
-/** Decides which calls are answered and which are shed, before any work. */
-export interface Admission {
-  /** @returns the limit that sheds the call. Undefined: it has entered, and must leave. */
-  enter(): Limit | undefined;
-  leave(): void;
-}
-
-/** How often, in milliseconds, the event loop is looked at: a single burst that is over before the second look is not shed. */
+/** How often, in milliseconds, the event loop is measured: a single burst that is over before the second measurement is not shed. */
 const interval = 100;
 
-/** The share of its time from which on the event loop counts as busy. The rest is what it waits for others meanwhile. */
-const busyFrom = 0.8;
+/** The utilization of the event loop from which it counts as saturated. The rest is what it waits for others meanwhile. */
+const saturatedFrom = 0.8;
 
-/** So many looks in a row must find it busy: while the database is stuck, many calls wait, and any spike is seen by one. */
-const busyLooks = 2;
+/** Measurements in a row that must find it saturated: while the database is stuck, many calls wait, and one sees any spike. */
+const measurementsInARow = 2;
 
 /**
  * What makes answers late is either the database, which many calls may wait for and share its statements, or our own
- * event loop. Once that has no rest, more calls at the same time bring no more answers a second, only later ones.
+ * event loop. Once that is saturated, more calls at the same time bring no more answers a second, only later ones.
+ *
+ * A call heavier than the limit is admitted when nothing else is in flight.
  */
 export function createAdmission({ maxInFlight, maxWhenBusy }: AdmissionOptions): Admission {
   let inFlight = 0;
-  let lastLook = performance.eventLoopUtilization();
-  let nextLook = 0;
-  let busyInARow = 0;
+  let lastMeasured = performance.eventLoopUtilization();
+  let nextMeasurement = 0;
+  let saturatedInARow = 0;
 
-  /** Looks only when there is something to decide. After a quiet time, that looks back over all of it. */
-  function looksBusy(): boolean {
+  /** Measures only when there is something to decide. After a quiet time, that averages over all of it. */
+  function isSaturated(): boolean {
     const now = performance.now();
-    if (now >= nextLook) {
-      const look = performance.eventLoopUtilization();
-      const { utilization } = performance.eventLoopUtilization(look, lastLook);
-      busyInARow = utilization > busyFrom ? busyInARow + 1 : 0;
-      lastLook = look;
-      nextLook = now + interval;
+    if (now >= nextMeasurement) {
+      const measured = performance.eventLoopUtilization();
+      const { utilization } = performance.eventLoopUtilization(measured, lastMeasured);
+      saturatedInARow = utilization > saturatedFrom ? saturatedInARow + 1 : 0;
+      lastMeasured = measured;
+      nextMeasurement = now + interval;
     }
-    return busyInARow >= busyLooks;
+    return saturatedInARow >= measurementsInARow;
   }
 
   return {
-    enter() {
-      if (inFlight >= maxInFlight) return "MAX_IN_FLIGHT";
-      if (inFlight >= maxWhenBusy && looksBusy()) return "MAX_WHEN_BUSY";
-      inFlight++;
+    enter(weight) {
+      if (inFlight > 0) {
+        const total = inFlight + weight;
+        if (total > maxInFlight) return "MAX_IN_FLIGHT";
+        if (total > maxWhenBusy && isSaturated()) return "MAX_WHEN_BUSY";
+      }
+      inFlight += weight;
       return undefined;
     },
-    leave() {
-      inFlight--;
+    leave(weight) {
+      inFlight -= weight;
+    },
+  };
+}
+
+/** Bounds the calls that are held: those that are answered when something changes, and cost memory until then. */
+export function createHoldLimit(maxWaiting: number): Admission {
+  let waiting = 0;
+  return {
+    enter(weight) {
+      if (waiting >= maxWaiting) return "MAX_WAITING";
+      waiting += weight;
+      return undefined;
+    },
+    leave(weight) {
+      waiting -= weight;
     },
   };
 }

@@ -1,40 +1,107 @@
-/** Whoever works for a call, and can be told to stop. */
-export interface Worker {
+import { parseReqId, type ReqId } from "./req-id.ts";
+
+/** Work that is done for a call and can be cancelled. */
+export interface Cancellable {
   cancel(reason: unknown): void;
 }
 
+/** The caller has gone: no answer can reach it. */
+export class CallerGone extends Error {
+  override readonly name = "CallerGone";
+}
+
+/** Why a call is cancelled whose caller has gone. Made once, with its stack trace: a client may cancel many calls. */
+export const callerGone = new CallerGone("the caller has gone");
+
+/** Why a held call ends whose caller has ended its sending side: it is answered with what is known, without an error. */
+export const answerNow = Symbol("answer now");
+
 /**
- * One caller's patience: how long an answer is of use, and whether it still is.
+ * One call, whatever its protocol: who calls, until when an answer is of use, and whether it still is.
  *
- * Cheaper than an AbortSignal with a timer, of which the hot paths would need one a call: whoever works for
- * the call compares {@link deadline} with the clock, and sets {@link worker} while there is something to stop.
+ * Its deadline and cancellation are cheaper than an AbortSignal with a timer, of which the hot paths would need one a call:
+ * whatever works for the call compares {@link deadline} with the clock, and is attached while there is something to cancel.
  */
-export class Call {
-  /** When to give up, in milliseconds of `performance.now()`. */
-  readonly deadline: number;
-  /** Told once, by {@link cancel}. At most one works for a call at a time. */
-  worker: Worker | undefined;
+export class Call implements Cancellable {
+  /** When its headers had arrived, in milliseconds of `performance.now()`. */
+  readonly arrivedAt = performance.now();
+  /** When an answer is of no use any more, in milliseconds of `performance.now()`. */
+  deadline: number;
+  /** The caller's name for the request, or ours (the header `X-Request-Id`). */
+  requestId: string | undefined;
+  /** The name of the caller's token. */
+  caller: string | undefined;
+  /** The address that the connection comes from: the caller's, or the last proxy's. */
+  peer: string | undefined;
+  /** The id of the job that is asked for, as the caller wrote it. */
+  asked: string | undefined;
   #cancelled = false;
   #reason: unknown;
+  #first: Cancellable | undefined;
+  #others: Cancellable[] | undefined;
+  #controller: AbortController | undefined;
 
-  constructor(deadline: number) {
+  constructor(deadline = Number.POSITIVE_INFINITY) {
     this.deadline = deadline;
+  }
+
+  /** The job that is asked for. Undefined while nothing is known of it, and when what was asked for is no id. */
+  get reqId(): ReqId | undefined {
+    if (this.asked === undefined) return undefined;
+    try {
+      return parseReqId(this.asked);
+    } catch {
+      return undefined;
+    }
   }
 
   get cancelled(): boolean {
     return this.#cancelled;
   }
 
-  /** Why the call was cancelled: what its work is to be rejected with. */
+  /** Why the call was cancelled: what its work rejects with. */
   get reason(): unknown {
     return this.#reason;
   }
 
-  /** The caller has gone, or has given up. Only the first time counts. */
+  /** Fires when the call is cancelled. For handlers that wait; the hot paths {@link attach} instead. */
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#cancelled) this.#controller.abort(this.#reason);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Has the work cancelled when the call is, until it is detached. Not for a call that is cancelled already. */
+  attach(work: Cancellable): void {
+    if (this.#first === undefined) this.#first = work;
+    else {
+      this.#others ??= [];
+      this.#others.push(work);
+    }
+  }
+
+  detach(work: Cancellable): void {
+    if (this.#first === work) {
+      this.#first = this.#others?.pop();
+      return;
+    }
+    const at = this.#others?.indexOf(work) ?? -1;
+    if (at !== -1) this.#others?.splice(at, 1);
+  }
+
+  /** Only the first reason counts. */
   cancel(reason: unknown): void {
     if (this.#cancelled) return;
     this.#cancelled = true;
     this.#reason = reason;
-    this.worker?.cancel(reason);
+    const first = this.#first;
+    const others = this.#others;
+    this.#first = undefined;
+    this.#others = undefined;
+    first?.cancel(reason);
+    if (others !== undefined) for (const work of others) work.cancel(reason);
+    this.#controller?.abort(reason);
   }
 }

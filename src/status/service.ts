@@ -1,18 +1,9 @@
 import type { Admission } from "./admission.ts";
 import type { Call } from "./call.ts";
-import { type JobStatus, overloaded, parseReqId, type ReqId, StatusError } from "./status.ts";
-
-/** What the service needs of a database. */
-export interface StatusStore {
-  /**
-   * Reads the status of one request after the call came in, never from a cache.
-   *
-   * @returns undefined when there is no live status under this id.
-   * @throws StatusError `DATASTORE_UNAVAILABLE`, `DEADLINE_EXCEEDED` or `OVERLOADED`, or the reason with which the
-   *   call was cancelled.
-   */
-  find(reqId: ReqId, call: Call): Promise<JobStatus | undefined>;
-}
+import { overloaded, StatusError } from "./errors.ts";
+import { parseReqId } from "./req-id.ts";
+import type { JobStatus } from "./status.ts";
+import type { StatusStore } from "./status-store.ts";
 
 /** What every protocol serves. */
 export interface StatusService {
@@ -26,7 +17,7 @@ export interface StatusService {
 export function createStatusService(store: StatusStore, admission: Admission): StatusService {
   return {
     async getStatus(text, call) {
-      const limit = admission.enter();
+      const limit = admission.enter(1);
       if (limit !== undefined) throw overloaded(limit);
       try {
         const reqId = parseReqId(text);
@@ -36,7 +27,7 @@ export function createStatusService(store: StatusStore, admission: Admission): S
         }
         return status;
       } finally {
-        admission.leave();
+        admission.leave(1);
       }
     },
   };

@@ -1,5 +1,5 @@
 import type { CompiledQuery, Kysely } from "kysely";
-import type { StatusStore } from "../status/service.ts";
+import type { StatusStore } from "../status/status-store.ts";
 import { createBreaker } from "./connections/breaker.ts";
 import { isConnectionLost } from "./connections/connection-loss.ts";
 import { openConnections } from "./connections/connections.ts";

@@ -8,7 +8,7 @@ import { GetStatusRequestSchema } from "../../src/gen/gomemory/status/v1/status_
 import { createRest } from "../../src/protocols/rest/rest.ts";
 import { type Listener, listen } from "../../src/server/listener.ts";
 import { createRouter } from "../../src/server/router.ts";
-import { overloaded } from "../../src/status/status.ts";
+import { overloaded } from "../../src/status/errors.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { connectGet, framed, getStatusPath, healthPath, post, reflectionPath } from "../support/calls.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";

@@ -23,7 +23,9 @@ import type { HttpHandler } from "../../src/protocols/http.ts";
 import { type Listener, listen } from "../../src/server/listener.ts";
 import { createRouter } from "../../src/server/router.ts";
 import type { Call } from "../../src/status/call.ts";
-import { type JobStatus, parseReqId, StatusError } from "../../src/status/status.ts";
+import { StatusError } from "../../src/status/errors.ts";
+import { parseReqId } from "../../src/status/req-id.ts";
+import type { JobStatus } from "../../src/status/status.ts";
 import {
   cancelledCall,
   errorCode,
@@ -75,12 +77,12 @@ async function getStatus(text: string, call: Call): Promise<JobStatus> {
     case ids.slow:
       arrived++;
       return await new Promise((_resolve, reject) => {
-        call.worker = {
+        call.attach({
           cancel(reason) {
             reasons.push(reason);
             reject(reason);
           },
-        };
+        });
       });
     default:
       throw new StatusError("STATUS_NOT_FOUND", `no status for request ${reqId}`);

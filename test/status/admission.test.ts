@@ -22,17 +22,17 @@ const open = () => createAdmission({ maxInFlight: 10, maxWhenBusy: 4 });
 /** The event loop has no rest, for as long as it takes until that is believed. */
 function beBusy(admission: ReturnType<typeof open>): void {
   const shed: (string | undefined)[] = [];
-  for (let call = 0; call < 4; call++) shed.push(admission.enter());
+  for (let call = 0; call < 4; call++) shed.push(admission.enter(1));
   for (let look = 0; look < 2; look++) {
     active += 100;
-    shed.push(admission.enter());
+    shed.push(admission.enter(1));
   }
-  for (const limit of shed) if (limit === undefined) admission.leave();
+  for (const limit of shed) if (limit === undefined) admission.leave(1);
 }
 
 /** @returns how many of twenty calls are let in, one after the other, none of which leaves. */
 function letIn(admission: ReturnType<typeof open>): number {
-  return Array.from({ length: 20 }, () => admission.enter()).filter((limit) => limit === undefined).length;
+  return Array.from({ length: 20 }, () => admission.enter(1)).filter((limit) => limit === undefined).length;
 }
 
 test("an event loop that has rest lets in as many as may be in flight", () => {
@@ -46,7 +46,7 @@ test("a busy one lets in no more than when it is busy, and the more as others le
   const admission = open();
   beBusy(admission);
   expect(letIn(admission)).toBe(4);
-  admission.leave();
+  admission.leave(1);
   expect(letIn(admission)).toBe(1);
 });
 
@@ -55,7 +55,7 @@ test("a burst after a quiet time is let in, and what goes on after it is not", (
   idle += 10_000;
   active += 50;
   expect(letIn(admission)).toBe(10);
-  for (let call = 0; call < 10; call++) admission.leave();
+  for (let call = 0; call < 10; call++) admission.leave(1);
   beBusy(admission);
   expect(letIn(admission)).toBe(4);
 });
@@ -63,7 +63,7 @@ test("a burst after a quiet time is let in, and what goes on after it is not", (
 test("a spike while many wait for the database sheds nobody", () => {
   const admission = open();
   idle += 1_000;
-  for (let call = 0; call < 5; call++) expect(admission.enter()).toBe(undefined);
+  for (let call = 0; call < 5; call++) expect(admission.enter(1)).toBe(undefined);
   active += 100;
   expect(letIn(admission)).toBe(5);
 });
@@ -83,7 +83,7 @@ function burstAgainAndAgain(admission: ReturnType<typeof open>, pause: number): 
   for (let burst = 0; burst < 6; burst++) {
     letInLast = letIn(admission);
     active += 90;
-    for (let call = 0; call < letInLast; call++) admission.leave();
+    for (let call = 0; call < letInLast; call++) admission.leave(1);
     idle += pause;
   }
   return letInLast;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { parseReqId } from "../../src/status/status.ts";
+import { parseReqId } from "../../src/status/req-id.ts";
 import { createJobLedger } from "../../src/store/jobs/job-ledger.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { insertJob } from "../support/rows.ts";

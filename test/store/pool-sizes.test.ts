@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Call } from "../../src/status/call.ts";
-import { parseReqId } from "../../src/status/status.ts";
+import { parseReqId } from "../../src/status/req-id.ts";
 import { type Database, openDatabase } from "../../src/store/database.ts";
 import { startTestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Call } from "../../src/status/call.ts";
-import { parseReqId, type ReqId, StatusError } from "../../src/status/status.ts";
+import { StatusError } from "../../src/status/errors.ts";
+import { parseReqId, type ReqId } from "../../src/status/req-id.ts";
 import { type Database, openDatabase } from "../../src/store/database.ts";
 import { createJobLedger } from "../../src/store/jobs/job-ledger.ts";
 import { openReplica, type Replica } from "../../src/store/replica/replica.ts";

@@ -10,7 +10,7 @@ import {
   Health,
   HealthCheckResponse_ServingStatus as ServingStatus,
 } from "../../src/gen/health/v1/health_pb.ts";
-import { parseReqId, type ReqId } from "../../src/status/status.ts";
+import { parseReqId, type ReqId } from "../../src/status/req-id.ts";
 import { createJobLedger, type JobLedger } from "../../src/store/jobs/job-ledger.ts";
 import { migrate } from "../../src/store/schema/migrate.ts";
 import type { Tables } from "../../src/store/schema/tables.ts";

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Call } from "../../src/status/call.ts";
-import { parseReqId, type ReqId } from "../../src/status/status.ts";
+import { parseReqId, type ReqId } from "../../src/status/req-id.ts";
 import { openConnections } from "../../src/store/connections/connections.ts";
 import { createStatusStore } from "../../src/store/reads/status-store.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";

@@ -1,7 +1,7 @@
 import { type ConnectRouter, type ContextValues, createContextValues } from "@connectrpc/connect";
 import { compressionGzip, connectNodeAdapter } from "@connectrpc/connect-node";
 import { toConnectError } from "../../endpoints/errors.ts";
-import { overloaded } from "../../status/status.ts";
+import { overloaded } from "../../status/errors.ts";
 import type { HttpHandler, HttpRequest } from "../http.ts";
 import { mediaTypeOf } from "../media-type.ts";
 import { protocolOf } from "../protocol-of.ts";

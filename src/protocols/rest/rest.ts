@@ -7,8 +7,9 @@ import { codeName, type Observe } from "../../endpoints/observer.ts";
 import { StatusService } from "../../gen/gomemory/status/v1/status_pb.ts";
 import { http } from "../../gen/google/api/annotations_pb.ts";
 import { Call } from "../../status/call.ts";
+import { StatusError } from "../../status/errors.ts";
 import type { StatusService as Statuses } from "../../status/service.ts";
-import { type JobStatus, StatusError } from "../../status/status.ts";
+import type { JobStatus } from "../../status/status.ts";
 import { type CallInfo, requestIdHeader } from "../call-info.ts";
 import {
   errorBody,

@@ -1,4 +1,4 @@
-import { StatusError } from "../../status/status.ts";
+import { StatusError } from "../../status/errors.ts";
 import { NotSent } from "../reads/reader.ts";
 import { isConnectionLost } from "./connection-loss.ts";
 

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { type Kysely, sql } from "kysely";
-import { type JobState, parseReqId } from "../../status/status.ts";
+import { parseReqId } from "../../status/req-id.ts";
+import type { JobState } from "../../status/status.ts";
 import { createJobLedger } from "../jobs/job-ledger.ts";
 import type { Tables } from "../schema/tables.ts";
 

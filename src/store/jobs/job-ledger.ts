@@ -1,6 +1,6 @@
 import { type Kysely, sql } from "kysely";
 import pg from "pg";
-import type { ReqId } from "../../status/status.ts";
+import type { ReqId } from "../../status/req-id.ts";
 import type { Tables } from "../schema/tables.ts";
 
 type JobLedgerErrorReason = "JOB_NOT_FOUND" | "IMPOSSIBLE_MOVE";

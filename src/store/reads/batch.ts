@@ -1,5 +1,7 @@
-import type { Call, Worker } from "../../status/call.ts";
-import { deadlineExceeded, type JobStatus, type ReqId, StatusError } from "../../status/status.ts";
+import type { Call, Cancellable } from "../../status/call.ts";
+import { deadlineExceeded, StatusError } from "../../status/errors.ts";
+import type { ReqId } from "../../status/req-id.ts";
+import type { JobStatus } from "../../status/status.ts";
 import type { Statement } from "./reader.ts";
 import { readRow } from "./status-query.ts";
 import type { Row } from "./text-query.ts";
@@ -30,7 +32,7 @@ export class Batch {
   add(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
     const waiter = new Waiter(reqId, call, this, this.#wanted.get(reqId));
     this.#wanted.set(reqId, waiter);
-    call.worker = waiter;
+    call.attach(waiter);
     return waiter.answer.promise;
   }
 
@@ -117,7 +119,7 @@ function settle(last: Waiter, outcome: JobStatus | undefined | StatusError): voi
 }
 
 /** One call that waits for its row. Those that ask for the same id know their neighbours: to leave costs the others nothing. */
-class Waiter implements Worker {
+class Waiter implements Cancellable {
   readonly reqId: ReqId;
   readonly call: Call;
   batch: Batch;
@@ -134,14 +136,14 @@ class Waiter implements Worker {
   }
 
   settle(outcome: JobStatus | undefined | StatusError): void {
-    this.call.worker = undefined;
+    this.call.detach(this);
     if (outcome instanceof StatusError) this.answer.reject(outcome);
     else this.answer.resolve(outcome);
   }
 
   /** The call leaves before it is answered. */
   cancel(reason: unknown): void {
-    this.call.worker = undefined;
+    this.call.detach(this);
     this.answer.reject(reason);
     const { previous } = this;
     if (previous !== undefined) previous.#next = this.#next;

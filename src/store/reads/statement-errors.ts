@@ -1,5 +1,5 @@
 import pg from "pg";
-import { StatusError, unreadableStatus } from "../../status/status.ts";
+import { StatusError, unreadableStatus } from "../../status/errors.ts";
 import { isConnectionLost } from "../connections/connection-loss.ts";
 import type { Engine } from "../schema/engine.ts";
 

@@ -1,12 +1,7 @@
 import { type CompiledQuery, type Kysely, sql } from "kysely";
-import {
-  type JobState,
-  type JobStatus,
-  longestError,
-  type ReqId,
-  type StatusError,
-  unreadableStatus,
-} from "../../status/status.ts";
+import { type StatusError, unreadableStatus } from "../../status/errors.ts";
+import type { ReqId } from "../../status/req-id.ts";
+import { type JobState, type JobStatus, longestError } from "../../status/status.ts";
 import type { Tables } from "../schema/tables.ts";
 import type { Row } from "./text-query.ts";
 

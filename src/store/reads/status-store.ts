@@ -1,6 +1,8 @@
 import type { Call } from "../../status/call.ts";
-import type { StatusStore } from "../../status/service.ts";
-import { type JobStatus, overloaded, type ReqId } from "../../status/status.ts";
+import { overloaded } from "../../status/errors.ts";
+import type { ReqId } from "../../status/req-id.ts";
+import type { JobStatus } from "../../status/status.ts";
+import type { StatusStore } from "../../status/status-store.ts";
 import type { Breaker } from "../connections/breaker.ts";
 import type { Connections } from "../connections/connections.ts";
 import type { Engine } from "../schema/engine.ts";

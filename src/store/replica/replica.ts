@@ -1,8 +1,10 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { CompiledQuery } from "kysely";
 import { Call } from "../../status/call.ts";
-import type { StatusStore } from "../../status/service.ts";
-import { type JobStatus, type ReqId, StatusError } from "../../status/status.ts";
+import { StatusError } from "../../status/errors.ts";
+import type { ReqId } from "../../status/req-id.ts";
+import type { JobStatus } from "../../status/status.ts";
+import type { StatusStore } from "../../status/status-store.ts";
 import { openConnections } from "../connections/connections.ts";
 import type { PoolOptions } from "../connections/pool.ts";
 import type { Database } from "../database.ts";
@@ -135,7 +137,7 @@ export function openReplica(
     // The other half of its time is the primary's.
     const half = (call.deadline - now) / 2;
     const attempt = new Call(now + Math.min(interval, half));
-    call.worker = attempt;
+    call.attach(attempt);
     try {
       const status = await statuses.find(reqId, attempt);
       if (status !== undefined && freshness.isLive(status.createdAt)) return status;
@@ -147,7 +149,7 @@ export function openReplica(
       if (suspending.has(cause) && !concernsOneId(error)) settle(error.cause ?? noAnswer(interval));
       onReask(cause);
     } finally {
-      call.worker = undefined;
+      call.detach(attempt);
     }
     return undefined;
   }

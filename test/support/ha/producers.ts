@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
+import { parseReqId } from "../../../src/status/req-id.ts";
 import type { JobState } from "../../../src/status/status.ts";
-import { parseReqId } from "../../../src/status/status.ts";
 import { openConnections } from "../../../src/store/connections/connections.ts";
 import { createJobLedger } from "../../../src/store/jobs/job-ledger.ts";
 
