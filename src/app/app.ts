@@ -114,7 +114,8 @@ export async function startApp(
     healthRoutes(readiness, [StatusService], hold),
     reflectionRoutes(readiness, [file_google_rpc_error_details], hold),
   ];
-  const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane(codecs, { observe, authenticate }) : undefined;
+  const lane =
+    config.GRPC_FAST_PATH === "on" ? createGrpcUnaryLane(codecs, { observe, authenticate }) : undefined;
   const cors = config.CORS_ORIGINS && createCors(config.CORS_ORIGINS);
   const handler = createRouter({
     lane,

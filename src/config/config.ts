@@ -43,9 +43,7 @@ export function readConfig(env: Environment, command: Command): Config {
     }
     return [name, value];
   });
-  for (const [name, reason] of Object.entries(removedSettings)) {
-    if (env[name]) mistakes.push(`${name} is no setting any more (unset it): ${reason}`);
-  }
+  for (const [name, mistake] of Object.entries(removedSettings)) if (env[name]) mistakes.push(mistake);
   for (const [name, by] of demands(env, command)) {
     if (by && !env[name]) {
       mistakes.push(`${name} takes ${settings[name].takes}: it is not set, and ${by} demands it`);

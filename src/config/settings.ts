@@ -192,7 +192,7 @@ export const settings = {
     default: "10s",
     help: "The longest that running calls may take to finish after a signal to stop.",
   },
-  GRPC_LANE: {
+  GRPC_FAST_PATH: {
     ...oneOf("on", "off"),
     default: "on",
     help: "The fast lane for unary gRPC calls. `off` leaves them all to Connect.",
@@ -238,7 +238,9 @@ export const settings = {
 
 export type SettingName = keyof typeof settings;
 
-/** Settings of earlier versions, and why they are gone: what an operator sets must not be ignored in silence. */
+/** Settings of earlier versions, and what to do about each: a variable that has no effect must not be ignored. */
 export const removedSettings: Readonly<Record<string, string>> = {
-  STATUS_TTL: "a status is valid for 24 hours, a rule of the contract that the database keeps as well",
+  STATUS_TTL:
+    "STATUS_TTL was removed (unset it): a status is valid for 24 hours, a rule of the contract that the database enforces",
+  GRPC_LANE: "GRPC_LANE is now GRPC_FAST_PATH: set that instead",
 };

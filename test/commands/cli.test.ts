@@ -92,6 +92,14 @@ describe.concurrent("settings", () => {
     );
   });
 
+  test("a setting that has another name now: 2, and its new name", async () => {
+    expect(await ran(["serve"], { GRPC_LANE: "off" })).toMatchObject({
+      code: 2,
+      stdout: "",
+      stderr: "GRPC_LANE is now GRPC_FAST_PATH: set that instead\n",
+    });
+  });
+
   test.for(["serve", "migrate"])("%s in production demands a DATABASE_URL", async (command) => {
     const exit = await ran([command], { NODE_ENV: "production" });
     expect(exit).toMatchObject({ code: 2, stdout: "" });

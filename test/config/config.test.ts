@@ -237,17 +237,18 @@ describe("readConfig", () => {
     expect(mistakesIn({ NODE_ENV: "development" })).toEqual([]);
   });
 
-  test.for([
-    "serve",
-    "migrate",
-    "get",
-  ] as const)("a setting that was removed is refused with the reason, not ignored: STATUS_TTL, %s", (command) => {
-    expect(mistakesIn({ STATUS_TTL: "1h", DATABASE_URL: "postgres://db" }, command)).toEqual([
-      "STATUS_TTL is no setting any more (unset it): a status is valid for 24 hours, a rule of the contract " +
-        "that the database keeps as well",
-    ]);
-    expect(mistakesIn({ STATUS_TTL: "", DATABASE_URL: "postgres://db" }, command)).toEqual([]);
-    expect(suspectVariables({ STATUS_TTL: "1h" })).toEqual([]);
+  describe.each(["serve", "migrate", "get"] as const)("%s", (command) => {
+    test.for([
+      [
+        "STATUS_TTL",
+        "STATUS_TTL was removed (unset it): a status is valid for 24 hours, a rule of the contract that the database enforces",
+      ],
+      ["GRPC_LANE", "GRPC_LANE is now GRPC_FAST_PATH: set that instead"],
+    ] as const)("a removed or renamed setting is refused with what to do: %s", ([name, mistake]) => {
+      expect(mistakesIn({ [name]: "1h", DATABASE_URL: "postgres://db" }, command)).toEqual([mistake]);
+      expect(mistakesIn({ [name]: "", DATABASE_URL: "postgres://db" }, command)).toEqual([]);
+      expect(suspectVariables({ [name]: "1h" })).toEqual([]);
+    });
   });
 
   const contradictions: { env: Record<string, string>; mistake: string | undefined }[] = [
