@@ -1,4 +1,4 @@
-/** `npm run bench:overload`: four times the load that saturates the service, and hostile peers beside honest callers. */
+/** `npm run bench:overload`: four times the load that saturates the service, and hostile clients beside honest callers. */
 import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -56,7 +56,7 @@ const seen: Row[] = [];
 for (let round = 0; round < rounds; round++) {
   for (const protocol of ["rest", "grpc"] as const) await measure(protocol);
 }
-await writeFile(join(import.meta.dirname, "..", "docs", "overload.md"), document());
+await writeFile(join(import.meta.dirname, "..", "docs", "evidence", "overload.md"), document());
 process.stdout.write(report());
 
 async function measure(protocol: "rest" | "grpc"): Promise<void> {
@@ -90,7 +90,7 @@ async function measure(protocol: "rest" | "grpc"): Promise<void> {
     await run("× 4, shed callers wait 1 s", { ...fourfold, warmUp: 3 }, peak);
     peak = await run("saturated");
   }
-  await run("× 4, shed callers ask at once", { ...fourfold, retryAfter: 0 }, peak);
+  await run("× 4, shed callers retry at once", { ...fourfold, retryAfter: 0 }, peak);
   const rate = partLoad * perSecond(peak);
   // So long that each window has as many full collections, of which gRPC has one in seven seconds: two.
   const part = { rate, seconds: protocol === "grpc" ? 14 : 8 };
@@ -112,7 +112,7 @@ async function measure(protocol: "rest" | "grpc"): Promise<void> {
   };
   for (const kind of hostileKinds) {
     // Each has its own to be compared with, since other programs come and go.
-    const usual = await beside(kind, 0, 1, "30 %, hostile peers elsewhere");
+    const usual = await beside(kind, 0, 1, "30 %, hostile clients elsewhere");
     // V8 takes seconds to compile what is run a few times a second.
     await beside(kind, port, 8, `30 %, beside: ${kind}`, usual);
   }
@@ -155,17 +155,20 @@ function line({
 function document(): string {
   const { cpu, memory, kernel } = describeMachine();
   const others = Math.max(...seen.map(({ result: { cpu, seconds } }) => (100 * cpu.others) / seconds));
-  return `# Too much of everything
+  return `# Overload: four times the load, and hostile clients
+
+For those who operate the service: what overload and hostile clients cost the callers that are served. After reading, you know
+which loads the service sheds without harm, and which have to be limited in front of it.
 
 Written by \`npm run bench:overload\`; do not edit. Median of ${rounds} rounds of ${new Date().toISOString().slice(0, 10)}, on ${cpu}, ${memory}, ${kernel}, Node ${process.version}.
-Other programs took up to ${others.toFixed(0)} % of a CPU in a window. How it is measured: [bench/README.md](../bench/README.md).
+Other programs took up to ${others.toFixed(0)} % of a CPU in a window. How it is measured: [bench/README.md](../../bench/README.md).
 
 The goals: with four times the calls that saturate the service, those that are admitted keep a p99 of at most ${goals.p99} × that at
-saturation, at ${goals.throughput} × its throughput or more; beside one kind of hostile peer, honest callers at 30 % of the peak keep a p99 of
-at most ${goals.p99} × what they have while the same peer plays elsewhere, on the same CPU. MiB is the service's resident memory.
+saturation, at ${goals.throughput} × its throughput or more; beside one kind of hostile client, honest callers at 30 % of the peak keep a p99 of
+at most ${goals.p99} × what they have while the same client attacks another server on the same CPU. MiB is the service's resident memory.
 
-Callers who ask again at once, although they are told when, miss the first goal: to read a request that is shed costs Node about
-what an answer costs, and they send several for each that is answered. The service is not taken down, and its memory stays.
+Callers that retry at once, although the answer names a delay, miss the first goal: reading a request that is shed costs Node about
+as much as answering it, and these callers send several for each that is answered. The service stays up, and its memory does not grow.
 
 ${report()}`;
 }

@@ -10,10 +10,10 @@ export interface EventReport {
   readonly services: readonly Observation[];
 }
 
-const file = new URL("../../../docs/failover.md", import.meta.url);
+const file = new URL("../../../docs/evidence/failover.md", import.meta.url);
 
 /**
- * Writes what a run has counted into docs/failover.md.
+ * Writes what a run has counted into docs/evidence/failover.md.
  *
  * @param jobs whose every write was found at the end.
  * @param instances of each service.
@@ -32,22 +32,22 @@ export async function writeReport(
   const table = tableOf(callHead, reports.flatMap(callRows));
   await writeFile(
     file,
-    `# What callers see of a failover
+    `# Failover: what callers see while the primary is replaced
 
 For those who operate the service: what a failover of the database costs callers, with and without replicas, when a load
-balancer passes calls only to instances that \`/readyz\` says are ready. Written by \`npm run test:ha\`; do not edit. Measured
+balancer sends calls only to instances that \`/readyz\` reports as ready. After reading, you can choose \`REPLICA_MAX_STALENESS\`. Written by \`npm run test:ha\`; do not edit. Measured
 with ${versions.join(", ")}, and Node ${process.versions.node}.
 
-**In all: ${count(({ calls }) => calls)} calls, ${count(({ wrong }) => wrong)} wrong. ${jobs.toLocaleString("en")} jobs were written meanwhile: no acknowledged status was lost.**
+**In all: ${count(({ calls }) => calls)} calls, ${count(({ wrong }) => wrong)} wrong. ${jobs.toLocaleString("en")} jobs were written meanwhile; no acknowledged status was lost.**
 
 ${services.map((service) => inWords(service, reports)).join("\n")}
 
 ## How
 
 Three PostgreSQL servers under Patroni and etcd (\`ttl: 5\`, \`loop_wait: 1\`, \`retry_timeout: 2\`, \`synchronous_mode\`,
-\`failsafe_mode\`), and HAProxy with a port for the primary and one for whatever may be read (\`/read-only\`; \`inter 500ms
+\`failsafe_mode\`), and HAProxy with a port for the primary and one for all servers that may be read (\`/read-only\`; \`inter 500ms
 fall 1 rise 1 on-marked-down shutdown-sessions\`). Producers write through the job ledger and the primary's port, and
-repeat what is not acknowledged. Three services are asked meanwhile, one time in eight for an id that nobody knows:
+repeat what is not acknowledged. Meanwhile clients call three services; one call in eight is for an id that does not exist:
 
 - **replicas, 10 s**: \`DATABASE_READ_URL\` is the read-only port, and \`REPLICA_MAX_STALENESS\` longer than a failover.
 - **replicas, 1 s**: the same with the default bound.
@@ -63,9 +63,9 @@ for gRPC.
 - **wrong**: a state that was not written; one that is older than what was acknowledged when the call began (with
   replicas: as long before as the bound says); "not found" for a job whose creation was acknowledged; anything else
   that the contract does not name.
-- **failed, known**: calls for jobs that were there, which were told \`DATASTORE_UNAVAILABLE\` or \`DEADLINE_EXCEEDED\`, or
-  were refused by the balancer.
-- **failed, others**: the same for ids that nobody knows, for jobs whose creation was not acknowledged yet, and for those
+- **failed, known**: calls for jobs that existed, which failed with \`DATASTORE_UNAVAILABLE\` or \`DEADLINE_EXCEEDED\`, or were
+  refused by the balancer.
+- **failed, others**: the same for ids that do not exist, for jobs whose creation was not acknowledged yet, and for those
   that were created less than 100 ms before the writes ceased. Only a primary can tell that an id does not exist.
 - **refused by the balancer**: those of the failed calls that HAProxy answered itself (REST: 503, gRPC: \`UNAVAILABLE\`),
   since it had removed every instance. HAProxy's own statistics confirm it.
@@ -79,7 +79,7 @@ keeps the instance. When the bound ends, or at once where there is no replica, \
 balancer removes the instance, until a check finds that the primary is back. With a bound that is shorter than the
 failover, and without replicas, it removes every instance that way, and answers the calls itself.
 
-- **\`/readyz\` said**: in this order, by the instances' logs; of all instances, where they differ.
+- **states of \`/readyz\`**: in this order, by the instances' logs; of all instances, where they differ.
 - **instances removed**: how often HAProxy removed an instance from the REST port and from the gRPC port.
 - **last one removed**: how often no instance was left after that.
 
@@ -102,7 +102,7 @@ function inWords(service: string, reports: readonly EventReport[]): string {
     without.length === 0
       ? "the balancer had an instance at any time, and refused no call"
       : `the balancer removed every instance (${without.map(({ name }) => name).join("; ")}), and refused ${sum(({ refused }) => refused)} calls`;
-  return `- **${service}**: ${balancer}. Calls for jobs that were there: ${known === 0 ? "none" : known} failed.`;
+  return `- **${service}**: ${balancer}. Calls for jobs that existed: ${known === 0 ? "none" : known} failed.`;
 }
 
 const callHead = [
@@ -129,7 +129,7 @@ function callRows({ name, writeGap, services }: EventReport): string[][] {
 const balancerHead = [
   "event",
   "reads from",
-  "`/readyz` said",
+  "states of `/readyz`",
   "instances removed, REST + gRPC",
   "last one removed, REST + gRPC",
 ];
