@@ -7,7 +7,8 @@ import { type BenchDatabase, startDatabase, type Table } from "./database.ts";
 import { type Cpus, chooseCpus, pinRest } from "./machine.ts";
 import { type Options, readOptions, usage } from "./options.ts";
 import { comparison, defaultRows, makePlan, type Plan } from "./plan.ts";
-import { type Series, writeReport } from "./report/report.ts";
+import type { Series } from "./report/series.ts";
+import { writeReport } from "./report/write-report.ts";
 import { measure } from "./round.ts";
 
 /** How long, in milliseconds, an interrupted run may take to end in order. */

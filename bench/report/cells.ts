@@ -1,6 +1,6 @@
 import type { PhaseResult } from "../load/phase.ts";
 import type { Measured } from "../round.ts";
-import type { Series } from "./report.ts";
+import type { Series } from "./series.ts";
 import { type Spread, spread } from "./spread.ts";
 
 type Of = (measured: Measured) => number;

@@ -3,7 +3,8 @@ import type { Plan } from "../plan.ts";
 import type { Measured } from "../round.ts";
 import { micros, middle, number, percent, range, table } from "./cells.ts";
 import { disturbance, taken } from "./disturbance.ts";
-import type { Report, Series } from "./report.ts";
+import type { Report } from "./report.ts";
+import type { Series } from "./series.ts";
 import { perCpuSecond, perSecond } from "./summary.ts";
 
 /** The report for people. @param plot name of the file beside it. */

@@ -2,7 +2,7 @@ import { serviceName, uncountedName } from "../candidates.ts";
 import type { PhaseResult } from "../load/phase.ts";
 import { comparedLoadIndex, type Plan } from "../plan.ts";
 import type { Measured } from "../round.ts";
-import type { Series } from "./report.ts";
+import type { Series } from "./series.ts";
 import { type Spread, spread } from "./spread.ts";
 
 /** What one number of the benchmark says about the service. */

@@ -1,6 +1,7 @@
 import { serviceName } from "../candidates.ts";
 import { comparedLoad, comparedLoadIndex } from "../plan.ts";
-import type { Report, Series } from "./report.ts";
+import type { Report } from "./report.ts";
+import type { Series } from "./series.ts";
 import { spread } from "./spread.ts";
 import { perCpuSecond } from "./summary.ts";
 
