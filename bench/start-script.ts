@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** What `npm start` of a checkout runs. */
+/** The command of `npm start` in a checkout. */
 export interface StartScript {
-  /** Variables of the environment, as `NAME=value`. */
+  /** Environment variables, as `NAME=value`. */
   readonly variables: readonly string[];
   /** Options of Node and V8. */
   readonly flags: readonly string[];
@@ -11,7 +11,7 @@ export interface StartScript {
   readonly program: readonly [string, ...string[]];
 }
 
-/** A word that a shell passes on as it is. */
+/** A word without a meaning to the shell. */
 const word = String.raw`[\w./:,@%+=-]+`;
 const pattern = new RegExp(
   String.raw`^(?:exec )?(?:env )?(?<variables>(?:\w+=${word} )*)(?:exec )?node (?<flags>(?:--${word} )*)(?<program>${word}(?: ${word})*)$`,
@@ -31,7 +31,7 @@ export function readStartScript(folder: string): StartScript {
   return { variables: words(parts?.variables), flags: words(parts?.flags), program: [main, ...rest] };
 }
 
-/** @param node the Node that takes the place of the one that npm would find. */
+/** @param node the path of the Node that runs the program. */
 export function startCommand(node: string, { variables, flags, program }: StartScript): readonly string[] {
   return [...nodeCommand(node, { variables, flags }), ...program];
 }
