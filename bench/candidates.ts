@@ -10,8 +10,8 @@ export interface Candidate {
   readonly command: readonly string[];
   /** The folder that it runs in. Default: the benchmark's own. */
   readonly cwd?: string;
-  /** Environment variables besides its address and its database's URL. */
-  readonly env?: Readonly<Record<string, string>>;
+  /** Environment variables besides its address and its database's URL. Undefined unsets one. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
   /** The constant answer of a baseline server, in hexadecimal digits: the body, or the message with gRPC's prefix. */
   readonly constant?: string;
 }

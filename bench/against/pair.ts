@@ -6,6 +6,7 @@ import type { Cpus } from "../machine.ts";
 import { comparison } from "../plan.ts";
 import { phaseOf, startServer } from "../server.ts";
 import { calmest, type PairedWindows } from "./calm.ts";
+import { renameSettings } from "./renamed-settings.ts";
 
 /** One of the two checkouts. */
 export interface Side {
@@ -41,7 +42,8 @@ export async function measurePair(
   return await Promise.race([measureStarted(), one.server.failed, two.server.failed]);
 
   async function startSide({ label, checkout: { folder, serve }, table }: Side) {
-    const candidate = { name: `${label}, ${folder}`, protocol, command: serve, cwd: folder };
+    const env = renameSettings(folder, process.env);
+    const candidate = { name: `${label}, ${folder}`, protocol, command: serve, cwd: folder, env };
     const server = await startServer(candidate, table, cpus.server);
     return {
       label,
