@@ -1,4 +1,4 @@
-/** `npm run bench:micro`: the parts of a call, each beside its alternative. Compare ratios: absolute figures are the machine's. */
+/** `npm run bench:micro`: the pieces of an answer, each beside what it stands in for. Ratios count. */
 import { randomUUID } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -23,7 +23,7 @@ import { Histogram } from "../src/telemetry/histogram.ts";
 
 interface Candidate {
   readonly name: string;
-  /** Repeats the work this number of times. */
+  /** Does the work so many times. */
   readonly run: (times: number) => unknown;
 }
 
@@ -33,7 +33,7 @@ const cpuMicros = () => {
   return user + system;
 };
 
-/** Runs the candidates in interleaved rounds, and prints the median CPU time of one repetition of each. */
+/** Runs all candidates in turn, several times over, and prints the median CPU time of one piece of work. */
 async function compare(title: string, times: number, candidates: readonly Candidate[]): Promise<void> {
   const samples = candidates.map(() => [] as number[]);
   for (const { run } of candidates) await run(times);
@@ -77,7 +77,7 @@ await compare("writing a status in protobuf", 200_000, [
 await compare("writing a status in JSON", 200_000, [
   { name: "rest.ts", run: repeat(() => toJson(status)) },
   {
-    name: "protobuf-es, from a prepared message",
+    name: "protobuf-es, from a message that is there",
     run: repeat(() => toJsonString(GetStatusResponseSchema, message)),
   },
 ]);
@@ -144,7 +144,7 @@ try {
 
   reader.rest();
 
-  const readInHundreds = async (store: ReturnType<typeof createStatusStore>, times: number) => {
+  const ask = async (store: ReturnType<typeof createStatusStore>, times: number) => {
     for (let done = 0; done < times; done += 100) {
       const deadline = performance.now() + 10_000;
       await Promise.all(ids.slice(done, done + 100).map((id) => store.find(id, new Call(deadline))));
@@ -153,8 +153,8 @@ try {
   const coalesced = createStatusStore(connections);
   const single = createStatusStore(connections, { flushAt: 1, maxInFlight: 2, maxBatch: 1 });
   await compare("reading a status, 100 callers at a time", 5_000, [
-    { name: "coalesced", run: (times) => readInHundreds(coalesced, times) },
-    { name: "a statement each", run: (times) => readInHundreds(single, times) },
+    { name: "coalesced", run: (times) => ask(coalesced, times) },
+    { name: "a statement each", run: (times) => ask(single, times) },
   ]);
   await pool.end();
 } finally {

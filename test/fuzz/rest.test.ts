@@ -16,7 +16,7 @@ const badRequest = `{"Error":"Bad Request","Message":"Bad Request","Status":400}
 const issues = "We are experiencing some techincal issues right now. Please try again after some time!";
 const technicalIssues = `{"Error":"${issues}","Message":"${issues}","Status":500}`;
 
-/** What may stand in a request line, and in a header's value. */
+/** Characters of a request target, and of a header's value. */
 const targetText = fc.string({
   unit: fc.constantFrom(..."/?#%&=.-_~:@!$'()*+,;[]|^{}\"<>\\aZ09".split("")),
 });
@@ -29,10 +29,10 @@ const method = fc.constantFrom(
   ...["GET", "GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND"],
 );
 
-/** An id by its name: it is known once the service runs. */
+/** An id by its name: its value is known once the service runs. */
 const id = fc.constantFrom<"known" | "unknown">("known", "unknown");
 const idText = fc.oneof(
-  fc.record({ id, spell: fc.constantFrom("lower", "upper", "encoded", "cut", "slash") }),
+  fc.record({ id, spell: fc.constantFrom("lower", "upper", "encoded", "truncated", "slash") }),
   targetText.map((other) => ({ other })),
   fc.uuid().map((other) => ({ other: `{${other}}` })),
 );
@@ -45,7 +45,7 @@ function spell(of: typeof idText extends fc.Arbitrary<infer T> ? T : never): str
       return text.toUpperCase();
     case "encoded":
       return text.replaceAll("-", "%2D");
-    case "cut":
+    case "truncated":
       return text.slice(1);
     case "slash":
       return `${text}/`;
@@ -78,7 +78,7 @@ function toHttp1(input: typeof request extends fc.Arbitrary<infer T> ? T : never
   return { ...rest, target, ...(body !== undefined && { body }) };
 }
 
-/** The contract, once more. @returns the status, and what else tells that the answer is right. */
+/** The contract, independently of the service's code. @returns the status of the right answer, and its other marks. */
 function expected({ method, target }: Http1Request) {
   const path = target.split("?", 1)[0] as string;
   const isRead = method === "GET" || method === "HEAD";

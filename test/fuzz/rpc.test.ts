@@ -78,28 +78,28 @@ const framed = fc
     fc.constantFrom(0, 0, 0, 0, 0, 1, 2, 128, 255),
     fc.constantFrom(0, 0, 0, 0, 0, 1, -1, 2 ** 30),
   )
-  .map(([message, change, flags, lie]) => () => {
+  .map(([message, change, flags, lengthError]) => () => {
     const bytes = message();
     const prefix = Buffer.from([flags, 0, 0, 0, 0]);
-    prefix.writeUInt32BE(Math.max(0, bytes.length + lie), 1);
+    prefix.writeUInt32BE(Math.max(0, bytes.length + lengthError), 1);
     return change(Buffer.concat([prefix, bytes]));
   });
 
 /**
- * What the first byte of a frame may say: it is compressed, and over gRPC-Web also that it holds trailers (gRPC over
- * HTTP/2, "Length-Prefixed-Message"; gRPC-Web, "Message framing"). The other bits have no meaning, and nobody looks.
+ * The flags in the first byte of a frame: it is compressed, and over gRPC-Web also that it holds trailers (gRPC over
+ * HTTP/2, "Length-Prefixed-Message"; gRPC-Web, "Message framing"). The other bits have no meaning, and servers ignore them.
  */
 const flags = { compressed: 1, trailers: 128 };
 
 const malformedFraming = [code.invalidArgument, code.unimplemented, code.internal, code.resourceExhausted];
 
-/** @returns the codes that may answer: the one for a message, and those of a mistake for anything but one message. */
+/** @returns the codes that may answer: one for a single message, and those of malformed framing for anything else. */
 function codesForFramed(body: Buffer, unwanted: number): readonly number[] {
   const [first = 0] = body;
   if (body.length < 5 || (first & unwanted) !== 0) return malformedFraming;
   const end = 5 + body.readUInt32BE(1);
   if (body.length === end) return [codeForBinary(body.subarray(5))];
-  // Connect overlooks the prefix of another message of which there is no more.
+  // Connect's adapter ignores the prefix of a second message whose body is missing.
   if (body.length === end + 5) return [...malformedFraming, codeForBinary(body.subarray(5, end))];
   return malformedFraming;
 }
@@ -108,7 +108,7 @@ function codeForBinary(message: Buffer): number {
   try {
     return codeFor(fromBinary(GetStatusRequestSchema, message).reqId);
   } catch {
-    // "Error parsing request proto", as gRPC's list of status codes has it.
+    // gRPC's list of status codes: "Error parsing request proto".
     return code.internal;
   }
 }
@@ -125,7 +125,7 @@ async function callGrpc(session: ClientHttp2Session, body: Buffer): Promise<numb
     status = headers["grpc-status"] ?? status;
   };
   stream.on("response", read).on("trailers", read);
-  // Behind its answer, the server may reset what it need not read.
+  // After its answer, the server may reset a stream whose rest it need not read.
   stream.on("error", () => {});
   stream.end(body);
   stream.resume();
@@ -158,7 +158,7 @@ const httpStatus = new Map([
   [code.ok, 200],
   [code.invalidArgument, 400],
   [code.notFound, 404],
-  // Connect's word for a message that cannot be decoded is invalid_argument.
+  // Connect's adapter answers invalid_argument for a message that cannot be decoded.
   [code.internal, 400],
 ]);
 
@@ -227,7 +227,7 @@ test("gRPC-Web: any bytes", async (context) => {
       batch.map((make) => make()),
       ({ status, headers, body: answer }, body) => {
         expect(status).toBe(200);
-        // In a frame at the end of the body, or among the headers when there is nothing but an error.
+        // The status is in a frame at the end of the body, or in the headers of a response without a message.
         const inBody = /grpc-status: ?(\d+)/i.exec(answer.toString("latin1"))?.[1];
         const codes = codesForFramed(body, flags.compressed | flags.trailers);
         expect(codes, body.toString("hex")).toContain(Number(headers["grpc-status"] ?? inBody));
@@ -236,11 +236,11 @@ test("gRPC-Web: any bytes", async (context) => {
   );
 });
 
-/** What a query says, by Connect's protocol ("Unary-Get-Request"). @returns the HTTP statuses that may answer. */
+/** @returns the HTTP statuses that may answer a query, by Connect's protocol ("Unary-Get-Request"). */
 function statusesForQuery(query: URLSearchParams): readonly number[] {
   const encoding = query.get("encoding");
   const isPlain = !query.has("base64") && !query.has("compression") && query.get("connect") === "v1";
-  // Whatever is not usual in more than its message may be answered by one mistake or the other.
+  // A query with several mistakes may be answered with the status of any of them.
   if (!isPlain || !query.has("message")) return [400, 404, 415, 501];
   const message = query.get("message") ?? "";
   if (encoding === "json") return [codeForJson(message)].map((each) => httpStatus.get(each) as number);

@@ -20,7 +20,7 @@ import {
 import { openPeer, type Peer } from "../support/peer.ts";
 import { startTarget, type Target } from "./support.ts";
 
-/** In MiB. What a flood may take of memory for a while, garbage that is not collected yet included. */
+/** In MiB. The growth of memory under a flood, including garbage that is not collected yet. */
 const memoryAllowed = 150;
 let target: Target;
 let before: number;
@@ -49,7 +49,7 @@ describe("too many headers", () => {
     expect((await peer.closed).toString("latin1")).toMatch(/^($|HTTP\/1\.1 431 )/);
   });
 
-  test("over HTTP/2 are refused with 431, and end nothing but the stream when they are far too many", async () => {
+  test("over HTTP/2 are refused with 431, and reset the stream alone when they are far too many", async () => {
     const session = connectHttp2(target.serving.url);
     await once(session, "remoteSettings");
     const over = session.request({ ":path": "/healthz", "x-flood": "x".repeat(17_000) });
@@ -80,7 +80,7 @@ describe("too many headers", () => {
     session.close();
   });
 
-  test("as CONTINUATION frames without end: the connection is closed", async () => {
+  test("as endless CONTINUATION frames: the connection is closed", async () => {
     using peer = await openPeer(target.serving.port);
     peer.send(Buffer.concat([preface, frame(frameType.headers, flag.endStream, 1, grpcCall)]));
     const more = frame(frameType.continuation, 0, 1, headerBlock({ "x-flood": "x".repeat(16_000) }));
@@ -88,7 +88,7 @@ describe("too many headers", () => {
     await peer.closed;
   });
 
-  test("as trailers without end", async () => {
+  test("as endless trailers", async () => {
     using peer = await openPeer(target.serving.port);
     peer.send(
       "POST /gomemory.status.v1.StatusService/GetStatus HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" +
@@ -99,13 +99,13 @@ describe("too many headers", () => {
 });
 
 describe("calls that are cancelled at once", () => {
-  /** As many as a connection may have at the same time, which the service has seen before more are sent. */
+  /** Sends as many as a connection may have at a time, and waits until the service has received them. */
   async function cancel(peer: Peer, first: number): Promise<void> {
     const calls = Array.from({ length: 100 }, (_, index) => cancelledCall(first + 2 * index));
     await peer.deliver(...calls);
   }
 
-  test("thousands of them in one piece end the connection", async () => {
+  test("thousands of them in one write end the connection", async () => {
     using peer = await openPeer(target.serving.port);
     peer.send(Buffer.concat([preface, cancelledCalls(20_000)]));
     expect(await peer.goaway()).toBe(errorCode.enhanceYourCalm);
@@ -119,11 +119,11 @@ describe("calls that are cancelled at once", () => {
       for (let first = 1; ; first += 200) await cancel(peer, first);
     })();
     await expect(flood).rejects.toThrow("the connection was closed");
-    // It is nghttp2's choice: ENHANCE_YOUR_CALM would say more.
+    // nghttp2 chooses the code: ENHANCE_YOUR_CALM would be more precise.
     expect(await peer.goaway()).toBe(errorCode.internal);
   });
 
-  test("hundreds of them are a caller's right", async () => {
+  test("hundreds of them are allowed", async () => {
     using peer = await openPeer(target.serving.port);
     peer.send(preface);
     for (let first = 1; first < 1_000; first += 200) await cancel(peer, first);
@@ -140,14 +140,14 @@ test("streams beyond MAX_CONCURRENT_STREAMS are refused, so that a client may tr
   peer.send(preface);
   const { payload: announced } = await peer.frame(({ type }) => type === frameType.settings);
   expect(announced.includes(Buffer.from([0, setting.maxConcurrentStreams, 0, 0, 0, 100]))).toBe(true);
-  // Whoever has not acknowledged that may not have known it.
+  // The limit holds although the client has not acknowledged it yet.
   peer.send(Buffer.concat(calls));
   const { stream, payload } = await peer.frame(({ type }) => type === frameType.resetStream);
   expect(stream).toBe(201);
   expect(payload.readUInt32BE()).toBe(errorCode.refusedStream);
 });
 
-describe("frames that ask for an answer each, and nobody reads those", () => {
+describe("floods of frames whose answers the client does not read", () => {
   test.for([
     { name: "PING", flood: frame(frameType.ping, 0, 0, Buffer.alloc(8)) },
     { name: "SETTINGS", flood: settings(setting.initialWindowSize, 65_535) },
@@ -176,7 +176,7 @@ describe("messages", () => {
     const session = connectHttp2(target.serving.url);
     const grpc = { ":method": "POST", ":path": method, "content-type": "application/grpc", te: "trailers" };
     const stream = session.request({ ...grpc, ...headers });
-    // A server that has heard enough resets the stream behind its answer.
+    // After its answer, the server resets a stream whose rest it need not read.
     stream.on("error", () => {});
     let status: Record<string, string> = {};
     for (const event of ["response", "trailers"]) {
@@ -194,8 +194,8 @@ describe("messages", () => {
   const resourceExhausted = "8";
   const unimplemented = "12";
   test.for([
-    { name: "one that says it has 4 GiB", body: prefixed(0, 2 ** 32 - 1, Buffer.alloc(10)) },
-    { name: "one of 5 MiB", body: prefixed(0, 5 * 2 ** 20, Buffer.alloc(5 * 2 ** 20)) },
+    { name: "a message with a length of 4 GiB", body: prefixed(0, 2 ** 32 - 1, Buffer.alloc(10)) },
+    { name: "a message of 5 MiB", body: prefixed(0, 5 * 2 ** 20, Buffer.alloc(5 * 2 ** 20)) },
     { name: "a compression bomb", body: prefixed(1, bomb.length, bomb), encoding: "gzip" },
   ])("gRPC: $name is too large", async ({ body, encoding }) => {
     const trailers = await call(body, encoding === undefined ? {} : { "grpc-encoding": encoding });
@@ -203,16 +203,16 @@ describe("messages", () => {
   });
 
   test.for([
-    { name: "a message cut short", body: prefixed(0, 38, Buffer.from([0x0a, 36, 0x30])) },
-    { name: "a prefix cut short", body: Buffer.from([0, 0]) },
-    { name: "nothing", body: Buffer.alloc(0) },
-  ])("gRPC: $name is the caller's mistake", async ({ body }) => {
-    // INVALID_ARGUMENT, or UNIMPLEMENTED for "no message", as gRPC's own servers say it.
+    { name: "a truncated message", body: prefixed(0, 38, Buffer.from([0x0a, 36, 0x30])) },
+    { name: "a truncated prefix", body: Buffer.from([0, 0]) },
+    { name: "an empty body", body: Buffer.alloc(0) },
+  ])("gRPC: $name is a mistake of the caller's", async ({ body }) => {
+    // INVALID_ARGUMENT, or UNIMPLEMENTED for "no message", as gRPC's own servers answer.
     expect((await call(body))["grpc-status"]).toMatch(/^(3|12)$/);
   });
 
   test.for([
-    { name: "one of 5 MiB", body: Buffer.alloc(5 * 2 ** 20), headers: {} },
+    { name: "a message of 5 MiB", body: Buffer.alloc(5 * 2 ** 20), headers: {} },
     { name: "a compression bomb", body: bomb, headers: { "Content-Encoding": "gzip" } },
   ])("Connect: $name is too large", async ({ body, headers }) => {
     const response = await fetch(target.serving.url + method, {
@@ -224,7 +224,7 @@ describe("messages", () => {
     expect(await response.json()).toMatchObject({ code: "resource_exhausted" });
   });
 
-  describe("Brotli, whose decoder takes 16 MiB for 27 bytes, is not spoken, and the answer says what is", () => {
+  describe("Brotli, whose decoder takes 16 MiB for 27 bytes, is not supported, and the answer names gzip", () => {
     const brotli = brotliCompressSync("{}");
     const wanted = expect.stringContaining("gzip");
 
@@ -244,7 +244,7 @@ describe("messages", () => {
     });
   });
 
-  test("a body that breaks off behind its answer ends nothing but its connection", async () => {
+  test("a malformed body after its answer ends only its connection", async () => {
     using peer = await openPeer(target.serving.port);
     peer.send(
       `OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\nPOST ${method} HTTP/1.1\r\nHost: x\r\n` +
