@@ -4,7 +4,7 @@ import type { Reporter, TestCase, TestModule, TestRunEndReason, Vitest } from "v
 
 declare module "vitest" {
   interface TaskMeta {
-    /** How many cases of a suite that is not ours stand behind a test. */
+    /** The number of cases of an external suite that a test has run. */
     cases?: number;
   }
 }
@@ -13,15 +13,15 @@ const table = join(import.meta.dirname, "..", "..", "docs", "compatibility.md");
 
 const introduction = `# Compatibility
 
-Made by \`npm run test:interop\`, which runs each client as it is published against the service and its PostgreSQL.
+Written by \`npm run test:interop\`, which runs published clients against the service and its PostgreSQL; do not edit.
 
 | client | case | result |
 |---|---|---|
 `;
 
 /**
- * Writes docs/compatibility.md: client (the outermost \`describe\`), case, result. A run of some of the tests, and one
- * that could not read all of them, leaves it as it is.
+ * Writes docs/compatibility.md: client (the outermost \`describe\`), case, result. A run of some of the tests, or one
+ * in which a test file failed to load, does not change it.
  */
 export default class CompatibilityReporter implements Reporter {
   #vitest: Vitest | undefined;
@@ -44,7 +44,7 @@ export default class CompatibilityReporter implements Reporter {
   }
 }
 
-/** Whether tests were left out because something that they need failed. Those count as skipped. */
+/** Whether a failed import or hook kept tests from running. Vitest counts these as skipped. */
 function hasNotRun(module: TestModule): boolean {
   return [module, ...module.children.allSuites()].some((suite) => suite.errors().length > 0);
 }
