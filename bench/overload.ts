@@ -36,7 +36,7 @@ const windows: Window[] = [];
 for (let round = 0; round < rounds; round++) {
   for (const protocol of ["rest", "grpc"] as const) await measure(protocol);
 }
-await writeFile(join(import.meta.dirname, "..", "docs", "overload.md"), document());
+await writeFile(join(import.meta.dirname, "..", "docs", "evidence", "overload.md"), document());
 process.stdout.write(overloadTable(windows));
 
 async function measure(protocol: "rest" | "grpc"): Promise<void> {
@@ -92,7 +92,7 @@ async function measure(protocol: "rest" | "grpc"): Promise<void> {
   };
   for (const attack of Object.keys(attacks)) {
     // Each attack has a window of its own to be compared with, since the load of other programs changes.
-    const elsewhere = await beside(attack, 0, 1, "30 %, hostile client elsewhere");
+    const elsewhere = await beside(attack, 0, 1, "30 %, hostile clients elsewhere");
     // V8 takes seconds to optimize code that runs only a few times a second.
     await beside(attack, port, 8, `30 %, beside: ${attack}`, elsewhere);
   }
@@ -120,18 +120,20 @@ async function ready(port: number): Promise<void> {
 function document(): string {
   const { cpu, memory, kernel } = describeMachine();
   const others = Math.max(...windows.map(({ result: { cpu, seconds } }) => (100 * cpu.others) / seconds));
-  return `# Overload and hostile clients
+  return `# Overload: four times the load, and hostile clients
+
+For those who operate the service: what overload and hostile clients cost the callers that are served. After reading, you know
+which loads the service sheds without harm, and which have to be limited in front of it.
 
 Written by \`npm run bench:overload\`; do not edit. Median of ${rounds} rounds of ${new Date().toISOString().slice(0, 10)}, on ${cpu}, ${memory}, ${kernel}, Node ${process.version}.
-Other programs took up to ${others.toFixed(0)} % of a CPU in a window. How it is measured: [bench/README.md](../bench/README.md).
+Other programs took up to ${others.toFixed(0)} % of a CPU in a window. How it is measured: [bench/README.md](../../bench/README.md).
 
-The goals: with four times the calls that saturate the service, the admitted calls keep a p99 of at most ${goals.p99} × that at
-saturation, at ${goals.throughput} × its throughput or more; beside a hostile client, honest callers at 30 % of the peak keep a p99 of
-at most ${goals.p99} × the one that they have while the same client attacks another server on the same CPU. MiB is the service's
-resident memory.
+The goals: with four times the calls that saturate the service, those that are admitted keep a p99 of at most ${goals.p99} × that at
+saturation, at ${goals.throughput} × its throughput or more; beside one kind of hostile client, honest callers at 30 % of the peak keep a p99 of
+at most ${goals.p99} × what they have while the same client attacks another server on the same CPU. MiB is the service's resident memory.
 
 Callers that retry at once, although the answer names a delay, miss the first goal: reading a request that is shed costs Node about
-as much as answering it, and such callers send several for each answer. The service stays up, and its memory does not grow.
+as much as answering it, and these callers send several for each that is answered. The service stays up, and its memory does not grow.
 
 ${overloadTable(windows)}`;
 }

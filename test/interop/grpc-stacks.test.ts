@@ -108,7 +108,7 @@ const stacks: readonly {
   },
 ];
 
-const serviceConfig = join(root, "docs", "grpc-service-config.json");
+const serviceConfig = join(root, "docs", "use", "grpc-service-config.json");
 
 let database: TestDatabase;
 let app: TestApp;

@@ -19,7 +19,7 @@ interface Measured {
   readonly rssAfter: number;
 }
 
-const file = new URL("../../../docs/reliability.md", import.meta.url);
+const file = new URL("../../../docs/evidence/reliability.md", import.meta.url);
 
 /** Writes the measurements of a run into a page of docs. */
 export async function writeReport(reports: readonly FaultReport[], measured: Measured): Promise<void> {
@@ -42,9 +42,10 @@ export async function writeReport(reports: readonly FaultReport[], measured: Mea
 
   await writeFile(
     file,
-    `# Reliability under database faults
+    `# Reliability: what callers get while the database fails
 
-For those who operate the service: how calls and readiness behave while its database is broken in one of ${reports.length} ways.
+For those who operate the service: how many calls failed, and how, during each of the faults that \`npm run test:faults\` injects.
+After reading, you know what to expect of a fault, and when answers are back.
 
 Written by \`npm run test:faults\`; do not edit. Measured with Node ${process.versions.node} and PostgreSQL ${measured.postgres} on ${process.platform} ${process.arch}.
 
@@ -52,27 +53,28 @@ Written by \`npm run test:faults\`; do not edit. Measured with Node ${process.ve
 
 ## How
 
-The service runs in a process of its own, with a real PostgreSQL, and a proxy between the two. Each client of each
-protocol makes about twenty calls a second, four of five for known ids and one for an unknown id. Then the fault is
-injected: signals to PostgreSQL's processes, statements of its superuser, or a disturbance of the network by the proxy. It
-lasts 2.5 seconds; the calls go on for 1.5 seconds after its end. The service is never restarted.
+The service runs in one process, its PostgreSQL in others, and a proxy passes the bytes between them. Each client of each
+protocol sends about twenty calls a second, for rows that exist and, in one call of five, for ids that do not. Then the fault
+is injected: signals to PostgreSQL's processes, statements of its superuser, or bytes that the proxy delays, cuts or corrupts.
+The fault lasts 2.5 seconds; the calls continue for 1.5 seconds after it. The service is never restarted.
 
-- **calls**: the calls from shortly before the fault until 1.5 seconds after its end.
-- **wrong**: any answer but the right status, NOT_FOUND for an unknown id, or a documented failure
+- **calls**: those made from shortly before the fault until the end.
+- **wrong**: anything but the right status, NOT_FOUND for an id that does not exist, or a documented failure
   (\`DATASTORE_UNAVAILABLE\`, \`DEADLINE_EXCEEDED\`) in its documented form.
-- **late**: the answer came more than 50 ms after the call's deadline. The deadline is ${measured.requestTimeout} ms (\`REQUEST_TIMEOUT\`), and 500 ms for
-  every other RPC, which carries its own. Time during which the caller's own process was busy does not count.
-- **failed**: the call ended with \`DATASTORE_UNAVAILABLE\` or \`DEADLINE_EXCEEDED\`.
-- **recovered in**: from the end of the fault to the last call that failed (0: no call failed after it).
+- **late**: took longer than its deadline and 50 ms. The deadline is ${measured.requestTimeout} ms (\`REQUEST_TIMEOUT\`), and 500 ms for every
+  other RPC, whose caller sets it. The time for which the caller's own process was busy is subtracted.
+- **failed**: calls answered with the failure that the database could not be read, or not in time.
+- **recovered in**: from the end of the fault to the last call that failed (0: none did).
 
-After each fault, the service is the same process and has written nothing to standard error (an unhandled rejection would end
-it), no call waits for a connection, the database counts as many connections as the service does, and after garbage collection
+After each fault: the process is the same, it has written nothing to standard error (an unhandled rejection would end it),
+no statement waits for a connection, the database counts as many connections as the service does, and after garbage collection
 the heap is at most 16 MB larger than before the first fault. From before the first fault of the first group to after its
 last, the heap went from ${mb(measured.heapBefore)} to ${mb(measured.heapAfter)}, and the resident set from ${mb(measured.rssBefore)} to ${mb(measured.rssAfter)}.
 
-**Limitation.** PostgreSQL's protocol has no checksums. Without TLS, neither side detects a changed byte inside a row or a
-parameter that TCP's checksum has let through, so without TLS only the protocol's framing is corrupted here: the type and the
-length of messages. TLS detects every changed byte; with TLS any byte is corrupted, in both directions.
+**What is not promised.** PostgreSQL's protocol has no checksums. Without TLS, a byte that changes between the database and the
+service inside a row or a parameter is not detected (if TCP's own checksum lets it through), so without TLS only the protocol's
+framing is corrupted here: the type and the length of messages. With TLS every changed byte is detected; there any byte is
+corrupted, in both directions.
 
 ## Calls
 

@@ -10,7 +10,7 @@ export interface EventReport {
   readonly services: readonly Observation[];
 }
 
-const file = new URL("../../../docs/failover.md", import.meta.url);
+const file = new URL("../../../docs/evidence/failover.md", import.meta.url);
 
 /**
  * Writes the measurements of a run into a page of docs.
@@ -32,22 +32,22 @@ export async function writeReport(
   const table = tableOf(callHead, reports.flatMap(callRows));
   await writeFile(
     file,
-    `# What callers see of a failover
+    `# Failover: what callers see while the primary is replaced
 
 For those who operate the service: what a failover of the database costs callers, with and without replicas, when a load
-balancer passes calls only to instances that are ready by \`/readyz\`. Written by \`npm run test:ha\`; do not edit. Measured
+balancer sends calls only to instances that \`/readyz\` reports as ready. After reading, you can choose \`REPLICA_MAX_STALENESS\`. Written by \`npm run test:ha\`; do not edit. Measured
 with ${versions.join(", ")}, and Node ${process.versions.node}.
 
-**In total: ${count(({ calls }) => calls)} calls, ${count(({ wrong }) => wrong)} wrong. ${jobs.toLocaleString("en")} jobs were written during the run: no acknowledged status was lost.**
+**In all: ${count(({ calls }) => calls)} calls, ${count(({ wrong }) => wrong)} wrong. ${jobs.toLocaleString("en")} jobs were written meanwhile; no acknowledged status was lost.**
 
 ${services.map((service) => summary(service, reports)).join("\n")}
 
 ## How
 
 Three PostgreSQL servers under Patroni and etcd (\`ttl: 5\`, \`loop_wait: 1\`, \`retry_timeout: 2\`, \`synchronous_mode\`,
-\`failsafe_mode\`), and HAProxy with a port for the primary and one for all servers (\`/read-only\`; \`inter 500ms
+\`failsafe_mode\`), and HAProxy with a port for the primary and one for all servers that may be read (\`/read-only\`; \`inter 500ms
 fall 1 rise 1 on-marked-down shutdown-sessions\`). Producers write through the job ledger and the primary's port, and
-repeat each write until it is acknowledged. Callers poll three services, one call in eight for an unknown id:
+repeat what is not acknowledged. Meanwhile clients call three services; one call in eight is for an id that does not exist:
 
 - **replicas, 10 s**: \`DATABASE_READ_URL\` is the read-only port, and \`REPLICA_MAX_STALENESS\` longer than a failover.
 - **replicas, 1 s**: the same with the default of \`REPLICA_MAX_STALENESS\`.
@@ -59,16 +59,16 @@ for gRPC.
 
 ## Calls
 
-- **no writes for**: the longest time without an acknowledged write.
-- **wrong**: a state that was never written; a state older than the one that was acknowledged when the call began (with
-  replicas: \`REPLICA_MAX_STALENESS\` before the call); "not found" for a job whose creation was acknowledged; any other
-  answer that the contract does not name.
-- **failed, known**: calls for existing jobs that ended with \`DATASTORE_UNAVAILABLE\` or \`DEADLINE_EXCEEDED\`, or that the
-  balancer refused.
-- **failed, others**: the same for unknown ids, for jobs whose creation was not acknowledged yet, and for jobs that were
-  created less than 100 ms before writes stopped. Only a primary can answer that an id does not exist.
-- **refused by the balancer**: the failed calls that HAProxy answered itself (REST: 503, gRPC: \`UNAVAILABLE\`), since it
-  had removed every instance. The number is checked against HAProxy's own statistics.
+- **no writes for**: the longest time in which the database acknowledged nothing to any producer.
+- **wrong**: a state that was not written; one that is older than what was acknowledged when the call began (with
+  replicas: as long before as the bound says); "not found" for a job whose creation was acknowledged; anything else
+  that the contract does not name.
+- **failed, known**: calls for jobs that existed, which failed with \`DATASTORE_UNAVAILABLE\` or \`DEADLINE_EXCEEDED\`, or were
+  refused by the balancer.
+- **failed, others**: the same for ids that do not exist, for jobs whose creation was not acknowledged yet, and for those
+  that were created less than 100 ms before the writes ceased. Only a primary can tell that an id does not exist.
+- **refused by the balancer**: those of the failed calls that HAProxy answered itself (REST: 503, gRPC: \`UNAVAILABLE\`),
+  since it had removed every instance. HAProxy's own statistics confirm it.
 
 ${table}
 
@@ -79,7 +79,7 @@ and the balancer keeps the instance. After that time, or at once without a repli
 the balancer removes the instance until the primary is back. With a \`REPLICA_MAX_STALENESS\` that is shorter than the
 failover, and without replicas, it removes every instance, and refuses the calls itself.
 
-- **\`/readyz\`**: its states in order, by the instances' logs; of each instance, where they differ.
+- **states of \`/readyz\`**: in this order, by the instances' logs; of all instances, where they differ.
 - **instances removed**: how often HAProxy removed an instance from the REST port and from the gRPC port.
 - **last one removed**: how often that was the last instance.
 
@@ -102,7 +102,7 @@ function summary(service: string, reports: readonly EventReport[]): string {
     without.length === 0
       ? "the balancer had an instance at any time, and refused no call"
       : `the balancer removed every instance (${without.map(({ name }) => name).join("; ")}), and refused ${sum(({ refused }) => refused)} calls`;
-  return `- **${service}**: ${balancer}. Calls for existing jobs: ${known === 0 ? "none" : known} failed.`;
+  return `- **${service}**: ${balancer}. Calls for jobs that existed: ${known === 0 ? "none" : known} failed.`;
 }
 
 const callHead = [
@@ -129,7 +129,7 @@ function callRows({ name, writeGap, services }: EventReport): string[][] {
 const balancerHead = [
   "event",
   "reads from",
-  "`/readyz`",
+  "states of `/readyz`",
   "instances removed, REST + gRPC",
   "last one removed, REST + gRPC",
 ];
