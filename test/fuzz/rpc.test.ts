@@ -16,7 +16,7 @@ beforeAll(async () => {
 
 afterAll(() => fuzzed[Symbol.asyncDispose]());
 
-/** gRPC's codes by their numbers. Connect says them in words, over HTTP's own. */
+/** gRPC's codes by their numbers. Connect's protocol has names for them, and an HTTP status for each. */
 const code = {
   ok: 0,
   unknown: 2,
@@ -34,13 +34,13 @@ function codeFor(reqId: string): number {
   return reqId.toLowerCase() === fuzzed.known ? code.ok : code.notFound;
 }
 
-/** Ids by name, since they are known once the service runs; and texts that are none. */
+/** Ids by name, since their values are known once the service runs; and texts that are no ids. */
 const idText = fc.oneof(
   fc.constantFrom<"known" | "unknown">("known", "unknown").map((id) => () => fuzzed[id]),
   fc.string({ unit: "binary", maxLength: 40 }).map((text) => () => text),
 );
 
-/** A change to a message: most lead to something that is none. */
+/** A change to a message, which most of the time makes it invalid. */
 const damage = fc.oneof(
   { weight: 3, arbitrary: fc.constant((bytes: Buffer) => bytes) },
   fc.nat(60).map((at) => (bytes: Buffer) => bytes.subarray(0, at)),
@@ -70,7 +70,7 @@ function wellFormed(text: string): string {
   return text.toWellFormed();
 }
 
-/** Length-prefixed messages, as gRPC and gRPC-Web frame them. */
+/** Length-prefixed messages of gRPC and gRPC-Web, some with a wrong length. */
 const framed = fc
   .tuple(
     protobuf,
