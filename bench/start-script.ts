@@ -11,7 +11,7 @@ export interface StartScript {
   readonly program: readonly [string, ...string[]];
 }
 
-/** A word without a meaning to the shell. */
+/** A word that a shell passes on as it is. */
 const word = String.raw`[\w./:,@%+=-]+`;
 const pattern = new RegExp(
   String.raw`^(?:exec )?(?:env )?(?<variables>(?:\w+=${word} )*)(?:exec )?node (?<flags>(?:--${word} )*)(?<program>${word}(?: ${word})*)$`,
@@ -31,7 +31,7 @@ export function readStartScript(folder: string): StartScript {
   return { variables: words(parts?.variables), flags: words(parts?.flags), program: [main, ...rest] };
 }
 
-/** @param node the path of the Node that runs the program. */
+/** @param node the Node that takes the place of the one that npm would find. */
 export function startCommand(node: string, { variables, flags, program }: StartScript): readonly string[] {
   return [...nodeCommand(node, { variables, flags }), ...program];
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Fuzzed, startFuzzed } from "./fuzzed.ts";
+import { type Fuzzed, knownId, startFuzzed, unknownId } from "./fuzzed.ts";
 import { type Http1Request, type Http1Response, pipeline } from "./http1.ts";
 
 let fuzzed: Fuzzed;
@@ -29,8 +29,7 @@ const method = fc.constantFrom(
   ...["GET", "GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND"],
 );
 
-/** An id by its name: its value is known once the service runs. */
-const id = fc.constantFrom<"known" | "unknown">("known", "unknown");
+const id = fc.constantFrom(knownId, unknownId);
 const idText = fc.oneof(
   fc.record({ id, spell: fc.constantFrom("lower", "upper", "encoded", "truncated", "slash") }),
   targetText.map((other) => ({ other })),
@@ -39,7 +38,7 @@ const idText = fc.oneof(
 
 function spell(of: typeof idText extends fc.Arbitrary<infer T> ? T : never): string {
   if ("other" in of) return of.other;
-  const text = fuzzed[of.id];
+  const text = of.id;
   switch (of.spell) {
     case "upper":
       return text.toUpperCase();
@@ -89,7 +88,7 @@ function expected({ method, target }: Http1Request) {
   if (!canonicalUuid.test(reqId)) {
     return { status: 400, reason: "INVALID_REQ_ID", body: badRequest };
   }
-  if (reqId.toLowerCase() === fuzzed.known) return { status: 200, body: fuzzed.json };
+  if (reqId.toLowerCase() === knownId) return { status: 200, body: fuzzed.json };
   return { status: 500, reason: "STATUS_NOT_FOUND", body: technicalIssues };
 }
 

@@ -4,6 +4,9 @@ import { type HonestCallers, startHonestCallers } from "../support/honest.ts";
 import { type Serving, startServing } from "../support/process.ts";
 import { documentedJson, insertJob } from "../support/rows.ts";
 
+/** The greatest growth of the service's memory under an attack, in MiB, including garbage that is not collected yet. */
+export const memoryAllowed = 150;
+
 /** The service in a process of its own, with honest callers that call it all the time. */
 export interface Target extends AsyncDisposable {
   readonly serving: Serving;
