@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { text } from "node:stream/consumers";
-import { errorBody } from "../src/protocols/http.ts";
+import { errorBody } from "../src/protocols/error-bodies.ts";
 import { parseReqId, type ReqId } from "../src/status/req-id.ts";
 
 /** The request of Add Memory. */

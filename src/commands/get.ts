@@ -3,7 +3,7 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { type Config, withoutSecrets } from "../config/config.ts";
 import { clientFilesOf } from "../config/files.ts";
-import { codeName } from "../endpoints/observer.ts";
+import { codeName } from "../endpoints/codes.ts";
 import { GetStatusResponseSchema, StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { pathsOf, readCertificates } from "../server/tls/certificates.ts";
 import { readNow } from "../server/watched-files.ts";

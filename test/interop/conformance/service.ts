@@ -1,7 +1,9 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { create, type DescMessage, type Message, type Registry } from "@bufbuild/protobuf";
 import { type Any, anyPack } from "@bufbuild/protobuf/wkt";
-import { type Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import { type Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
+import type { Endpoint } from "../../../src/endpoints/endpoint.ts";
+import type { Call } from "../../../src/status/call.ts";
 
 /** The fields of the suite's messages. Its protos are read at run time, so there are no generated types. */
 interface Header {
@@ -47,7 +49,7 @@ const requestInfoName = "connectrpc.conformance.v1.ConformancePayload.RequestInf
  *
  * @param registry all that the suite's protos define.
  */
-export function conformanceRoutes(registry: Registry): (router: ConnectRouter) => void {
+export function conformanceEndpoints(registry: Registry): Endpoint[] {
   const service = registry.getService(serviceName);
   const requestInfo = registry.getMessage(requestInfoName);
   if (service === undefined || requestInfo === undefined) throw new Error(`the protos lack ${serviceName}`);
@@ -121,20 +123,20 @@ export function conformanceRoutes(registry: Registry): (router: ConnectRouter) =
     }
   }
 
-  return (router) => {
-    router.service(
-      service,
-      {
-        unary: (request: UnaryRequest, context: HandlerContext) => answer([request], context),
-        idempotentUnary: (request: UnaryRequest, context: HandlerContext) => answer([request], context),
-        clientStream: async (requests: AsyncIterable<UnaryRequest>, context: HandlerContext) =>
-          answer(await Array.fromAsync(requests), context),
-        serverStream: (request: StreamRequest, context: HandlerContext) => answers([request], context),
-        bidiStream: answers,
-      } as object,
-      { jsonOptions: { registry } },
-    );
+  const handlers: Readonly<Record<string, unknown>> = {
+    unary: (request: UnaryRequest, _call: Call, context: HandlerContext) => answer([request], context),
+    idempotentUnary: (request: UnaryRequest, _call: Call, context: HandlerContext) =>
+      answer([request], context),
+    clientStream: async (requests: AsyncIterable<UnaryRequest>, _call: Call, context: HandlerContext) =>
+      answer(await Array.fromAsync(requests), context),
+    serverStream: (request: StreamRequest, _call: Call, context: HandlerContext) =>
+      answers([request], context),
+    bidiStream: (requests: AsyncIterable<StreamRequest>, _call: Call, context: HandlerContext) =>
+      answers(requests, context),
   };
+  return service.methods
+    .filter((method) => method.localName in handlers)
+    .map((method) => ({ method, handle: handlers[method.localName] }) as Endpoint);
 }
 
 function toHeaders(fields: Iterable<[string, string]>): Header[] {
