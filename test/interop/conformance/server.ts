@@ -55,7 +55,7 @@ await listener[Symbol.asyncDispose]();
 process.stderr.write(`calls answered by the fast path: ${answered}\n`);
 process.stdin.destroy();
 
-/** The listener reads its certificates from files. */
+/** Writes the suite's certificates into files, from which the listener reads them. */
 async function writeCertificates({ serverCreds, clientTlsCert }: ServerRequest) {
   if (serverCreds === undefined) return { tls: undefined, async [Symbol.asyncDispose]() {} };
   const directory = await mkdtemp(join(tmpdir(), "gomemory-status-conformance-"));

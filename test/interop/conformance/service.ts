@@ -5,7 +5,7 @@ import { type Code, ConnectError, type HandlerContext } from "@connectrpc/connec
 import type { Endpoint } from "../../../src/endpoints/endpoint.ts";
 import type { Call } from "../../../src/status/call.ts";
 
-/** What the suite's messages hold: they are read from its protos when it runs, and have no types of their own. */
+/** The fields of the suite's messages. Its protos are read at run time, so there are no generated types. */
 interface Header {
   readonly name: string;
   readonly value: readonly string[];
@@ -54,7 +54,7 @@ export function conformanceEndpoints(registry: Registry): Endpoint[] {
   const requestInfo = registry.getMessage(requestInfoName);
   if (service === undefined || requestInfo === undefined) throw new Error(`the protos lack ${serviceName}`);
 
-  /** All that is known of a call: headers, timeout, the query of a GET, and what was asked. */
+  /** The suite's description of a call: headers, timeout, the query of a GET, and the requests. */
   function infoOf(context: HandlerContext, requests: readonly Message[]) {
     const timeout = context.timeoutMs();
     return {
