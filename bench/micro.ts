@@ -142,7 +142,7 @@ try {
     { name: "Kysely, built each time", run: each(() => select(batch).execute()) },
   ]);
 
-  reader.rest();
+  reader.releaseConnections();
 
   const ask = async (store: ReturnType<typeof createStatusStore>, times: number) => {
     for (let done = 0; done < times; done += 100) {
