@@ -147,7 +147,7 @@ export async function startApp(
       },
       tls: tlsOptionsOf(config, log),
       handler,
-      lane,
+      fastPath: lane,
       onCancelled: handler.cancelled,
       linesForUnread: cors?.linesForUnread,
       onDropped() {

@@ -115,7 +115,7 @@ async function start(withLane: boolean): Promise<Listener> {
   const rpcs = [statusRoutes({ getStatus }, 60_000), healthRoutes];
   const rest = { matches: () => false, handle: () => {} };
   const handler = createRouter({ rest, probes: new Map(), rpcs, lane });
-  return await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 0, handler, lane });
+  return await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 0, handler, fastPath: lane });
 }
 
 const sides = { lane: true, reference: false };
@@ -373,7 +373,13 @@ test("a stream that is reset before its message has come is nobody's work", asyn
     handedOver.push(request.url ?? "");
     response.end();
   };
-  await using listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 0, handler, lane });
+  await using listener = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    shutdownTimeout: 0,
+    handler,
+    fastPath: lane,
+  });
 
   using peer = await openPeer(listener.address.port);
   // In one piece, so that the stream is reset before anybody hears of it.

@@ -45,7 +45,14 @@ const handler = createRouter({
 });
 await using certificates = await writeCertificates(request);
 const { tls } = certificates;
-const listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 1_000, tls, handler, lane });
+const listener = await listen({
+  host: "127.0.0.1",
+  port: 0,
+  shutdownTimeout: 1_000,
+  tls,
+  handler,
+  fastPath: lane,
+});
 const pemCert = request.serverCreds?.cert ?? new Uint8Array();
 writeDelimited("ServerCompatResponse", { host: "127.0.0.1", port: listener.address.port, pemCert });
 await ended;
