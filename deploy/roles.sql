@@ -42,7 +42,7 @@ revoke all on memory_job, memory_job_migration from gomemory_reader, gomemory_pr
 -- The service (`serve`): reads statuses, and at its start whether the schema is the one that it knows.
 grant select on memory_job, memory_job_migration to gomemory_reader;
 
--- Producers: the four statements of the README, and no column more than these need. When a job was created, and when it
+-- Producers: the four statements of docs/use/producers.md, and no column more than these need. When a job was created, and when it
 -- changed, is the database's to say.
 grant select (req_id, status, created_at) on memory_job to gomemory_producer;
 grant insert (req_id, status, error) on memory_job to gomemory_producer;

@@ -62,7 +62,7 @@ export function useServices(settings: Readonly<Record<string, string>> = {}): Se
 }
 
 /**
- * Makes a certificate as the README says: some clients do not take just any.
+ * Makes a certificate as docs/operate/access.md says: some clients do not accept every certificate.
  *
  * @param key another than the recipe's, as the arguments of openssl.
  */
@@ -70,8 +70,9 @@ export async function followRecipe(
   directory: string,
   key?: string,
 ): Promise<{ key: string; certificate: string }> {
-  const [recipe] = /^openssl req (?:.*\\\n)*.*/m.exec(await readFile(join(root, "README.md"), "utf8")) ?? [];
-  if (recipe === undefined) throw new Error("the README does not say how to make a certificate");
+  const page = await readFile(join(root, "docs", "operate", "access.md"), "utf8");
+  const [recipe] = /^openssl req (?:.*\\\n)*.*/m.exec(page) ?? [];
+  if (recipe === undefined) throw new Error("docs/operate/access.md does not say how to make a certificate");
   const program = openssl.skipped ? "openssl" : openssl.path;
   const command = recipe.replace(/^openssl/, '"$0"').replace(/-newkey ec -pkeyopt \S+/, key ?? "$&");
   await run("sh", ["-c", command, program], {

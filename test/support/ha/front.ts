@@ -17,7 +17,7 @@ export interface Front extends AsyncDisposable {
   account(): Promise<{ readonly [kind in keyof Urls]: Account }>;
 }
 
-/** As the README recommends. */
+/** As docs/operate/health-and-shutdown.md recommends. */
 const checks = "inter 200ms fall 1 rise 1";
 
 export async function startFront(
