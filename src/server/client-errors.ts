@@ -1,6 +1,6 @@
 import { type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
-import { errorBody } from "../protocols/http.ts";
+import { errorBody } from "../protocols/error-bodies.ts";
 
 /** What Node says of bytes that are no request which it reads, by its codes. Others are 400. */
 const statuses: Readonly<Record<string, number>> = {

@@ -7,21 +7,22 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
-import type { GrpcUnaryLane, HandOver } from "../protocols/grpc/unary-fast-path.ts";
+import type { FallBack } from "../protocols/grpc/unary-call.ts";
+import type { FastPath } from "../protocols/grpc/unary-fast-path.ts";
+import { answerHeldCalls, sendAwayHeldCalls } from "../protocols/held-calls.ts";
 import type { HttpHandler } from "../protocols/http.ts";
+import { LinkedList } from "../protocols/linked-list.ts";
 import { answerClientError, type LinesForUnread } from "./client-errors.ts";
 import { ConnectionAge } from "./connection-age.ts";
 import { trackConnections } from "./connections.ts";
 import { readFirstBytes } from "./first-bytes.ts";
 import { isTooLarge, mostFields } from "./header-size.ts";
-import { answerHeldCalls, sendAwayHeldCalls } from "./held-calls.ts";
 import { goAway, type Http2Connection } from "./http2/go-away.ts";
 import { OneFrameResponse } from "./http2/one-frame-response.ts";
 import { watchSlowPeers } from "./http2/slow-peers.ts";
 import { watchBursts } from "./http2/stream-bursts.ts";
 import { keepStreamsBriefly } from "./http2/stream-table.ts";
 import { http1Options, http2Options, type Limits } from "./limits.ts";
-import { LinkedList } from "./linked-list.ts";
 import { startSweeps } from "./sweeps.ts";
 import { openTls, type TlsOptions } from "./tls/tls.ts";
 
@@ -37,7 +38,7 @@ export interface ListenOptions {
   readonly tls?: TlsOptions | undefined;
   readonly handler: HttpHandler;
   /** Gets each HTTP/2 stream first. Absent: the handler gets them all. */
-  readonly lane?: GrpcUnaryLane | undefined;
+  readonly fastPath?: FastPath | undefined;
   /** What else there is to say to what cannot be read as a request. */
   readonly linesForUnread?: LinesForUnread | undefined;
   /** Told of each connection that is closed since there are as many as there may be. */
@@ -53,7 +54,16 @@ export interface Listener extends AsyncDisposable {
 
 /** One port for HTTP/1.1 and for HTTP/2. @throws TlsFilesError; what Node says when it cannot listen. */
 export async function listen(options: ListenOptions): Promise<Listener> {
-  const { host, port, shutdownTimeout, limits = {}, handler, lane, onCancelled, linesForUnread } = options;
+  const {
+    host,
+    port,
+    shutdownTimeout,
+    limits = {},
+    handler,
+    fastPath,
+    onCancelled,
+    linesForUnread,
+  } = options;
   const { peerTimeout = 10_000, idleTimeout = 65_000, maxHeaderSize = Number.POSITIVE_INFINITY } = limits;
   const { keepAliveTime = 30_000, keepAliveTimeout = 10_000 } = limits;
   const { maxConnectionAge = 1_800_000, maxConnectionAgeGrace = 30_000 } = limits;
@@ -161,13 +171,13 @@ export async function listen(options: ListenOptions): Promise<Listener> {
     session.once("close", () => clearTimeout(tooLate));
   }
 
-  // The reference sees a stream only when the lane does not take it: a server that never listens hands it on.
-  const reference = createHttp2({ Http2ServerResponse: OneFrameResponse });
-  reference.on("request", handler).on("checkContinue", handler);
-  // Node would answer it with a 405 that does not say what is allowed.
-  reference.on("connect", handler);
-  const handOver: HandOver = (stream, headers, flags, rawHeaders = []) =>
-    reference.emit("stream", stream, headers, flags, rawHeaders);
+  // What the fast path does not answer becomes a request and a response: a server that never listens makes them.
+  const requests = createHttp2({ Http2ServerResponse: OneFrameResponse });
+  requests.on("request", handler).on("checkContinue", handler);
+  // Node would answer it with a 405 that does not name what is allowed.
+  requests.on("connect", handler);
+  const fallBack: FallBack = (stream, headers, flags, rawHeaders = []) =>
+    requests.emit("stream", stream, headers, flags, rawHeaders);
   http2.on("stream", (stream: ServerHttp2Stream, headers, flags, rawHeaders) => {
     // Reset before anybody has heard of it: nobody waits for an answer.
     if (stream.destroyed) {
@@ -176,10 +186,10 @@ export async function listen(options: ListenOptions): Promise<Listener> {
       return;
     }
     slowPeers.watchStream(stream);
-    // The handler looks at the size of the headers; in front of the lane, we do.
-    if (lane === undefined || isTooLarge(rawHeaders, maxHeaderSize))
-      handOver(stream, headers, flags, rawHeaders);
-    else lane.serve(stream, headers, flags, handOver);
+    // The handler checks the size of the headers; in front of the fast path, this does.
+    if (fastPath === undefined || isTooLarge(rawHeaders, maxHeaderSize))
+      fallBack(stream, headers, flags, rawHeaders);
+    else fastPath.serve(stream, headers, flags, fallBack);
   });
   http1.listen({ port, host });
   await once(http1, "listening");

@@ -5,7 +5,7 @@ import { type CompatibilityResult, compatibilityPage } from "./compatibility-pag
 
 declare module "vitest" {
   interface TaskMeta {
-    /** How many cases of an external suite stand behind a test. */
+    /** The number of cases of an external suite that a test has run. */
     cases?: number;
   }
 }
@@ -34,7 +34,7 @@ export default class CompatibilityReporter implements Reporter {
   }
 }
 
-/** Whether tests were left out because a hook that they need failed. Those count as skipped. */
+/** Whether a failed import or hook kept tests from running. Vitest counts these as skipped. */
 function hasNotRun(module: TestModule): boolean {
   return [module, ...module.children.allSuites()].some((suite) => suite.errors().length > 0);
 }

@@ -55,7 +55,7 @@ describe.skipIf(suite.skipped)(`${suite.title} (Connect conformance suite, with 
       },
     );
     const [, cases] = /^Total cases: (\d+)$/m.exec(stdout) ?? [];
-    const laneCalls = Array.from(stderr.matchAll(/^calls answered by the lane: (\d+)$/gm), ([, n]) =>
+    const laneCalls = Array.from(stderr.matchAll(/^calls answered by the fast path: (\d+)$/gm), ([, n]) =>
       Number(n),
     );
     return { cases: Number(cases), laneCalls: laneCalls.reduce((sum, n) => sum + n, 0) };
@@ -66,7 +66,7 @@ describe.skipIf(suite.skipped)(`${suite.title} (Connect conformance suite, with 
     { lane: "on", spoken: protocols },
     // Over HTTP/1.1 there is no lane.
     { lane: "off", spoken: protocols.filter(({ versions }) => versions.includes("HTTP_VERSION_2")) },
-  ] as const)("GRPC_LANE=$lane", ({ lane, spoken }) => {
+  ] as const)("GRPC_FAST_PATH=$lane", ({ lane, spoken }) => {
     // The suite measures deadlines by the clock: what a busy machine keeps waiting may pass when it is asked again.
     test.for(spoken)("$name", { retry: 1 }, async ({ name, ...config }, { task }) => {
       const { cases, laneCalls } = await run(lane, config);

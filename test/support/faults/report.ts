@@ -1,11 +1,11 @@
 import { writeFile } from "node:fs/promises";
 import type { Tally } from "./callers.ts";
 
-/** What came of one fault. Times in milliseconds. */
+/** The measurements of one fault. Times in milliseconds. */
 export interface FaultReport {
   readonly name: string;
   readonly tallies: readonly Tally[];
-  /** From the fault's begin to "not ready", and from its end to "ready"; undefined: it was ready all the time. */
+  /** From the fault's start to "not ready", and from its end to "ready"; undefined: the service stayed ready. */
   readonly notReadyAfter: number | undefined;
   readonly readyAfter: number | undefined;
 }
@@ -21,7 +21,7 @@ interface Measured {
 
 const file = new URL("../../../docs/evidence/reliability.md", import.meta.url);
 
-/** Writes what a run has measured into docs/evidence/reliability.md. */
+/** Writes the measurements of a run into a page of docs. */
 export async function writeReport(reports: readonly FaultReport[], measured: Measured): Promise<void> {
   const sum = (key: "calls" | "wrong" | "late" | "failed") =>
     reports
@@ -49,7 +49,7 @@ After reading, you know what to expect of a fault, and when answers are back.
 
 Written by \`npm run test:faults\`; do not edit. Measured with Node ${process.versions.node} and PostgreSQL ${measured.postgres} on ${process.platform} ${process.arch}.
 
-**In all: ${sum("calls")} calls, ${sum("wrong")} wrong, ${sum("late")} late, ${sum("failed")} failed as documented.**
+**In total: ${sum("calls")} calls, ${sum("wrong")} wrong, ${sum("late")} late, ${sum("failed")} failed as documented.**
 
 ## How
 
@@ -82,8 +82,8 @@ ${[row("fault", "protocol", "calls", "wrong", "late", "failed", "recovered in"),
 
 ## Readiness
 
-When \`/readyz\` and \`grpc.health.v1\` both followed, after the fault began and after it ended. They stay ready through the
-other faults, or are not ready for a moment.
+How long after the start and after the end of a fault both \`/readyz\` and \`grpc.health.v1\` had changed. During the other
+faults they stay ready, or are not ready for a moment.
 
 ${[row("fault", "not ready after", "ready after"), row("---", "--:", "--:"), ...readiness].join("\n")}
 `,

@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import type { Observation } from "./observe.ts";
 import type { Tally } from "./pollers.ts";
 
-/** What came of one event. */
+/** The measurements of one event. */
 export interface EventReport {
   readonly name: string;
   /** The longest time in which no write was acknowledged, in milliseconds. */
@@ -13,10 +13,10 @@ export interface EventReport {
 const file = new URL("../../../docs/evidence/failover.md", import.meta.url);
 
 /**
- * Writes what a run has counted into docs/evidence/failover.md.
+ * Writes the measurements of a run into a page of docs.
  *
- * @param jobs whose every write was found at the end.
- * @param instances of each service.
+ * @param jobs the number of jobs that were written; at the end, all of their writes were in the database.
+ * @param instances the number of instances of each service.
  * @returns the table of the calls.
  */
 export async function writeReport(
@@ -40,7 +40,7 @@ with ${versions.join(", ")}, and Node ${process.versions.node}.
 
 **In all: ${count(({ calls }) => calls)} calls, ${count(({ wrong }) => wrong)} wrong. ${jobs.toLocaleString("en")} jobs were written meanwhile; no acknowledged status was lost.**
 
-${services.map((service) => inWords(service, reports)).join("\n")}
+${services.map((service) => summary(service, reports)).join("\n")}
 
 ## How
 
@@ -50,7 +50,7 @@ fall 1 rise 1 on-marked-down shutdown-sessions\`). Producers write through the j
 repeat what is not acknowledged. Meanwhile clients call three services; one call in eight is for an id that does not exist:
 
 - **replicas, 10 s**: \`DATABASE_READ_URL\` is the read-only port, and \`REPLICA_MAX_STALENESS\` longer than a failover.
-- **replicas, 1 s**: the same with the default bound.
+- **replicas, 1 s**: the same with the default of \`REPLICA_MAX_STALENESS\`.
 - **primary alone**: no \`DATABASE_READ_URL\`.
 
 Each service has ${instances} instances, and all calls go through an HAProxy of its own that checks \`/readyz\` (\`option httpchk
@@ -74,14 +74,14 @@ ${table}
 
 ## The balancer
 
-While the primary is gone, \`/readyz\` answers 200 \`degraded\` as long as a replica is within its bound, and the balancer
-keeps the instance. When the bound ends, or at once where there is no replica, \`/readyz\` answers 503 \`not ready\` and the
-balancer removes the instance, until a check finds that the primary is back. With a bound that is shorter than the
-failover, and without replicas, it removes every instance that way, and answers the calls itself.
+While the primary is down, \`/readyz\` answers 200 \`degraded\` as long as a replica is fresher than \`REPLICA_MAX_STALENESS\`,
+and the balancer keeps the instance. After that time, or at once without a replica, \`/readyz\` answers 503 \`not ready\` and
+the balancer removes the instance until the primary is back. With a \`REPLICA_MAX_STALENESS\` that is shorter than the
+failover, and without replicas, it removes every instance, and refuses the calls itself.
 
 - **states of \`/readyz\`**: in this order, by the instances' logs; of all instances, where they differ.
 - **instances removed**: how often HAProxy removed an instance from the REST port and from the gRPC port.
-- **last one removed**: how often no instance was left after that.
+- **last one removed**: how often that was the last instance.
 
 ${tableOf(balancerHead, reports.flatMap(balancerRows))}
 `,
@@ -89,8 +89,8 @@ ${tableOf(balancerHead, reports.flatMap(balancerRows))}
   return table;
 }
 
-/** What became of a service in all events. */
-function inWords(service: string, reports: readonly EventReport[]): string {
+/** The outcome of all events for a service, in a sentence. */
+function summary(service: string, reports: readonly EventReport[]): string {
   const observed = reports.flatMap(({ name, services }) =>
     services.filter((one) => one.service === service).flatMap(({ tallies }) => ({ name, tallies })),
   );
@@ -135,16 +135,16 @@ const balancerHead = [
 ];
 
 function balancerRows({ name, services }: EventReport): string[][] {
-  return services.map(({ service, said, tallies }, index) => [
+  return services.map(({ service, readiness, tallies }, index) => [
     index === 0 ? name : "",
     service,
-    [...new Set(said.map((words) => words.join(", ")))].join("; "),
+    [...new Set(readiness.map((states) => states.join(", ")))].join("; "),
     tallies.map(({ balancer }) => balancer.removed).join(" + "),
     tallies.map(({ balancer }) => balancer.removedLast).join(" + "),
   ]);
 }
 
-/** Numbers are to the right. */
+/** A table in markdown, with columns of numbers aligned to the right. */
 function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const isNumber = (column: number) => rows.every((cells) => /^[\d.]*( |$)/.test(cells[column] ?? ""));
   const line = head.map((_, column) => (isNumber(column) ? "--:" : "---"));

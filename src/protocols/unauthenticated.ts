@@ -2,15 +2,15 @@ import { encodeEnvelope } from "@connectrpc/connect/protocol";
 import { endStreamFlag, endStreamToJson, errorToJson } from "@connectrpc/connect/protocol-connect";
 import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
 import { challenge, toConnectError } from "../endpoints/errors.ts";
-import type { ProtocolName } from "../endpoints/observer.ts";
 import { unauthenticated } from "../status/errors.ts";
-import type { CallInfo } from "./call-info.ts";
+import type { ProtocolName } from "../status/observation.ts";
+import type { Begun } from "./begin-call.ts";
 import { toTrailers } from "./grpc/trailers.ts";
 import { type HttpRequest, type HttpResponse, sendGrpcError, sendJson } from "./http.ts";
 import { mediaTypeOf } from "./media-type.ts";
-import { sendFailure } from "./rest/rest.ts";
+import { answerFailure } from "./rest/failure.ts";
 
-/** What is told to a caller without a token that is known, made once for all of them. */
+/** The answer to a caller without a known token, made once for all of them. */
 const error = toConnectError(unauthenticated);
 const trailers = toTrailers(error);
 const connectError = JSON.stringify(errorToJson(error, undefined));
@@ -23,16 +23,16 @@ const endOfGrpcWeb = encodeEnvelope(trailerFlag, trailerSerialize(trailers));
 /**
  * Refuses a call whose caller may not ask: from its headers alone, as its protocol says it.
  *
- * What comes of its body is thrown away, for as long as a peer may take to send a request. Over HTTP/2 a reset could end that at
+ * What comes of its body is thrown away, for as long as a client may take to send a request (PEER_TIMEOUT). Over HTTP/2 a reset could end that at
  * once (RFC 9113, section 8.1), but clients on node:http2 then lose the answer in front of it.
  *
- * @param protocol "rest" for whatever is none of the RPCs and does not say that it is gRPC.
+ * @param protocol "rest" for everything that is no RPC and does not claim to be gRPC.
  */
 export function refuseUnknownCaller(
   protocol: ProtocolName,
   request: HttpRequest,
   response: HttpResponse,
-  info: CallInfo,
+  { call, observation }: Begun,
 ): void {
   request.resume();
   const type = mediaTypeOf(request.headers["content-type"]);
@@ -47,7 +47,7 @@ export function refuseUnknownCaller(
     sendJson(request, response, 401, connectError, challenge);
   } else {
     // The clients of gRPC-Web as text, which is not served, go by the status of HTTP.
-    sendFailure(request, response, info, unauthenticated);
+    answerFailure(request, response, call, observation, unauthenticated);
   }
 }
 

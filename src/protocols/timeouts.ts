@@ -1,5 +1,5 @@
 import { parseTimeout } from "@connectrpc/connect/protocol-grpc";
-import type { HttpRequest } from "../http.ts";
+import type { HttpRequest } from "./http.ts";
 
 /** In milliseconds: about 24 days. A timer of Node's that is set to more fires at once. */
 export const longestTimeout = 2 ** 31 - 1;

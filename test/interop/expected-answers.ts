@@ -3,8 +3,8 @@ import { expect } from "vitest";
 const type = (name: string) => `type.googleapis.com/google.rpc.${name}`;
 const info = (reason: string) => ({ "@type": type("ErrorInfo"), reason, domain: "gomemory.status.v1" });
 
-/** The contract's errors, as a client tells them that decodes their details. */
-export const told = {
+/** The contract's errors, as reported by a client that decodes their details. */
+export const expected = {
   malformed: {
     status: {
       code: 3,
