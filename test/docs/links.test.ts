@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { dirname, join, normalize } from "node:path";
 import { describe, expect, test } from "vitest";
 import { type Page, pages, root } from "./pages.ts";
@@ -65,4 +66,16 @@ test("every page but the README opens with whom it is for, and what they can do 
     return !/^For /.test(opening) || !/\b(?:you|your)\b|which page answers/.test(opening);
   });
   expect(wrong.map(({ path }) => path)).toEqual([]);
+});
+
+test("every test that docs/explain/private-interfaces.md names exists", async () => {
+  const { text } = pages.find(({ path }) => path === "docs/explain/private-interfaces.md") ?? { text: "" };
+  const named: { file: string; name: string }[] = [];
+  let file = "";
+  for (const [, found, name] of text.matchAll(/`(test\/[\w./-]+)`|"([^"\n]+)"/g)) {
+    file = found ?? file;
+    if (name !== undefined) named.push({ file, name });
+  }
+  expect(named.length).toBeGreaterThan(3);
+  for (const { file, name } of named) expect(await readFile(join(root, file), "utf8"), name).toContain(name);
 });

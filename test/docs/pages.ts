@@ -4,7 +4,7 @@ import { join } from "node:path";
 export const root = join(import.meta.dirname, "..", "..");
 
 /** A fenced block of a page. */
-export interface Block {
+interface Block {
   readonly language: string;
   readonly code: string;
 }
