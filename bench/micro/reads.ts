@@ -63,7 +63,7 @@ export async function compareReads(): Promise<void> {
       { name: "Kysely, built each time", run: repeatAsync(() => select(batch).execute()) },
     ]);
 
-    reader.rest();
+    reader.releaseConnections();
 
     const readInHundreds = async (store: ReturnType<typeof createStatusStore>, times: number) => {
       for (let done = 0; done < times; done += 100) {

@@ -1,8 +1,8 @@
 import type { Message } from "@bufbuild/protobuf";
-import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
+import type { HandlerContext } from "@connectrpc/connect";
 import type { Admission } from "../status/admission.ts";
 import { answerNow, type Call } from "../status/call.ts";
-import { deadlineExceeded, overloaded } from "../status/errors.ts";
+import { overloaded } from "../status/errors.ts";
 import type { Observation } from "../status/observation.ts";
 import type { StreamingEndpoint, UnaryEndpoint } from "./endpoint.ts";
 
@@ -52,10 +52,6 @@ export function createLife({ admission, holdLimit, requestTimeout }: LifeOptions
       try {
         call.deadline = Math.min(call.deadline, performance.now() + requestTimeout);
         return await endpoint.handle(request, call, context);
-      } catch (reason) {
-        // Connect watches the caller's deadline, too. Whichever notices it first, the caller gets the same error.
-        const isLate = reason instanceof ConnectError && reason.code === Code.DeadlineExceeded;
-        throw isLate ? deadlineExceeded() : reason;
       } finally {
         if (weight > 0) admission.leave(weight);
       }

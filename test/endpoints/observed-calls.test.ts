@@ -51,7 +51,7 @@ const isCall = ({ msg }: Record<string, unknown>) => msg === "call" || msg === "
 async function countedBy({ url }: TestApp): Promise<Record<string, number>> {
   const text = await (await fetch(`${url}/metrics`, { headers: bearing })).text();
   const line =
-    /^rpc_server_call_duration_seconds_count\{rpc_system_name="(.*)",rpc_method="(.*)",rpc_response_status_code="(.*)"\} (\d+)$/gm;
+    /^rpc_server_call_duration_seconds_count\{rpc_system_name="(.*)",rpc_method="(.*)",rpc_status_code="(.*)"\} (\d+)$/gm;
   return Object.fromEntries(
     Array.from(text.matchAll(line), ([, protocol, method, code, count]) => [
       `${protocol} ${method} ${code}`,
@@ -68,7 +68,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
       DATABASE_URL: database.url,
       AUTH_TOKENS_FILE: tokens,
       LOG_REQUESTS: "true",
-      GRPC_LANE: lane,
+      GRPC_FAST_PATH: lane,
     });
   });
 

@@ -32,7 +32,7 @@ async function ended({ url }: TestApp, protocol: string, code: string): Promise<
   const labels = {
     rpc_system_name: protocol,
     rpc_method: "gomemory.status.v1.StatusService/GetStatus",
-    rpc_response_status_code: code,
+    rpc_status_code: code,
   };
   return metricValue(metrics, "rpc_server_call_duration_seconds_count", labels) ?? 0;
 }

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { settings } from "../../src/config/settings.ts";
+import { type Setting, settings } from "../../src/config/settings.ts";
 import { startTestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { createFolder } from "../support/folder.ts";
@@ -14,13 +14,18 @@ import { tokenLine } from "../support/tokens.ts";
 
 const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
 
-test("the table of settings is what the service reads", () => {
-  const rows = Object.entries(settings).map(
-    ([name, { default: preset, help }]) =>
-      `| \`${name}\` | ${preset === undefined ? "" : `\`${preset}\``} | ${help} |`,
-  );
+test.for([
+  { name: "settings", isTuning: false },
+  { name: "tuning", isTuning: true },
+])("the table of $name is what the service reads", ({ isTuning }) => {
+  const rows = Object.entries<Setting<unknown>>(settings)
+    .filter(([, { tuning = false }]) => tuning === isTuning)
+    .map(
+      ([name, { default: preset, help }]) =>
+        `| \`${name}\` | ${preset === undefined ? "" : `\`${preset}\``} | ${help} |`,
+    );
   const table = ["| variable | default | what it is for |", "|---|---|---|", ...rows].join("\n");
-  expect(readme).toContain(`${table}\n\n`);
+  expect(readme).toContain(`\n\n${table}\n\n`);
 });
 
 test("the certificate of the recipe is no CA, which clients on rustls refuse as a server's", () => {

@@ -60,7 +60,7 @@ describe.for([
   let complaints: MockInstance<typeof console.error>;
 
   beforeAll(async () => {
-    app = await startTestApp({ DATABASE_URL: database.url, LOG_REQUESTS: "true", GRPC_LANE: lane });
+    app = await startTestApp({ DATABASE_URL: database.url, LOG_REQUESTS: "true", GRPC_FAST_PATH: lane });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());
@@ -94,7 +94,7 @@ describe.for([
       )
       .filter((line) => !line.includes('"CANCELLED"'));
     expect(others).toEqual([]);
-    return metricValue(lines, name, { ...labels, rpc_response_status_code: "CANCELLED" }) ?? 0;
+    return metricValue(lines, name, { ...labels, rpc_status_code: "CANCELLED" }) ?? 0;
   }
 
   /** @param until settles when the call is where its caller is to go. */

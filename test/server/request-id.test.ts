@@ -110,7 +110,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
   let app: TestApp;
 
   beforeAll(async () => {
-    app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens, GRPC_LANE: lane });
+    app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens, GRPC_FAST_PATH: lane });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());
@@ -150,7 +150,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
     await using failing = await startTestApp({
       DATABASE_URL: proxy.url,
       AUTH_TOKENS_FILE: tokens,
-      GRPC_LANE: lane,
+      GRPC_FAST_PATH: lane,
       // Without it, the log has no more than ten faults a second.
       LOG_REQUESTS: "true",
     });

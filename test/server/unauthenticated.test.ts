@@ -165,7 +165,7 @@ describe.for(["on", "off"])("with the fast path %s, 401 comes from the headers a
   let app: TestApp;
 
   beforeAll(async () => {
-    app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens, GRPC_LANE: lane });
+    app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens, GRPC_FAST_PATH: lane });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());

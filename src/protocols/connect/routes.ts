@@ -9,6 +9,7 @@ import {
 import { toConnectError } from "../../endpoints/errors.ts";
 import type { Life } from "../../endpoints/life.ts";
 import { callerGone } from "../../status/call.ts";
+import { deadlineExceeded } from "../../status/errors.ts";
 import { holdOnConnection } from "../held-calls.ts";
 import { type RpcCall, rpcCallOf } from "./rpc-call.ts";
 
@@ -25,7 +26,8 @@ export function routesOf(endpoints: readonly Endpoint[], life: Life): (router: C
 function unary(endpoint: UnaryEndpoint, life: Life) {
   return async (request: Message, context: HandlerContext) => {
     const rpc = rpcCallOf(context);
-    follow(rpc, context);
+    // The store watches the deadline, too. Whichever notices it first, the caller gets the same error.
+    follow(rpc, context, deadlineExceeded);
     try {
       return await life.unary(endpoint, request, rpc.call, context);
     } catch (reason) {
@@ -38,7 +40,7 @@ function streaming(endpoint: StreamingEndpoint, life: Life) {
   return async function* (request: Message | AsyncIterable<Message>, context: HandlerContext) {
     const rpc = rpcCallOf(context);
     const { call, observation, response } = rpc;
-    follow(rpc, context);
+    follow(rpc, context, (reason) => reason);
     const release = holdOnConnection(response, call);
     response.once("close", release);
     try {
@@ -51,14 +53,19 @@ function streaming(endpoint: StreamingEndpoint, life: Life) {
   };
 }
 
-/** Gives the call the deadline and the cancellation of Connect's context. */
-function follow({ call, response }: RpcCall, context: HandlerContext): void {
+/** Gives the call the deadline and the cancellation of Connect's context. @param late makes the error of a deadline that passed. */
+function follow(
+  { call, response }: RpcCall,
+  context: HandlerContext,
+  late: (reason: ConnectError) => unknown,
+): void {
   const { signal } = context;
   const timeout = context.timeoutMs();
   if (timeout !== undefined) call.deadline = performance.now() + timeout;
   const cancel = () => {
-    const isLate = signal.reason instanceof ConnectError && signal.reason.code === Code.DeadlineExceeded;
-    call.cancel(isLate ? signal.reason : callerGone);
+    const { reason } = signal;
+    const isLate = reason instanceof ConnectError && reason.code === Code.DeadlineExceeded;
+    call.cancel(isLate ? late(reason) : callerGone);
   };
   if (signal.aborted) cancel();
   else signal.addEventListener("abort", cancel, { once: true });
