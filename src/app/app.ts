@@ -134,7 +134,9 @@ export async function startApp(
       tls: tlsOptionsOf(config, log),
       handler,
       fastPath:
-        config.GRPC_FAST_PATH === "on" ? createFastPath(endpoints, life, { observe, authenticate }) : undefined,
+        config.GRPC_FAST_PATH === "on"
+          ? createFastPath(endpoints, life, { observe, authenticate })
+          : undefined,
       onCancelled: handler.cancelled,
       linesForUnread: cors?.linesForUnread,
       onDropped() {
