@@ -323,8 +323,9 @@ const headers: fc.Arbitrary<OutgoingHttpHeaders> = fc
   })
   .map((all) => Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)));
 
-/** How many calls are compared. */
-const cases = 3_000;
+/** How many calls are compared. `npm run soak -- fast-path` compares others, for as long as one likes. */
+const cases = 500;
+const seed = 3_000;
 
 test(`lane and reference answer ${cases} calls alike, well-formed and malformed`, {
   timeout: 240_000,
@@ -337,7 +338,7 @@ test(`lane and reference answer ${cases} calls alike, well-formed and malformed`
       expect(lane).toEqual(reference);
       if (lane !== "cancelled") answered++;
     }),
-    { numRuns: cases },
+    { numRuns: cases, seed },
   );
   expect(answered).toBeGreaterThan(cases / 2);
 });
