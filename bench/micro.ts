@@ -10,7 +10,7 @@ import { Histogram as PromHistogram, Registry } from "prom-client";
 import { toResponse } from "../src/endpoints/get-status.ts";
 import { GetStatusRequestSchema, GetStatusResponseSchema } from "../src/gen/gomemory/status/v1/status_pb.ts";
 import { getStatusCodec } from "../src/protocols/grpc/status-codec.ts";
-import { toJson } from "../src/protocols/rest/rest.ts";
+import { statusJson } from "../src/protocols/rest/status-json.ts";
 import { Call } from "../src/status/call.ts";
 import { parseReqId } from "../src/status/req-id.ts";
 import type { JobStatus } from "../src/status/status.ts";
@@ -75,7 +75,7 @@ await compare("writing a status in protobuf", 200_000, [
   },
 ]);
 await compare("writing a status in JSON", 200_000, [
-  { name: "rest.ts", run: repeat(() => toJson(status)) },
+  { name: "rest.ts", run: repeat(() => statusJson(toResponse(status))) },
   {
     name: "protobuf-es, from a message that is there",
     run: repeat(() => toJsonString(GetStatusResponseSchema, message)),
@@ -142,7 +142,7 @@ try {
     { name: "Kysely, built each time", run: each(() => select(batch).execute()) },
   ]);
 
-  reader.rest();
+  reader.releaseConnections();
 
   const ask = async (store: ReturnType<typeof createStatusStore>, times: number) => {
     for (let done = 0; done < times; done += 100) {

@@ -1,22 +1,17 @@
 import { setTimeout as pause } from "node:timers/promises";
 import manifest from "../../package.json" with { type: "json" };
 import type { Config } from "../config/config.ts";
-import { statusRoutes } from "../endpoints/get-status.ts";
-import { healthPaths, healthRoutes } from "../endpoints/health.ts";
-import { reflectionRoutes } from "../endpoints/reflection.ts";
-import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
-import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.ts";
-import { getStatusCodec } from "../protocols/grpc/status-codec.ts";
-import { createGrpcUnaryLane } from "../protocols/grpc/unary-fast-path.ts";
-import { createRest } from "../protocols/rest/rest.ts";
-import { anyCaller, callersWithToken } from "../server/authentication.ts";
+import { pathOfRpc } from "../endpoints/endpoint.ts";
+import { createEndpoints } from "../endpoints/endpoints.ts";
+import { createLife } from "../endpoints/life.ts";
+import { admitEveryCall } from "../protocols/begin-call.ts";
+import { createFastPath } from "../protocols/grpc/unary-fast-path.ts";
+import { requireToken } from "../server/authentication.ts";
 import { createCors } from "../server/cors.ts";
-import { holdCalls } from "../server/held-calls.ts";
 import { listen } from "../server/listener.ts";
 import { createProbes, openProbes } from "../server/probes.ts";
 import { createRouter } from "../server/router.ts";
 import { createAdmission, createHoldLimit } from "../status/admission.ts";
-import { createStatusService } from "../status/service.ts";
 import { observeCalls } from "../telemetry/calls.ts";
 import { type Log, type LogOutput, logDroppedConnections } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
@@ -33,9 +28,6 @@ export interface App extends AsyncDisposable {
   /** Present without a DATABASE_URL. */
   readonly embedded?: Embedded;
 }
-
-/** Of the methods that are called many thousand times a second. */
-const codecs = new Map([[StatusService.method.getStatus, getStatusCodec]]);
 
 /**
  * Starts the service. A database that does not answer does not end the start: the service is not ready until it does.
@@ -58,32 +50,25 @@ export async function startApp(
   const datastore = started.use(await openDatastore(config, log, signal, metrics));
   const readiness = readinessOf(datastore, log, metrics);
 
-  const statuses = createStatusService(
-    datastore.statuses,
-    createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY }),
-  );
   const tokens = openTokensOf(config, log);
   if (tokens !== undefined) started.use(tokens);
   const observe = observeCalls(callListeners(config, log, metrics, tokens));
-  const open = new Set([...openProbes, ...healthPaths]);
-  const authenticate = tokens === undefined ? anyCaller : callersWithToken(tokens, open);
-  const hold = holdCalls(createHoldLimit(config.MAX_WAITING));
-  const rpcs = [
-    statusRoutes(statuses, config.REQUEST_TIMEOUT),
-    healthRoutes(readiness, [StatusService], hold),
-    reflectionRoutes(readiness, [file_google_rpc_error_details], hold),
-  ];
-  const lane =
-    config.GRPC_FAST_PATH === "on" ? createGrpcUnaryLane(codecs, { observe, authenticate }) : undefined;
+  const endpoints = createEndpoints(datastore.statuses, readiness);
+  const life = createLife({
+    admission: createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY }),
+    holdLimit: createHoldLimit(config.MAX_WAITING),
+    requestTimeout: config.REQUEST_TIMEOUT,
+  });
+  const open = new Set([...openProbes, ...endpoints.filter(({ isOpen }) => isOpen).map(pathOfRpc)]);
+  const authenticate = tokens === undefined ? admitEveryCall : requireToken(tokens, open);
   const cors = config.CORS_ORIGINS && createCors(config.CORS_ORIGINS);
   const handler = createRouter({
-    lane,
+    endpoints,
+    life,
+    probes: createProbes(readiness, metrics),
     maxMessageSize: config.MAX_MESSAGE_SIZE,
     maxReceivingSize: config.MAX_RECEIVING_SIZE,
     maxHeaderSize: config.MAX_HEADER_SIZE,
-    rest: createRest(statuses, config.REQUEST_TIMEOUT, observe),
-    probes: createProbes(readiness, metrics),
-    rpcs,
     observe,
     authenticate,
     cors,
@@ -97,7 +82,10 @@ export async function startApp(
       limits: limitsOf(config, log),
       tls: tlsOptionsOf(config, log),
       handler,
-      lane,
+      fastPath:
+        config.GRPC_FAST_PATH === "on"
+          ? createFastPath(endpoints, life, { observe, authenticate })
+          : undefined,
       onCancelled: handler.cancelled,
       linesForUnread: cors?.linesForUnread,
       onDropped() {

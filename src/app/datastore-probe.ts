@@ -14,7 +14,7 @@ const primaryTimeout = 700;
  *   within its bound. Rejects with the error of the primary's probe.
  */
 export function createDatastoreProbe(
-  primary: Pick<Database, "probe" | "isGone">,
+  primary: Pick<Database, "probe" | "isUnavailable">,
   replica: Replica | undefined,
 ): (signal: AbortSignal) => Promise<DatastoreState> {
   return async (signal) => {
@@ -23,7 +23,7 @@ export function createDatastoreProbe(
       return "ready";
     }
     // While the breaker is open, it probes the primary itself, and this probe need not wait for the primary.
-    if (primary.isGone() && (await replica.becomesCurrent())) return "degraded";
+    if (primary.isUnavailable() && (await replica.becomesCurrent())) return "degraded";
     try {
       const limited = AbortSignal.any([signal, AbortSignal.timeout(primaryTimeout)]);
       await abortable(primary.probe(limited), limited);

@@ -4,7 +4,7 @@ import { createConnectTransport } from "@connectrpc/connect-node";
 import type { Config } from "../config/config.ts";
 import { clientTlsFiles } from "../config/files.ts";
 import { redactUrl } from "../config/redact.ts";
-import { codeName } from "../endpoints/observer.ts";
+import { codeName } from "../endpoints/codes.ts";
 import { GetStatusResponseSchema, StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { pathsOf, readCertificates } from "../server/tls/certificates.ts";
 import { readNow } from "../server/watched-files.ts";

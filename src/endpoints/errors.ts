@@ -3,7 +3,8 @@ import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
-import { limits, overloaded, type StatusError, type StatusErrorReason } from "../status/errors.ts";
+import { CallerGone, callerGone } from "../status/call.ts";
+import { limits, overloaded, StatusError, type StatusErrorReason } from "../status/errors.ts";
 
 /** How one reason goes over the wire. The contract's table, and the only place where it stands. */
 interface WireError {
@@ -45,8 +46,20 @@ function takeDelay(): number {
   return taken;
 }
 
-/** The error as gRPC, gRPC-Web and Connect send it, with the details of `google.rpc` that the contract names. */
-export function toConnectError(error: StatusError): ConnectError {
+/**
+ * Whatever a call fails with, as gRPC, gRPC-Web and Connect send it: a StatusError with the details of `google.rpc` that the
+ * contract names. What is unknown becomes INTERNAL without its text, which may hold what no caller should see.
+ */
+export function toConnectError(reason: unknown): ConnectError {
+  if (reason instanceof ConnectError) return reason;
+  if (reason instanceof StatusError) return toDetailedError(reason);
+  if (reason instanceof CallerGone) return cancelled;
+  return new ConnectError("internal error", Code.Internal, undefined, undefined, reason);
+}
+
+const cancelled = new ConnectError(callerGone.message, Code.Canceled, undefined, undefined, callerGone);
+
+function toDetailedError(error: StatusError): ConnectError {
   const variants = prepared.get(error);
   if (variants !== undefined) return variants[takeDelay()] as ConnectError;
   const { isRetryable }: WireError = wireErrors[error.reason];
@@ -60,6 +73,9 @@ const prepared = new Map(
 
 /** The errors that {@link toConnectError} does not make anew for each call. */
 export const preparedErrors: readonly ConnectError[] = [...prepared.values()].flat();
+
+/** gRFC A6, "Pushback". */
+export const pushbackHeader = "grpc-retry-pushback-ms";
 
 let nextSecond = 0;
 
@@ -109,11 +125,4 @@ function withDetails(error: StatusError, retryDelay: number | undefined): Connec
     });
   }
   return wire;
-}
-
-/** Whether it is for us to find out what went wrong, and not for the caller. */
-export function isOurFault(code: Code): boolean {
-  return (
-    code === Code.Unavailable || code === Code.Internal || code === Code.Unknown || code === Code.DataLoss
-  );
 }

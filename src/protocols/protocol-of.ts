@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from "node:http";
-import type { ProtocolName } from "../endpoints/observer.ts";
+import type { ProtocolName } from "../status/observation.ts";
 import { mediaTypeOf } from "./media-type.ts";
 
 /** The media types of gRPC and of gRPC-Web, with those of messages that we do not take. */

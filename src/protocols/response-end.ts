@@ -1,4 +1,4 @@
-import type { CallObservation } from "../endpoints/observer.ts";
+import type { Observation } from "../status/observation.ts";
 import type { HttpResponse } from "./http.ts";
 
 /** What a status of HTTP says where no protocol of RPCs says more: a gRPC status code by its name. */
@@ -16,7 +16,7 @@ const codesOfHttp: Readonly<Record<number, string>> = {
 };
 
 /** Ends the observation with the response, unless it ends before: by the status, or as cancelled when there is none. */
-export function endWithResponse(response: HttpResponse, observation: CallObservation): void {
+export function endWithResponse(response: HttpResponse, observation: Observation): void {
   // Over HTTP/2, the response itself finishes with the stream, and the stream finishes when it is reset, too.
   const sent = "stream" in response ? response.stream : response;
   const end = () => {

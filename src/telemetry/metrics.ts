@@ -221,9 +221,6 @@ export function createMetrics(version: string): Metrics {
           active--;
           (byCode.get(code) ?? observe(code)).observe(duration / 1000);
         },
-        discarded() {
-          active--;
-        },
       };
     },
     statement: (ids) => statementIds.observe(ids),

@@ -1,7 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { listen } from "../../src/server/listener.ts";
 import { createProbes } from "../../src/server/probes.ts";
-import { createRouter } from "../../src/server/router.ts";
 import { createReadiness } from "../../src/status/readiness.ts";
 import { type CallOutcome, observeCalls } from "../../src/telemetry/calls.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
@@ -27,6 +25,7 @@ import {
   rows,
 } from "../support/requests.ts";
 import { insertJob } from "../support/rows.ts";
+import { serveEndpoints } from "../support/serve.ts";
 import { tokenLine } from "../support/tokens.ts";
 
 let folder: Folder;
@@ -180,10 +179,8 @@ test("a probe that fails is a fault like any other: with an id, a line, and noth
   const secret = new Error("password=hunter2");
   const ready = createReadiness(() => Promise.resolve("ready"));
   const probes = createProbes(ready, { contentType: "", text: () => Promise.reject(secret) });
-  const rest = { matches: () => false, handle() {} };
-  const handler = createRouter({ rest, probes, rpcs: [], lane: undefined, observe });
-  await using listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 1_000, handler });
-  const response = await fetch(`http://127.0.0.1:${listener.address.port}/metrics`);
+  await using served = await serveEndpoints([], { probes, observe });
+  const response = await fetch(`${served.url}/metrics`);
   expect(response.status).toBe(500);
   expect(await response.text()).not.toContain("hunter2");
   expect(ended).toMatchObject([{ code: "INTERNAL", fault: secret }]);

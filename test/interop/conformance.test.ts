@@ -55,7 +55,7 @@ describe.skipIf(suite.skipped)(`${suite.title} (Connect conformance suite, with 
       },
     );
     const [, cases] = /^Total cases: (\d+)$/m.exec(stdout) ?? [];
-    const laneCalls = Array.from(stderr.matchAll(/^calls answered by the lane: (\d+)$/gm), ([, n]) =>
+    const laneCalls = Array.from(stderr.matchAll(/^calls answered by the fast path: (\d+)$/gm), ([, n]) =>
       Number(n),
     );
     return { cases: Number(cases), laneCalls: laneCalls.reduce((sum, n) => sum + n, 0) };

@@ -14,7 +14,7 @@ const sdk = await installPython("gomemory", ["gomemory==0.1.0", "pydantic==2.14.
 
 const sorry = "We are experiencing some techincal issues right now. Please try again after some time!";
 
-// Prints what get_status returns, or the exception with what it shows its user and what it carries.
+// Prints the result of get_status, or the exception with its text and its attributes.
 const getStatus = `
 import json, sys
 from gomemory import GoMemoryClient
@@ -33,7 +33,7 @@ async function ask(url: string, reqId: string): Promise<unknown> {
   return JSON.parse(await python(getStatus, url, reqId));
 }
 
-/** What the SDK makes of an answer that is none. */
+/** The SDK's exception for an error response. */
 function apiError(status: number, message: string) {
   const shown = `HTTP ${status} - ${message} (${message})`;
   return { raised: "gomemory.exceptions.APIError", shown, status, message, error_details: message };
@@ -92,7 +92,7 @@ describe.skipIf(sdk.skipped)(`${sdk.title} (Python SDK)`, () => {
     let loop: string;
 
     beforeAll(async () => {
-      // The loop looks at once, after two seconds, and after four.
+      // The loop polls at once, after two seconds, and after four.
       const step = 1_300;
       const config = readConfig({ DATABASE_URL: database.url, HOST: "127.0.0.1", PORT: "0" }, "serve");
       demo = await startDemo(config, createLog("silent", { write() {} }), new AbortController().signal, step);

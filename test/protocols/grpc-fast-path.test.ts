@@ -9,22 +9,24 @@ import {
 } from "node:http2";
 import { gunzipSync } from "node:zlib";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { findTrailerError } from "@connectrpc/connect/protocol-grpc";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { statusRoutes } from "../../src/endpoints/get-status.ts";
+import type { UnaryEndpoint } from "../../src/endpoints/endpoint.ts";
+import { getStatus } from "../../src/endpoints/get-status.ts";
 import { GetStatusRequestSchema, StatusService } from "../../src/gen/gomemory/status/v1/status_pb.ts";
 import { RetryInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
-import { Health } from "../../src/gen/health/v1/health_pb.ts";
-import { getStatusCodec } from "../../src/protocols/grpc/status-codec.ts";
-import { createGrpcUnaryLane } from "../../src/protocols/grpc/unary-fast-path.ts";
+import {
+  Health,
+  type HealthCheckRequestSchema,
+  type HealthCheckResponseSchema,
+} from "../../src/gen/health/v1/health_pb.ts";
+import { createFastPath } from "../../src/protocols/grpc/unary-fast-path.ts";
 import type { HttpHandler } from "../../src/protocols/http.ts";
 import { type Listener, listen } from "../../src/server/listener.ts";
-import { createRouter } from "../../src/server/router.ts";
-import type { Call } from "../../src/status/call.ts";
+import { type Call, callerGone } from "../../src/status/call.ts";
 import { StatusError } from "../../src/status/errors.ts";
-import { parseReqId } from "../../src/status/req-id.ts";
 import type { JobStatus } from "../../src/status/status.ts";
 import {
   cancelledCall,
@@ -36,12 +38,13 @@ import {
   restCall,
 } from "../support/http2-frames.ts";
 import { openPeer } from "../support/peer.ts";
+import { openLife, serveEndpoints } from "../support/serve.ts";
 
 /**
  * Differences from Connect's adapter that the specification allows, and no others. gRPC over HTTP/2
  * (PROTOCOL-HTTP2.md):
  * - "Response-Headers", Message-Encoding, and compression.md, "Specifying Disabled Compression": a server may choose
- *   not to compress whatever its caller accepts. The lane never does; Connect does from 1 KiB on.
+ *   not to compress whatever its caller accepts. The fast path never does; Connect does from 1 KiB on.
  *
  * And one that the contract wants: `RetryInfo` names another delay each time.
  */
@@ -62,8 +65,7 @@ const createdAt = new Date("2026-03-03T21:44:15Z");
 let arrived = 0;
 const reasons: unknown[] = [];
 
-async function getStatus(text: string, call: Call): Promise<JobStatus> {
-  const reqId: string = parseReqId(text);
+async function find(reqId: string, call: Call): Promise<JobStatus | undefined> {
   if (call.deadline <= performance.now()) throw new StatusError("DEADLINE_EXCEEDED", "too late");
   switch (reqId) {
     case ids.pending:
@@ -85,46 +87,38 @@ async function getStatus(text: string, call: Call): Promise<JobStatus> {
         });
       });
     default:
-      throw new StatusError("STATUS_NOT_FOUND", `no status for request ${reqId}`);
+      return undefined;
   }
 }
 
-/** Another service, to see that the lane takes whatever is registered: metadata both ways, partial messages. */
-function healthRoutes(router: ConnectRouter): void {
-  router.service(Health, {
-    check({ service }, context) {
-      context.responseHeader.set(
-        "x-method",
-        `${context.service.typeName}/${context.method.name} ${context.protocolName}`,
-      );
-      context.responseHeader.set("x-echo", context.requestHeader.get("x-echo") ?? "none");
-      context.responseTrailer.append("x-trailer", "one");
-      context.responseTrailer.append("x-trailer", "two");
-      context.responseTrailer.set("x-url", new URL(context.url).pathname + context.requestMethod);
-      if (service === "fail")
-        throw new ConnectError("as asked", Code.Aborted, { "x-why": "because", "x-why-bin": "AAEC" });
-      return service === "partial" ? {} : { status: 1 };
-    },
-  });
-}
+/** Another service, which uses metadata both ways and partial messages. */
+const check: UnaryEndpoint<typeof HealthCheckRequestSchema, typeof HealthCheckResponseSchema> = {
+  method: Health.method.check,
+  handle({ service }, _call, context) {
+    if (context === undefined) throw new Error("there is no context");
+    context.responseHeader.set(
+      "x-method",
+      `${context.service.typeName}/${context.method.name} ${context.protocolName}`,
+    );
+    context.responseHeader.set("x-echo", context.requestHeader.get("x-echo") ?? "none");
+    context.responseTrailer.append("x-trailer", "one");
+    context.responseTrailer.append("x-trailer", "two");
+    context.responseTrailer.set("x-url", new URL(context.url).pathname + context.requestMethod);
+    if (service === "fail")
+      throw new ConnectError("as asked", Code.Aborted, { "x-why": "because", "x-why-bin": "AAEC" });
+    return service === "partial" ? {} : { status: 1 };
+  },
+};
 
-async function start(withLane: boolean): Promise<Listener> {
-  const lane = withLane
-    ? createGrpcUnaryLane(new Map([[StatusService.method.getStatus, getStatusCodec]]))
-    : undefined;
-  const rpcs = [statusRoutes({ getStatus }, 60_000), healthRoutes];
-  const rest = { matches: () => false, handle: () => {} };
-  const handler = createRouter({ rest, probes: new Map(), rpcs, lane });
-  return await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 0, handler, lane });
-}
+const endpoints = [getStatus({ find }), check];
 
-const sides = { lane: true, reference: false };
+const sides = { "fast path": true, adapter: false };
 type Side = keyof typeof sides;
 const listeners = {} as Record<Side, Listener>;
 
 beforeAll(async () => {
   for (const side of Object.keys(sides) as Side[]) {
-    listeners[side] = await start(sides[side]);
+    listeners[side] = await serveEndpoints(endpoints, { withFastPath: sides[side], shutdownTimeout: 0 });
   }
 });
 
@@ -256,7 +250,7 @@ const message = mostly(
   fc.constantFrom(...answeredIds, "", "nope", "ü/🧠", randomUUID()).map(request),
   fc.oneof(
     fc.uint8Array({ maxLength: 60 }),
-    // A field that nobody knows, long enough for several frames of HTTP/2, and longer than any caller may send.
+    // An unknown field, long enough for several frames of HTTP/2, and longer than any caller may send.
     fc.constantFrom<number[]>(20_000, 70_000, 4_200_000).map((length) => {
       const unknownField = Buffer.alloc(length, 1);
       const prefix = Buffer.from([0x7a, 0, 0, 0, 0]);
@@ -326,16 +320,16 @@ const headers: fc.Arbitrary<OutgoingHttpHeaders> = fc
 /** How many calls are compared. */
 const cases = 3_000;
 
-test(`lane and reference answer ${cases} calls alike, well-formed and malformed`, {
+test(`the fast path and Connect's adapter answer ${cases} calls alike, well-formed and malformed`, {
   timeout: 240_000,
 }, async () => {
   let answered = 0;
   const anyCase = fc.record({ headers, chunks: body, cancelAt: mostly(fc.constant(undefined), fc.nat(3)) });
   await fc.assert(
     fc.asyncProperty(anyCase, async (one) => {
-      const [lane, reference] = await Promise.all([send("lane", one), send("reference", one)]);
-      expect(lane).toEqual(reference);
-      if (lane !== "cancelled") answered++;
+      const [fast, adapted] = await Promise.all([send("fast path", one), send("adapter", one)]);
+      expect(fast).toEqual(adapted);
+      if (fast !== "cancelled") answered++;
     }),
     { numRuns: cases },
   );
@@ -343,8 +337,8 @@ test(`lane and reference answer ${cases} calls alike, well-formed and malformed`
 });
 
 test.for([
-  "lane",
-  "reference",
+  "fast path",
+  "adapter",
 ] as const)("%s: a caller that resets its stream has its call cancelled", async (side) => {
   const session = connect(`http://127.0.0.1:${listeners[side].address.port}`);
   const headers = {
@@ -359,21 +353,18 @@ test.for([
   asking.end(frame(request(ids.slow)));
   await expect.poll(() => arrived).toBe(before.arrived + 1);
   for (const stream of [silent, asking]) stream.close(constants.NGHTTP2_CANCEL);
-  await expect.poll(() => reasons.slice(before.ended)).toMatchObject([{ code: Code.Canceled }]);
+  await expect.poll(() => reasons.slice(before.ended)).toEqual([callerGone]);
   session.destroy();
 });
 
-test("a stream that is reset before its message has come is nobody's work", async () => {
-  const lane = createGrpcUnaryLane();
-  const rest = { matches: () => false, handle: () => {} };
-  const rpcs = [statusRoutes({ getStatus }, 60_000)];
-  createRouter({ rest, probes: new Map(), rpcs, lane });
-  const handedOver: string[] = [];
+test("a stream that is reset before its message has come reaches no handler", async () => {
+  const fastPath = createFastPath(endpoints, openLife());
+  const requested: string[] = [];
   const handler: HttpHandler = (request, response) => {
-    handedOver.push(request.url ?? "");
+    requested.push(request.url ?? "");
     response.end();
   };
-  await using listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 0, handler, lane });
+  await using listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 0, handler, fastPath });
 
   using peer = await openPeer(listener.address.port);
   // In one piece, so that the stream is reset before anybody hears of it.
@@ -384,5 +375,5 @@ test("a stream that is reset before its message has come is nobody's work", asyn
   // Whatever the others had left behind has been done by then.
   peer.send(frameOf(frameType.headers, flag.endHeaders | flag.endStream, 5, restCall(ids.pending)));
   await peer.frame(({ type, stream }) => type === frameType.headers && stream === 5);
-  expect(handedOver).toEqual([`/get_status/${ids.pending}`]);
+  expect(requested).toEqual([`/get_status/${ids.pending}`]);
 });

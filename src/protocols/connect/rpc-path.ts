@@ -1,4 +1,5 @@
-import type { ConnectRouter } from "@connectrpc/connect";
+import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
+import { type Endpoint, fullName } from "../../endpoints/endpoint.ts";
 import type { HttpRequest, HttpResponse } from "../http.ts";
 import { mediaTypeOf } from "../media-type.ts";
 
@@ -23,11 +24,15 @@ const ofEither = [
   "application/grpc-web+json",
 ];
 
-export function rpcPathOf({ service, method, allowedMethods }: ConnectRouter["handlers"][number]): RpcPath {
+/** Unary methods without side effects are asked by GET, too (Connect's specification, "Unary-Get-Request"). */
+export function rpcPathOf(endpoint: Endpoint): RpcPath {
+  const { methodKind, idempotency } = endpoint.method;
+  const isUnary = methodKind === "unary";
+  const hasGet = isUnary && idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
   return {
-    name: `${service.typeName}/${method.name}`,
-    allowed: allowedMethods,
-    posted: [...(method.methodKind === "unary" ? ofUnary : ofStreams), ...ofEither],
+    name: fullName(endpoint),
+    allowed: hasGet ? ["POST", "GET"] : ["POST"],
+    posted: [...(isUnary ? ofUnary : ofStreams), ...ofEither],
   };
 }
 

@@ -102,7 +102,7 @@ func (GetStatusResponse_Status) EnumDescriptor() ([]byte, []int) {
 // GetStatusRequest names the request whose status is wanted.
 type GetStatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The id that adding a memory returned: a UUID in its canonical text form,
+	// Required. The id that adding a memory returned: a UUID in its canonical text form,
 	// 8-4-4-4-12 hexadecimal digits, in upper or lower case.
 	ReqId         string `protobuf:"bytes,1,opt,name=req_id,json=reqId,proto3" json:"req_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -156,7 +156,8 @@ type GetStatusResponse struct {
 	// `nanos` is always 0.
 	CreatedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	// Why the request failed, in words for people. Present if and only if
-	// `status` is `failure`; it may be empty.
+	// `status` is `failure`; it may be empty. At most 16,384 characters (Unicode
+	// code points): the database cuts what is longer.
 	Error         *string `protobuf:"bytes,3,opt,name=error,proto3,oneof" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -217,9 +218,9 @@ var File_gomemory_status_v1_status_proto protoreflect.FileDescriptor
 
 const file_gomemory_status_v1_status_proto_rawDesc = "" +
 	"\n" +
-	"\x1fgomemory/status/v1/status.proto\x12\x12gomemory.status.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\".\n" +
-	"\x10GetStatusRequest\x12\x1a\n" +
-	"\x06req_id\x18\x01 \x01(\tB\x03\xe0A\x02R\x05reqId\"\x8b\x02\n" +
+	"\x1fgomemory/status/v1/status.proto\x12\x12gomemory.status.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\")\n" +
+	"\x10GetStatusRequest\x12\x15\n" +
+	"\x06req_id\x18\x01 \x01(\tR\x05reqId\"\x8b\x02\n" +
 	"\x11GetStatusResponse\x12D\n" +
 	"\x06status\x18\x01 \x01(\x0e2,.gomemory.status.v1.GetStatusResponse.StatusR\x06status\x129\n" +
 	"\n" +

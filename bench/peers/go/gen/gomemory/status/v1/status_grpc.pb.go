@@ -53,6 +53,13 @@ type StatusServiceClient interface {
 	// | UNAVAILABLE        | DATASTORE_UNAVAILABLE | rpc.RetryInfo     | yes              |
 	// | DEADLINE_EXCEEDED  | DEADLINE_EXCEEDED     |                   | caller's choice  |
 	// | RESOURCE_EXHAUSTED | OVERLOADED            | rpc.RetryInfo     | yes              |
+	// | DATA_LOSS          | STATUS_UNREADABLE     |                   | no               |
+	// | UNAUTHENTICATED    | UNAUTHENTICATED       |                   | no               |
+	//
+	// `RetryInfo` tells a delay between 1 and 3 seconds, which differs from call
+	// to call. With OVERLOADED, `metadata["limit"]` of the ErrorInfo names the
+	// setting of the service that shed the call, and gRPC clients get the same
+	// delay as `grpc-retry-pushback-ms`.
 	//
 	// NOT_FOUND means that the database was asked and holds no live status under
 	// this id. It never stands for a database that could not be asked.
@@ -102,6 +109,13 @@ type StatusServiceServer interface {
 	// | UNAVAILABLE        | DATASTORE_UNAVAILABLE | rpc.RetryInfo     | yes              |
 	// | DEADLINE_EXCEEDED  | DEADLINE_EXCEEDED     |                   | caller's choice  |
 	// | RESOURCE_EXHAUSTED | OVERLOADED            | rpc.RetryInfo     | yes              |
+	// | DATA_LOSS          | STATUS_UNREADABLE     |                   | no               |
+	// | UNAUTHENTICATED    | UNAUTHENTICATED       |                   | no               |
+	//
+	// `RetryInfo` tells a delay between 1 and 3 seconds, which differs from call
+	// to call. With OVERLOADED, `metadata["limit"]` of the ErrorInfo names the
+	// setting of the service that shed the call, and gRPC clients get the same
+	// delay as `grpc-retry-pushback-ms`.
 	//
 	// NOT_FOUND means that the database was asked and holds no live status under
 	// this id. It never stands for a database that could not be asked.
