@@ -246,7 +246,7 @@ describe("what the URL does not say", () => {
   test("comes from files at home, if they are there", async () => {
     await using folder = await createFolder();
     const env = { HOME: folder.path };
-    expect(targetOf("postgres://u@h", env)).toMatchObject({ passfile: undefined, tls: { verify: "nobody" } });
+    expect(targetOf("postgres://u@h", env)).toMatchObject({ passfile: undefined, tls: { verify: "none" } });
     await mkdir(join(folder.path, ".postgresql"));
     for (const name of [
       ".pgpass",

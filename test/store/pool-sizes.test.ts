@@ -95,6 +95,7 @@ test.for([
     BATCHES_IN_FLIGHT: "8",
     BATCH_FLUSH_AT: "1",
     REQUEST_TIMEOUT: "20s",
+    DATABASE_CONNECT_TIMEOUT: "10s",
   });
   // Held back, as many statements as may be under way want a connection each.
   await using lock = await lockTable(database);
