@@ -15,7 +15,7 @@ import { createRouter } from "../server/router.ts";
 import { createAdmission, createHoldLimit } from "../status/admission.ts";
 import { createReadiness } from "../status/readiness.ts";
 import type { EmbeddedPostgres } from "../store/embedded/embedded.ts";
-import { provideSamples, type Sample } from "../store/embedded/samples.ts";
+import { type ExampleJob, ensureExampleJobs } from "../store/embedded/example-jobs.ts";
 import { observeCalls } from "../telemetry/calls.ts";
 import { type Log, type LogOutput, logCalls, logDroppedConnections } from "../telemetry/log.ts";
 import { createMetrics } from "../telemetry/metrics.ts";
@@ -29,7 +29,7 @@ export interface App extends AsyncDisposable {
   readonly port: number;
   readonly access: Access;
   /** The database that was started along with the service, when none was given, and what there is to ask about. */
-  readonly embedded?: { readonly postgres: EmbeddedPostgres; readonly samples: readonly Sample[] };
+  readonly embedded?: { readonly postgres: EmbeddedPostgres; readonly samples: readonly ExampleJob[] };
 }
 
 /** How often, in milliseconds, the database is asked for the sake of those who ask whether we are ready. */
@@ -67,7 +67,7 @@ export async function startApp(
   metrics?.watchPool(database.pool);
   if (output !== undefined) metrics?.watchLog(output.droppedLines);
   if (migration?.done ?? true) await checkDatabase(database, config, log, signal);
-  const samples = postgres === undefined ? [] : await provideSamples(database.db);
+  const samples = postgres === undefined ? [] : await ensureExampleJobs(database.db);
   signal.throwIfAborted();
 
   const replica = openReplicaOf(config, database, log, metrics);
@@ -134,7 +134,9 @@ export async function startApp(
       tls: tlsOptionsOf(config, log),
       handler,
       fastPath:
-        config.GRPC_FAST_PATH === "on" ? createFastPath(endpoints, life, { observe, authenticate }) : undefined,
+        config.GRPC_FAST_PATH === "on"
+          ? createFastPath(endpoints, life, { observe, authenticate })
+          : undefined,
       onCancelled: handler.cancelled,
       linesForUnread: cors?.linesForUnread,
       onDropped() {
