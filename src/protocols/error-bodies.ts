@@ -1,5 +1,5 @@
 /**
- * The body of an answer that says what went wrong. `Error` is what the published contract names; `Message` and
+ * The JSON body of an error. `Error` is what the published contract names; `Message` and
  * `Status` are what the Python SDK reads, which shows its user a bare HTTP error where they are missing.
  */
 export function errorBody(status: number, message: string): string {

@@ -1,7 +1,7 @@
-/** A value's place in a {@link LinkedList}. */
+/** An entry of a {@link LinkedList}. */
 export class Link<T> {
   readonly value: T;
-  /** Owned by the list. */
+  /** The list that the entry is on. It sets this and the neighbours. */
   list: LinkedList<T> | undefined;
   previous: Link<T> | undefined;
   next: Link<T> | undefined;
@@ -10,15 +10,15 @@ export class Link<T> {
     this.value = value;
   }
 
-  /** Takes the value off its list. Does nothing when it is off already. */
+  /** Does nothing when the entry was removed before. */
   remove(): void {
     this.list?.remove(this);
   }
 }
 
 /**
- * Values in order of arrival, for what is added and removed without end. A Set would keep what was removed alive until the
- * next full collection (`npm run bench:table-chain`); links that were removed refer to nothing.
+ * A doubly linked list of values in order of insertion, for values that are added and removed all the time. A Set would keep
+ * removed values alive until the next full garbage collection (`npm run bench:table-chain`); removed entries refer to nothing.
  */
 export class LinkedList<T> {
   #first: Link<T> | undefined;
@@ -29,7 +29,7 @@ export class LinkedList<T> {
     return this.#size;
   }
 
-  /** The value that was added before all others. */
+  /** The entry that was added before all others. */
   get oldest(): Link<T> | undefined {
     return this.#first;
   }

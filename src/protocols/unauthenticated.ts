@@ -21,10 +21,10 @@ const endOfConnectStream = encodeEnvelope(
 const endOfGrpcWeb = encodeEnvelope(trailerFlag, trailerSerialize(trailers));
 
 /**
- * Refuses a call whose caller may not ask: from its headers alone, as its protocol says it.
+ * Refuses a call without a known token: from its headers alone, in the form of its protocol.
  *
- * What comes of its body is thrown away, for as long as a client may take to send a request (PEER_TIMEOUT). Over HTTP/2 a reset could end that at
- * once (RFC 9113, section 8.1), but clients on node:http2 then lose the answer in front of it.
+ * Its body is discarded, for as long as a client may take to send a request (PEER_TIMEOUT). Over HTTP/2 a reset could end that
+ * at once (RFC 9113, section 8.1), but clients on node:http2 then lose the answer in front of it.
  *
  * @param protocol "rest" for everything that is no RPC and does not claim to be gRPC.
  */

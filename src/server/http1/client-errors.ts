@@ -1,8 +1,8 @@
 import { type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
-import { errorBody } from "../protocols/error-bodies.ts";
+import { errorBody } from "../../protocols/error-bodies.ts";
 
-/** What Node says of bytes that are no request which it reads, by its codes. Others are 400. */
+/** The HTTP status for the codes of Node's parser errors. All others are 400. */
 const statuses: Readonly<Record<string, number>> = {
   HPE_HEADER_OVERFLOW: 431,
   HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
@@ -10,24 +10,24 @@ const statuses: Readonly<Record<string, number>> = {
 };
 
 /**
- * @param head what has come of a request that cannot be read, if that is known.
- * @returns header lines for its answer.
+ * @param head the bytes of a request that cannot be read, as far as they are known.
+ * @returns header lines for the response.
  */
 export type LinesForUnread = (head: Buffer | undefined) => readonly string[];
 
 /**
- * Answers what comes over HTTP/1.1 and is no request that Node reads, and closes the connection. Node's own answers have neither
- * a date (RFC 9110, section 6.6.1) nor a body.
+ * Responds to bytes over HTTP/1.1 that are no valid request, and closes the connection. Node's own responses have neither a date
+ * (RFC 9110, section 6.6.1) nor a body.
  *
- * @param reply that is under way on the connection: an answer in its middle would only harm it.
+ * @param inProgress the response that is under way on the connection. Once its headers are sent, nothing can be added.
  */
 export function answerClientError(
   error: NodeJS.ErrnoException & { readonly rawPacket?: Buffer },
   socket: Socket,
-  reply: ServerResponse | undefined | null,
+  inProgress: ServerResponse | undefined | null,
   linesForUnread: LinesForUnread = () => [],
 ): void {
-  if (socket.writable && !reply?.headersSent) {
+  if (socket.writable && !inProgress?.headersSent) {
     const status = statuses[error.code ?? ""] ?? 400;
     const title = STATUS_CODES[status] as string;
     const body = errorBody(status, title);
