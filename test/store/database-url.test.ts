@@ -202,7 +202,7 @@ describe("nothing is ignored", () => {
     ]);
   });
 
-  test("what is set to nothing is not set, whatever the environment says, and has to be known all the same", () => {
+  test("a parameter that is set to nothing is not set by the environment either, and must be a known one", () => {
     const env = { PGPASSWORD: "hunter2", PGSERVICE: "x" };
     expect(targetOf("postgres://h/db?password=&service=", env).password).toBeUndefined();
     expect(mistakesIn({ DATABASE_URL: "postgres://h?nonsense=" })).toEqual([
@@ -210,7 +210,7 @@ describe("nothing is ignored", () => {
     ]);
   });
 
-  test("all mistakes are told at once", () => {
+  test("all mistakes are reported at once", () => {
     const url = "postgres://h?service=x&sslmode=x&krbsrvname=x&nonsense=x";
     expect(mistakesIn({ DATABASE_URL: url, PGOPTIONS: "-c x", PGTZ: "x", PORT: "x" })).toHaveLength(6);
   });
