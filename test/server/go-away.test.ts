@@ -1,9 +1,20 @@
-import { connect as connectHttp2 } from "node:http2";
+import { connect as connectHttp2, type Http2ServerRequest, type ServerHttp2Session } from "node:http2";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { listen } from "../../src/server/listener.ts";
+import { writeFrame } from "../../src/server/node-internals.ts";
 import { tap } from "../interop/wiretap.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { type Frame, flag, frame, frameType, preface, restCall } from "../support/http2-frames.ts";
+import {
+  type Frame,
+  flag,
+  frame,
+  frameType,
+  preface,
+  restCall,
+  setting,
+  settings,
+} from "../support/http2-frames.ts";
 import { openPeer } from "../support/peer.ts";
 import { startServing } from "../support/process.ts";
 import { type Protocol, protocols } from "../support/protocols.ts";
@@ -62,6 +73,40 @@ test("a client that answers no PING is waited for no longer than a second", asyn
   service.kill("SIGTERM");
   await peer.closed;
   expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
+});
+
+test("a client that has not read its answers when the service stops gets them all, without the first GOAWAY", async () => {
+  const size = 2 ** 25;
+  const answered = Promise.withResolvers<ServerHttp2Session>();
+  const listener = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    shutdownTimeout: 20_000,
+    handler(request, response) {
+      response.writeHead(200);
+      response.end(Buffer.alloc(size));
+      answered.resolve((request as Http2ServerRequest).stream.session as ServerHttp2Session);
+    },
+  });
+  using peer = await openPeer(listener.address.port);
+  peer.socket.pause();
+  const windows = [
+    settings(setting.initialWindowSize, 2 ** 30),
+    frame(frameType.windowUpdate, 0, 0, Buffer.from([63, 0, 0, 0])),
+  ];
+  const call = frame(frameType.headers, flag.endHeaders | flag.endStream, 1, restCall(reqId));
+  peer.send(Buffer.concat([preface, ...windows, call]));
+  const session = await answered.promise;
+  await expect.poll(() => writeFrame(session.socket, Buffer.alloc(0)), { interval: 5 }).toBe(false);
+  const stopped = listener[Symbol.asyncDispose]();
+  peer.socket.resume();
+  await peer.closed;
+  await stopped;
+  const ofType = (wanted: number) => peer.frames.filter(({ type }) => type === wanted);
+  expect(ofType(frameType.data).reduce((sum, { payload }) => sum + payload.length, 0)).toBe(size);
+  expect(new Set(ofType(frameType.goaway).map(({ payload }) => payload.readUInt32BE()))).toEqual(
+    new Set([1]),
+  );
 });
 
 /** A call that node:http2 had not sent when GOAWAY came, it refuses by itself, with the code that says so: REFUSED_STREAM. */

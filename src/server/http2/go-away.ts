@@ -27,17 +27,16 @@ type Drainable = Http2Session & { [isDraining]?: true };
  * connection is closed when its streams have ended.
  *
  * nghttp2 takes no new streams once it has sent a GOAWAY, whatever last stream node:http2 has it name. The first GOAWAY is
- * therefore written beside it. TLS takes no writes beside those of node:http2, so over TLS there is one GOAWAY: gRPC's clients
- * then retry the calls that it declares unserved, and node:http2's client does not.
+ * therefore written beside it. That is not possible over TLS, nor while the client has not read what was sent before: there is
+ * one GOAWAY then, and gRPC's clients retry the calls that it declares unserved, while node:http2's client does not.
  */
 export function goAway({ session, socket }: { readonly session: Drainable; readonly socket: Socket }): void {
   if (session[isDraining] || session.closed || session.destroyed) return;
   session[isDraining] = true;
-  if (socket instanceof TLSSocket || !socket.writable) {
+  if (socket instanceof TLSSocket || !writeFrame(socket, announcement)) {
     session.close();
     return;
   }
-  writeFrame(socket, announcement);
   const restoreClose = ignoreClose(session);
   const close = () => {
     clearTimeout(timer);
