@@ -1,4 +1,4 @@
-/** Floor: what node:http2 costs when every gRPC call is read and answered with a constant message. */
+/** Baseline: the cost of node:http2 when every gRPC call is read and answered with a constant message. */
 import { createServer, type ServerHttp2Stream } from "node:http2";
 import { installStreamTable } from "../../src/server/http2/stream-table.ts";
 
@@ -17,7 +17,7 @@ function sendTrailers(this: ServerHttp2Stream): void {
 }
 
 const server = createServer();
-// Only for `npm run bench:gc-tail`: bare is bare.
+// Only for `npm run bench:gc-tail`: the baseline itself has no code of the service's.
 if (process.env.STREAM_TABLE === "ours") server.on("session", installStreamTable);
 server.on("stream", (stream: ServerHttp2Stream) => {
   stream.on("end", answer);

@@ -1,12 +1,12 @@
 import type { IncomingHttpHeaders } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
+import type { FastPath } from "../protocols/grpc/unary-fast-path.ts";
 import type { HttpHandler } from "../protocols/http.ts";
 import { trackConnections } from "./connections.ts";
 import { drain } from "./draining.ts";
 import type { LinesForUnread } from "./http1/client-errors.ts";
 import { createHttp1Server } from "./http1/server.ts";
 import { createHttp2Server } from "./http2/server.ts";
-import type { StreamHandler } from "./http2/streams.ts";
 import { completeLimits, type Limits, sweepIntervalOf } from "./limits.ts";
 import { detectProtocol } from "./protocol-detection.ts";
 import { startSweeps } from "./sweeps.ts";
@@ -24,7 +24,7 @@ export interface ListenOptions {
   readonly tls?: TlsOptions | undefined;
   readonly handler: HttpHandler;
   /** Gets each HTTP/2 stream first. Absent: the handler gets them all. */
-  readonly fastPath?: StreamHandler | undefined;
+  readonly fastPath?: FastPath | undefined;
   /** More header lines for the response to what cannot be read as a request. */
   readonly linesForUnread?: LinesForUnread | undefined;
   /** Called for each connection that is closed because of `maxConnections`. */

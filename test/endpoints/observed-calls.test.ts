@@ -1,7 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { listen } from "../../src/server/listener.ts";
 import { createProbes } from "../../src/server/probes.ts";
-import { createRouter } from "../../src/server/router.ts";
 import { createReadiness } from "../../src/status/readiness.ts";
 import { type CallOutcome, observeCalls } from "../../src/telemetry/calls.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
@@ -15,36 +13,13 @@ import {
   send,
   withHeaders,
 } from "../support/calls.ts";
-import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { createFolder, type Folder } from "../support/folder.ts";
 import { startAsking } from "../support/hang-up.ts";
-import {
-  bearing,
-  getStatusMethod,
-  type Row,
-  reflectionMethod,
-  refusedRows,
-  rows,
-} from "../support/requests.ts";
-import { insertJob } from "../support/rows.ts";
-import { tokenLine } from "../support/tokens.ts";
+import { useKnownJob } from "../support/known-job.ts";
+import { getStatusMethod, type Row, reflectionMethod, refusedRows, rows } from "../support/requests.ts";
+import { serveEndpoints } from "../support/serve.ts";
+import { bearing } from "../support/tokens.ts";
 
-let folder: Folder;
-let database: TestDatabase;
-let tokens: string;
-let known: string;
-
-beforeAll(async () => {
-  folder = await createFolder();
-  tokens = await folder.write("tokens", tokenLine("alice", "of-alice"));
-  database = await createDatabase();
-  known = await insertJob(database.db);
-});
-
-afterAll(async () => {
-  await database[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
-});
+const job = useKnownJob();
 
 const isCall = ({ msg }: Record<string, unknown>) => msg === "call" || msg === "call failed";
 
@@ -52,7 +27,7 @@ const isCall = ({ msg }: Record<string, unknown>) => msg === "call" || msg === "
 async function countedBy({ url }: TestApp): Promise<Record<string, number>> {
   const text = await (await fetch(`${url}/metrics`, { headers: bearing })).text();
   const line =
-    /^rpc_server_call_duration_seconds_count\{rpc_system_name="(.*)",rpc_method="(.*)",rpc_response_status_code="(.*)"\} (\d+)$/gm;
+    /^rpc_server_call_duration_seconds_count\{rpc_system_name="(.*)",rpc_method="(.*)",rpc_status_code="(.*)"\} (\d+)$/gm;
   return Object.fromEntries(
     Array.from(text.matchAll(line), ([, protocol, method, code, count]) => [
       `${protocol} ${method} ${code}`,
@@ -66,10 +41,9 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
 
   beforeAll(async () => {
     app = await startTestApp({
-      DATABASE_URL: database.url,
-      AUTH_TOKENS_FILE: tokens,
+      ...job.env,
       LOG_REQUESTS: "true",
-      GRPC_LANE: lane,
+      GRPC_FAST_PATH: lane,
     });
   });
 
@@ -86,7 +60,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
       index,
     })),
   )("$name: one line, $protocol $method $code", async ({ index }) => {
-    const row = all(known)[index] as Row;
+    const row = all(job.reqId)[index] as Row;
     const { call, method, code } = row;
     const before = app.logs.length;
     await send(withHeaders(call, { "X-Request-Id": `r-${index}` }), app.url);
@@ -123,7 +97,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
 
 test("shed by MAX_RECEIVING_SIZE: counted, and no fault", async () => {
   await using app = await startTestApp({
-    DATABASE_URL: database.url,
+    DATABASE_URL: job.env.DATABASE_URL,
     LOG_REQUESTS: "true",
     MAX_RECEIVING_SIZE: "1KiB",
   });
@@ -148,7 +122,7 @@ test("shed by MAX_RECEIVING_SIZE: counted, and no fault", async () => {
 
 test("a request whose body does not come in time is counted once, over HTTP/1.1 and HTTP/2", async () => {
   await using app = await startTestApp({
-    DATABASE_URL: database.url,
+    DATABASE_URL: job.env.DATABASE_URL,
     LOG_REQUESTS: "true",
     PEER_TIMEOUT: "100ms",
   });
@@ -169,8 +143,8 @@ test("a request whose body does not come in time is counted once, over HTTP/1.1 
 });
 
 test("without LOG_REQUESTS, none of it is logged: the service is not at fault", async () => {
-  await using app = await startTestApp({ DATABASE_URL: database.url });
-  for (const { call } of rows(known)) await send(call, app.url);
+  await using app = await startTestApp({ DATABASE_URL: job.env.DATABASE_URL });
+  for (const { call } of rows(job.reqId)) await send(call, app.url);
   expect(app.logs.filter(isCall)).toEqual([]);
 });
 
@@ -180,10 +154,8 @@ test("a probe that fails is a fault like any other: with an id, a line, and noth
   const secret = new Error("password=hunter2");
   const ready = createReadiness(() => Promise.resolve("ready"));
   const probes = createProbes(ready, { contentType: "", text: () => Promise.reject(secret) });
-  const rest = { matches: () => false, handle() {} };
-  const handler = createRouter({ rest, probes, rpcs: [], lane: undefined, observe });
-  await using listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 1_000, handler });
-  const response = await fetch(`http://127.0.0.1:${listener.address.port}/metrics`);
+  await using served = await serveEndpoints([], { probes, observe });
+  const response = await fetch(`${served.url}/metrics`);
   expect(response.status).toBe(500);
   expect(await response.text()).not.toContain("hunter2");
   expect(ended).toMatchObject([{ code: "INTERNAL", fault: secret }]);
@@ -192,7 +164,11 @@ test("a probe that fails is a fault like any other: with an id, a line, and noth
 });
 
 test("streams that end because the service stops are not faults", async () => {
-  const app = await startTestApp({ DATABASE_URL: database.url, LOG_REQUESTS: "true" });
+  const app = await startTestApp({
+    DATABASE_URL: job.env.DATABASE_URL,
+    LOG_REQUESTS: "true",
+    SHUTDOWN_TIMEOUT: "500ms",
+  });
   const body = framed(Buffer.from("\x3a\x00"));
   const streams = [
     ...overEvery("", "grpc", post(reflectionPath, "application/grpc", Buffer.concat([body, body]))),

@@ -12,31 +12,17 @@ import {
   send,
   withHeaders,
 } from "../support/calls.ts";
-import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { createFolder, type Folder } from "../support/folder.ts";
-import { insertJob } from "../support/rows.ts";
-import { tokenLine } from "../support/tokens.ts";
+import { useKnownJob } from "../support/known-job.ts";
+import { bearing } from "../support/tokens.ts";
 
-const bearing = { Authorization: "Bearer of-alice" };
-
-let folder: Folder;
-let database: TestDatabase;
+const job = useKnownJob();
 let app: TestApp;
-let known: string;
 
 beforeAll(async () => {
-  folder = await createFolder();
-  const tokens = await folder.write("tokens", tokenLine("alice", "of-alice"));
-  database = await createDatabase();
-  known = await insertJob(database.db);
-  app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens });
+  app = await startTestApp(job.env);
 });
 
-afterAll(async () => {
-  await app[Symbol.asyncDispose]();
-  await database[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
-});
+afterAll(() => app[Symbol.asyncDispose]());
 
 const missing = randomUUID();
 const json = Buffer.from("{}");
@@ -121,7 +107,7 @@ test("no cache may keep an answer: 505, reflection over HTTP/1.1", async () => {
 });
 
 test.for(getStatusCalls(""))("no cache may keep a status that was found: $name", async (row) => {
-  const [call] = getStatusCalls(known).filter(({ name }) => name === row.name);
+  const [call] = getStatusCalls(job.reqId).filter(({ name }) => name === row.name);
   if (call === undefined) throw new Error("no call");
   const told = await send(withHeaders(call, bearing), app.url);
   // Of gRPC's, none can: the answer to a POST is kept only where it says for how long (RFC 9110, section 9.3.3).

@@ -15,35 +15,16 @@ import {
   send,
   withHeaders,
 } from "../support/calls.ts";
-import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { createFolder, type Folder } from "../support/folder.ts";
+import { useKnownJob } from "../support/known-job.ts";
 import { metricValue } from "../support/metric.ts";
-import { insertJob } from "../support/rows.ts";
-import { tokenLine } from "../support/tokens.ts";
+import { bearing } from "../support/tokens.ts";
 
 const page = "https://app.example.com";
 const stranger = "https://app.example.com.evil.example";
-const bearing = { Authorization: "Bearer of-alice" };
 
-let folder: Folder;
-let database: TestDatabase;
-let tokens: string;
-let known: string;
+const job = useKnownJob();
 
-beforeAll(async () => {
-  folder = await createFolder();
-  tokens = await folder.write("tokens", tokenLine("alice", "of-alice"));
-  database = await createDatabase();
-  known = await insertJob(database.db);
-});
-
-afterAll(async () => {
-  await database[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
-});
-
-const start = (env: Readonly<Record<string, string>>) =>
-  startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens, ...env });
+const start = (env: Readonly<Record<string, string>>) => startTestApp({ ...job.env, ...env });
 
 /** What of an answer's headers a browser goes by. */
 function accessOf(headers: Readonly<Record<string, string>>): Record<string, string> {
@@ -71,7 +52,7 @@ const preflights = (headers: Readonly<Record<string, string>>) =>
 
 describe("without CORS_ORIGINS, pages on other origins may do nothing", () => {
   test.for(preflights(askToPost))("$name", async (call) => {
-    await using app = await startTestApp({ DATABASE_URL: database.url });
+    await using app = await startTestApp({ DATABASE_URL: job.env.DATABASE_URL });
     const { status, headers } = await send(call, app.url);
     expect([status, accessOf(headers)]).toEqual([call.asked.path === "/nowhere" ? 404 : 405, {}]);
   });
@@ -205,7 +186,7 @@ describe.for([
   });
 
   test("a status can be read, over every protocol that browsers speak", async () => {
-    for (const call of getStatusCalls(known).filter(({ protocol }) => protocol !== "grpc")) {
+    for (const call of getStatusCalls(job.reqId).filter(({ protocol }) => protocol !== "grpc")) {
       const told = await send(withHeaders(call, { ...bearing, Origin: page }), app.url);
       expect([told.status, told.headers["access-control-allow-origin"]], call.name).toEqual([200, allowed]);
     }
@@ -234,7 +215,7 @@ describe.for([
   test("preflights are counted by themselves", async () => {
     const count = async () => {
       const response = await fetch(`${app.url}/metrics`, { headers: bearing });
-      const labels = { rpc_method: "OPTIONS", rpc_response_status_code: "OK" };
+      const labels = { rpc_method: "OPTIONS", rpc_status_code: "OK" };
       return metricValue(await response.text(), "rpc_server_call_duration_seconds_count", labels) ?? 0;
     };
     const before = await count();
@@ -259,7 +240,7 @@ describe("a page on an origin that is not listed", () => {
         { vary: "Origin, Access-Control-Request-Method, Access-Control-Request-Headers" },
       ]);
     }
-    for (const call of getStatusCalls(known).filter(({ protocol }) => protocol === "rest")) {
+    for (const call of getStatusCalls(job.reqId).filter(({ protocol }) => protocol === "rest")) {
       for (const credentials of [bearing, {}]) {
         const { headers } = await send(withHeaders(call, { ...credentials, Origin: origin }), app.url);
         expect(accessOf(headers)).toEqual({ vary: "Origin" });

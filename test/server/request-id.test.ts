@@ -14,32 +14,14 @@ import {
   send,
   withHeaders,
 } from "../support/calls.ts";
-import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { createFolder, type Folder } from "../support/folder.ts";
+import { useKnownJob } from "../support/known-job.ts";
 import { startProxy } from "../support/proxy.ts";
 import type { Told } from "../support/raw-http.ts";
-import { insertJob } from "../support/rows.ts";
-import { tokenLine } from "../support/tokens.ts";
+import { bearing } from "../support/tokens.ts";
 
-const bearing = { Authorization: "Bearer of-alice" };
 const uuid = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/;
 
-let folder: Folder;
-let database: TestDatabase;
-let known: string;
-let tokens: string;
-
-beforeAll(async () => {
-  folder = await createFolder();
-  tokens = await folder.write("tokens", tokenLine("alice", "of-alice"));
-  database = await createDatabase();
-  known = await insertJob(database.db);
-});
-
-afterAll(async () => {
-  await database[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
-});
+const job = useKnownJob();
 
 /** Wherever the protocol puts it: headers, trailers, or what gRPC-Web and Connect's streams write as their last message. */
 function requestIdOf({ headers, body }: Told): string | undefined {
@@ -110,7 +92,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
   let app: TestApp;
 
   beforeAll(async () => {
-    app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens, GRPC_LANE: lane });
+    app = await startTestApp({ ...job.env, GRPC_FAST_PATH: lane });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());
@@ -118,7 +100,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
   const names = callsOf("").map(({ name }) => ({ name }));
 
   async function ask(name: string, headers: Readonly<Record<string, string>>): Promise<string | undefined> {
-    const call = callsOf(known).find((one) => one.name === name);
+    const call = callsOf(job.reqId).find((one) => one.name === name);
     if (call === undefined) throw new Error(`no call ${name}`);
     return requestIdOf(await send(withHeaders(call, headers), app.url));
   }
@@ -146,16 +128,16 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
   });
 
   test("a fault of the service has an id over every protocol, and the error in the log has the same", async () => {
-    await using proxy = await startProxy(database.url);
+    await using proxy = await startProxy(job.database.url);
     await using failing = await startTestApp({
       DATABASE_URL: proxy.url,
-      AUTH_TOKENS_FILE: tokens,
-      GRPC_LANE: lane,
+      AUTH_TOKENS_FILE: job.env.AUTH_TOKENS_FILE,
+      GRPC_FAST_PATH: lane,
       // Without it, the log has no more than ten faults a second.
       LOG_REQUESTS: "true",
     });
     proxy.cut();
-    for (const call of getStatusCalls(known)) {
+    for (const call of getStatusCalls(job.reqId)) {
       for (const sent of [undefined, "poller-7"]) {
         const before = failing.logs.length;
         const headers = sent === undefined ? bearing : { ...bearing, "X-Request-Id": sent };
@@ -166,7 +148,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
           expect.objectContaining({
             protocol: call.protocol,
             code: "UNAVAILABLE",
-            reqId: known,
+            reqId: job.reqId,
             requestId: told,
             caller: "alice",
             peer: "127.0.0.1",

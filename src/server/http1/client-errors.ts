@@ -1,6 +1,6 @@
 import { type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
-import { errorBody } from "../../protocols/http.ts";
+import { errorBody } from "../../protocols/error-bodies.ts";
 
 /** The HTTP status for the codes of Node's parser errors. All others are 400. */
 const statuses: Readonly<Record<string, number>> = {

@@ -1,12 +1,12 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerOptions, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { answerHeldCalls, sendAwayHeldCalls } from "../../protocols/held-calls.ts";
 import type { HttpHandler } from "../../protocols/http.ts";
+import { LinkedList } from "../../protocols/linked-list.ts";
 import { ConnectionAge } from "../connection-age.ts";
 import { maxHeaderFields } from "../header-size.ts";
-import { answerHeldCalls, sendAwayHeldCalls } from "../held-calls.ts";
 import type { CompleteLimits } from "../limits.ts";
-import { LinkedList } from "../linked-list.ts";
 import { allowHalfOpen, responseInProgress, takeConnections } from "../node-internals.ts";
 import { answerClientError, type LinesForUnread } from "./client-errors.ts";
 

@@ -6,22 +6,23 @@ import {
   type ServerOptions,
 } from "node:http2";
 import type { Socket } from "node:net";
+import type { FastPath } from "../../protocols/grpc/unary-fast-path.ts";
+import { sendAwayHeldCalls } from "../../protocols/held-calls.ts";
 import type { HttpHandler } from "../../protocols/http.ts";
+import { LinkedList } from "../../protocols/linked-list.ts";
 import { ConnectionAge } from "../connection-age.ts";
 import { http2HeaderLimits } from "../header-size.ts";
-import { sendAwayHeldCalls } from "../held-calls.ts";
 import type { CompleteLimits } from "../limits.ts";
-import { LinkedList } from "../linked-list.ts";
 import { goAway, type Http2Connection } from "./go-away.ts";
 import { watchSlowClients } from "./slow-clients.ts";
 import { watchBursts } from "./stream-bursts.ts";
 import { installStreamTable } from "./stream-table.ts";
-import { type StreamHandler, serveStreams } from "./streams.ts";
+import { serveStreams } from "./streams.ts";
 
 interface Http2ServerOptions {
   readonly limits: CompleteLimits;
   readonly handler: HttpHandler;
-  readonly fastPath: StreamHandler | undefined;
+  readonly fastPath: FastPath | undefined;
   readonly onCancelled: ((headers: IncomingHttpHeaders) => void) | undefined;
 }
 

@@ -1,14 +1,10 @@
 import { createServer, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
-import type {
-  HandOver as FallBack,
-  GrpcUnaryLane as StreamHandler,
-} from "../../protocols/grpc/unary-fast-path.ts";
+import type { FastPath } from "../../protocols/grpc/unary-fast-path.ts";
+import type { FallBack } from "../../protocols/grpc/unary-method.ts";
 import type { HttpHandler } from "../../protocols/http.ts";
 import { isTooLarge } from "../header-size.ts";
 import { emitStream } from "../node-internals.ts";
 import { OneFrameResponse } from "./one-frame-response.ts";
-
-export type { StreamHandler };
 
 type ServeStream = (
   stream: ServerHttp2Stream,
@@ -24,7 +20,7 @@ type ServeStream = (
  */
 export function serveStreams(
   handler: HttpHandler,
-  fastPath: StreamHandler | undefined,
+  fastPath: FastPath | undefined,
   maxHeaderSize: number = Number.POSITIVE_INFINITY,
 ): ServeStream {
   // It never listens, and makes requests and responses of the streams that it is given.
