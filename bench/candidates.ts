@@ -3,16 +3,16 @@ import { join } from "node:path";
 import { outputOf, runToEnd } from "./children.ts";
 import { nodeCommand, readStartScript, startCommand } from "./start-script.ts";
 
-/** A server that is measured. */
+/** A server that the benchmark measures. */
 export interface Candidate {
   readonly name: string;
   readonly protocol: "rest" | "grpc";
   readonly command: readonly string[];
-  /** Where it runs; by default, where the benchmark does. */
+  /** The folder that it runs in. Default: the benchmark's own. */
   readonly cwd?: string;
-  /** Settings besides where it listens and which database it reads. */
-  readonly env?: Readonly<Record<string, string>>;
-  /** The one answer of a floor, as it comes: the body, or the message with gRPC's prefix in hexadecimal digits. */
+  /** Environment variables besides its address and its database's URL. Undefined unsets one. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** The constant answer of a baseline server, in hexadecimal digits: the body, or the message with gRPC's prefix. */
   readonly constant?: string;
 }
 
@@ -25,11 +25,11 @@ const peer = (file: string): readonly string[] => [process.execPath, join(here, 
 const startScript = readStartScript(root);
 export const serviceFlags = startScript.flags;
 
-/** As `npm start` starts it, with the Node that runs us. */
+/** The service as `npm start` starts it, on the Node that runs the benchmark. */
 export const serviceCommand = startCommand(process.execPath, startScript);
 
-/** A floor has variables and flags from us: they are as good for it as for the service. */
-const floor = (file: string): readonly string[] => [
+/** A baseline server gets the service's variables and flags, so that the two differ in their code alone. */
+const baseline = (file: string): readonly string[] => [
   ...nodeCommand(process.execPath, startScript),
   join(here, "peers", file),
 ];
@@ -43,7 +43,7 @@ export const nodeCandidates: readonly Candidate[] = [
   {
     name: "bare node:http",
     protocol: "rest",
-    command: floor("bare-http.ts"),
+    command: baseline("bare-http.ts"),
     constant: Buffer.from(`{"status":"success","createdAt":"2026-03-03T21:44:15Z"}`).toString("hex"),
   },
   { name: "node:http + pg", protocol: "rest", command: peer("http-pg.ts") },
@@ -54,7 +54,7 @@ export const nodeCandidates: readonly Candidate[] = [
   {
     name: "bare node:http2",
     protocol: "grpc",
-    command: floor("bare-http2.ts"),
+    command: baseline("bare-http2.ts"),
     constant: "000000000a0803120608afac9dcd06",
   },
   { name: "grpc-js + pg", protocol: "grpc", command: peer("grpcjs-pg.ts") },
@@ -68,11 +68,11 @@ const goCandidates: readonly Candidate[] = [
 
 export interface Candidates {
   readonly all: readonly Candidate[];
-  /** What could not be measured here, and why. */
+  /** The candidates that this machine cannot run, each with the reason. */
   readonly skipped: readonly string[];
 }
 
-/** Installs the packages of the peers, builds those in Go where there is a Go toolchain, and says who is measured. */
+/** Installs the packages of the peers, and builds the peers in Go where there is a Go toolchain. */
 export async function prepareCandidates(): Promise<Candidates> {
   if (!existsSync(join(here, "node_modules"))) {
     await runToEnd(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], { cwd: here });
@@ -83,7 +83,7 @@ export async function prepareCandidates(): Promise<Candidates> {
     : { all: nodeCandidates, skipped: goCandidates.map(({ name }) => `${name}: ${missing}`) };
 }
 
-/** @returns why there are no programs in Go, or undefined. */
+/** @returns why the peers in Go cannot be built, undefined when they are built. */
 async function buildGo(): Promise<string | undefined> {
   if (outputOf("go", "version") === undefined) return "no Go toolchain found";
   try {

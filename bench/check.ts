@@ -14,12 +14,12 @@ const failed = "We are experiencing some techincal issues right now. Please try 
 const startTimeout = 15_000;
 const pollInterval = 20;
 
-type Ask = (id: string) => Promise<unknown>;
+type GetStatus = (id: string) => Promise<unknown>;
 
 /**
- * Waits until a server answers, then asks it for every outcome of the contract.
+ * Waits until a server answers, then requests every outcome of the contract from it.
  *
- * @param signal ends the wait.
+ * @param signal cancels the wait.
  * @throws Error at a wrong answer; the signal's reason.
  */
 export async function checkCandidate(
@@ -28,18 +28,18 @@ export async function checkCandidate(
   table: Table,
   signal?: AbortSignal,
 ): Promise<void> {
-  const { ask, close } = candidate.protocol === "rest" ? rest(port) : grpc(port);
+  const { getStatus, close } = candidate.protocol === "rest" ? rest(port) : grpc(port);
   try {
     const outcome = outcomes[candidate.protocol];
     const first = outcome.found(answerOf(0, table.base));
-    await untilAnswered(ask, candidate.constant === undefined ? first : undefined, signal);
+    await untilAnswered(getStatus, candidate.constant === undefined ? first : undefined, signal);
     if (candidate.constant !== undefined) return;
     for (let row = 1; row < 4; row++) {
-      await expect(candidate, ask, idOf(row), outcome.found(answerOf(row, table.base)));
+      await expect(candidate, getStatus, idOf(row), outcome.found(answerOf(row, table.base)));
     }
-    await expect(candidate, ask, table.expiredId, outcome.notFound);
-    await expect(candidate, ask, unknownId, outcome.notFound);
-    await expect(candidate, ask, malformedId, outcome.malformed);
+    await expect(candidate, getStatus, table.expiredId, outcome.notFound);
+    await expect(candidate, getStatus, unknownId, outcome.notFound);
+    await expect(candidate, getStatus, malformedId, outcome.malformed);
   } finally {
     close();
   }
@@ -58,17 +58,22 @@ const outcomes = {
   },
 };
 
-async function expect(candidate: Candidate, ask: Ask, id: string, wanted: unknown): Promise<void> {
-  const got = await ask(id);
+async function expect(
+  candidate: Candidate,
+  getStatus: GetStatus,
+  id: string,
+  wanted: unknown,
+): Promise<void> {
+  const got = await getStatus(id);
   if (isDeepStrictEqual(got, wanted)) return;
   throw new Error(`${candidate.name}, ${id}: got ${JSON.stringify(got)}, want ${JSON.stringify(wanted)}`);
 }
 
-/** @param wanted any answer will do when undefined. */
-async function untilAnswered(ask: Ask, wanted: unknown, signal?: AbortSignal): Promise<void> {
+/** @param wanted undefined: any answer that is not a refused connection. */
+async function untilAnswered(getStatus: GetStatus, wanted: unknown, signal?: AbortSignal): Promise<void> {
   const deadline = performance.now() + startTimeout;
   for (;;) {
-    const answer = await ask(idOf(0)).catch((error: Error) => error);
+    const answer = await getStatus(idOf(0)).catch((error: Error) => error);
     const refused = answer instanceof Error || isDeepStrictEqual(answer, { code: status.UNAVAILABLE });
     if (wanted === undefined ? !refused : isDeepStrictEqual(answer, wanted)) return;
     if (performance.now() > deadline) {
@@ -78,25 +83,25 @@ async function untilAnswered(ask: Ask, wanted: unknown, signal?: AbortSignal): P
   }
 }
 
-function rest(port: number): { ask: Ask; close(): void } {
+function rest(port: number): { getStatus: GetStatus; close(): void } {
   return {
-    async ask(id) {
+    async getStatus(id) {
       const response = await fetch(`http://127.0.0.1:${port}/get_status/${id}`);
       const body = (await response.json()) as { Error?: string };
-      // Of an error, what the published contract names. The service says a little more for its SDK's sake.
+      // The peers send only this field of the documented error body; the service sends all of them.
       return { code: response.status, body: response.ok ? body : { Error: body.Error } };
     },
     close() {},
   };
 }
 
-function grpc(port: number): { ask: Ask; close(): void } {
+function grpc(port: number): { getStatus: GetStatus; close(): void } {
   const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), {
     "grpc.initial_reconnect_backoff_ms": 50,
     "grpc.max_reconnect_backoff_ms": 50,
   });
   return {
-    ask: (id) =>
+    getStatus: (id) =>
       new Promise((resolve) => {
         client.makeUnaryRequest(
           "/gomemory.status.v1.StatusService/GetStatus",

@@ -6,7 +6,7 @@ import { readStartScript, startCommand } from "./start-script.ts";
 /** A checkout of this repository, and the commands of its service, which run in its folder. */
 export interface Checkout {
   readonly folder: string;
-  /** The Node that npm finds there first, as a path. */
+  /** The path of the Node that its npm scripts run on: that of its node_modules, if it has one. */
   readonly node: string;
   /** As `npm start` starts the service. */
   readonly serve: readonly string[];
@@ -29,7 +29,7 @@ export function openCheckout(folder: string): Checkout {
   };
 }
 
-/** @returns why a folder is no checkout of this repository that can be started, as the end of a sentence. */
+/** @returns why the service of a folder cannot be started, as the end of a sentence; undefined when it can. */
 export function problemOf(folder: string): string | undefined {
   if (!existsSync(folder)) return "does not exist";
   const name = packageName(folder);

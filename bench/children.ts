@@ -1,7 +1,7 @@
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 
-/** A program that was started, pinned to some CPUs. Disposing of it ends the program. */
+/** A running program, pinned to some CPUs. Disposing of it ends the program. */
 export interface Child extends AsyncDisposable {
   readonly pid: number;
   readonly process: ChildProcess;
@@ -12,7 +12,7 @@ export interface Child extends AsyncDisposable {
 export interface ChildOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string | undefined;
-  /** Whether to talk to it with messages. */
+  /** Whether the two processes exchange messages (Node's IPC channel). */
   readonly channel?: boolean;
 }
 
@@ -20,12 +20,12 @@ const alive = new Set<ChildProcess>();
 const stopTimeout = 5_000;
 const linesKept = 20;
 
-/** Kills every program that still runs: whoever waits for one of them fails. */
+/** Kills every program that still runs. Each one's `failed` rejects. */
 export function killChildren(): void {
   for (const child of alive) child.kill("SIGKILL");
 }
 
-// The one way out that every end but SIGKILL has in common.
+// Runs at every end of this process but SIGKILL.
 process.on("exit", killChildren);
 
 /** @param cpus as taskset writes them, like `0` or `2-7`. */
@@ -56,9 +56,9 @@ export function startChild(
     async [Symbol.asyncDispose]() {
       stopping = true;
       child.kill("SIGTERM");
-      const impatience = setTimeout(() => child.kill("SIGKILL"), stopTimeout);
+      const killing = setTimeout(() => child.kill("SIGKILL"), stopTimeout);
       await ended;
-      clearTimeout(impatience);
+      clearTimeout(killing);
     },
   };
 }
@@ -75,7 +75,7 @@ export async function runToEnd(
   if (child.exitCode !== 0) throw new Error(`\`${command.join(" ")}\` failed:\n${lastLines()}`);
 }
 
-/** @returns what a program prints, or undefined when it is not there or fails. */
+/** @returns a program's standard output, undefined when it is not installed or fails. */
 export function outputOf(program: string, ...args: string[]): string | undefined {
   const { status, stdout } = spawnSync(program, args, { encoding: "utf8" });
   return status === 0 ? stdout.trim() : undefined;

@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from "node:fs";
 
-/** Clock ticks a second of /proc: Linux shows programs 100, whatever the kernel's own rate is. */
+/** Clock ticks a second in /proc (USER_HZ): 100 on Linux, whatever the kernel's own rate is. */
 const ticks = 100;
 
-/** User and system time, in seconds, of a process and of all its descendants, those that have ended included. */
+/** User and system time, in seconds, of a process and of all its descendants, including those that have ended. */
 export function cpuSeconds(pid: number): number {
   return sumOverTree(pid, (folder) => {
     // The name in parentheses may hold anything; utime, stime, cutime and cstime are the fields 14 to 17 (proc(5)).
@@ -13,11 +13,11 @@ export function cpuSeconds(pid: number): number {
   });
 }
 
-/** CPU time, in seconds, that everything on this machine has used, and that its host has withheld. */
+/** CPU time, in seconds, that all processes of this machine have used, and that its host has withheld (steal). */
 export function machineCpuSeconds(): number {
   const fields =
     readFileSync("/proc/stat", "latin1").split("\n", 1)[0]?.split(/ +/).slice(1, 9).map(Number) ?? [];
-  // user, nice, system, idle, iowait, irq, softirq, steal (proc(5)); idle and iowait are nobody's.
+  // user, nice, system, idle, iowait, irq, softirq, steal (proc(5)); idle and iowait are unused time.
   return fields.reduce((sum, field, index) => sum + (index === 3 || index === 4 ? 0 : field), 0) / ticks;
 }
 
@@ -29,7 +29,7 @@ export function residentBytes(pid: number): number {
   });
 }
 
-/** A process and all its descendants that live. */
+/** The pids of a process and of all its living descendants. */
 export function processTree(pid: number): number[] {
   const children = unlessGone([], () =>
     readdirSync(`/proc/${pid}/task`).flatMap((thread) => {
@@ -44,7 +44,7 @@ function sumOverTree(pid: number, read: (folder: string) => number): number {
   return processTree(pid).reduce((sum, each) => sum + unlessGone(0, () => read(`/proc/${each}`)), 0);
 }
 
-/** A process may end between being listed and being looked at. */
+/** A process may end after it was listed and before its files are read. */
 function unlessGone<T>(otherwise: T, read: () => T): T {
   try {
     return read();

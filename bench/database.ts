@@ -8,14 +8,14 @@ import { idOf, insertRows } from "./rows.ts";
 
 /** A PostgreSQL of the benchmark's own, kept between runs. Disposing of it stops the server. */
 export interface BenchDatabase extends AsyncDisposable {
-  /** Of the postmaster. */
+  /** The postmaster's. */
   readonly pid: number;
   readonly version: string;
-  /** Makes sure of a database with so many live rows. */
+  /** Creates a database with this number of live rows, unless an earlier run has left one. */
   provide(rows: number): Promise<Table>;
-  /** Makes such a database anew, with the schema of a checkout. Disposing of it drops it. */
+  /** Creates such a database with the schema of a checkout. Disposing of it drops the database. */
   provideFor(checkout: Checkout, name: string, rows: number): Promise<Table & AsyncDisposable>;
-  /** How many statements have read statuses since the server started. */
+  /** The number of statements on memory_job since the server started. */
   statements(): Promise<number>;
 }
 
@@ -23,21 +23,21 @@ export interface BenchDatabase extends AsyncDisposable {
 export interface Table {
   readonly url: string;
   readonly rows: number;
-  /** When row 0 was created, in seconds since 1970. */
+  /** When row 0 was created, in Unix seconds. */
   readonly base: number;
-  /** A row that is there, but older than 24 hours. */
+  /** The id of a row that is older than 24 hours. */
   readonly expiredId: string;
 }
 
 const directory = join(thisCheckout.folder, ".data", "bench");
 
-/** Rows are made anew when they are older than this, in seconds: during a run none may reach its 24 hours. */
+/** Rows of an earlier run that are older, in seconds, are replaced: none may expire (24 hours) during a run. */
 const oldestBase = 12 * 3600;
 
-/** 10,000,000 rows and their index take 1.4 GB. They are to be in memory, as they would be in production. */
+/** 10,000,000 rows and their index take 1.4 GB. All of them must fit into memory, as in production. */
 const sharedBuffers = Math.min(2048, Math.floor(totalmem() / 4 / 2 ** 20));
 
-/** As PostgreSQL comes, but for these: nothing is written while it is measured. */
+/** PostgreSQL's defaults but for these. Durability costs nothing here, since nothing is written during a measurement. */
 export const databaseSettings = {
   shared_buffers: `${sharedBuffers}MB`,
   shared_preload_libraries: "pg_stat_statements",
@@ -89,13 +89,13 @@ async function provideFor(
   const drop = async () => {
     await admin.query(`drop database if exists ${name} with (force)`);
   };
-  // One that was left behind may have a schema that this checkout does not know.
+  // A database that an interrupted run left behind may have a schema that this checkout does not know.
   await drop();
   await admin.query(`create database ${name}`);
   return { ...(await prepare(postgres, checkout, name, rows)), [Symbol.asyncDispose]: drop };
 }
 
-/** Migrates a database, fills it unless it is filled, and reads it into memory. */
+/** Migrates a database, inserts the rows unless they are there, and reads them into memory. */
 async function prepare(
   postgres: EmbeddedPostgres,
   checkout: Checkout,
@@ -121,7 +121,7 @@ async function prepare(
   }
 }
 
-/** @returns undefined when the rows are not all there, or too old. */
+/** @returns undefined when rows are missing, or too old. */
 async function currentBase(client: pg.Client): Promise<number | undefined> {
   await client.query("create table if not exists bench (base bigint not null)");
   const { rows } = await client.query<{ base: number }>(
@@ -135,7 +135,7 @@ async function fill(client: pg.Client, rows: number): Promise<number> {
   const base = Math.floor(Date.now() / 1000);
   await client.query("truncate memory_job, bench");
   await client.query("set maintenance_work_mem = '512MB'");
-  // An index that is built at once takes a fraction of the time, and is as good as one that grew only better packed.
+  // Building the index afterwards takes a fraction of the time. It only comes out more densely packed.
   await client.query("alter table memory_job drop constraint memory_job_pkey");
   await client.query(insertRows(rows, base));
   await client.query(

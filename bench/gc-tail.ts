@@ -1,13 +1,13 @@
 /**
- * Where gRPC's tail comes from: `npm run bench:gc-tail`. Node's own HTTP/2 server with a constant answer, asked 8,000 times
- * a second, and what the garbage collector did meanwhile. What finished streams outlive is for two reasons, and each is
- * switched off in turn:
+ * `npm run bench:gc-tail`: where the tail of gRPC's latency comes from. Calls Node's own HTTP/2 server, with a constant
+ * answer, 8,000 times a second, and shows what the garbage collector did. Finished streams survive scavenges for two
+ * reasons, and each variant removes one more:
  *
- * - V8 allocates what was seen to survive in old space from the start ("pretenuring"). In a burst, streams do survive;
- *   from then on each has its listeners and its state in old space, and these keep the rest of it until the next full
- *   collection. `--no-allocation-site-pretenuring` ends that.
- * - Node keeps a session's streams in a Map, whose tables keep one another (`npm run bench:table-chain`). A table that
- *   is not replaced every few changes ends that (src/server/http2/stream-table.ts).
+ * - V8 allocates objects from sites whose objects used to survive in old space ("pretenuring"). In a burst, streams do
+ *   survive; from then on the listeners and the state of each stream are in old space, and keep the rest of the stream
+ *   alive until the next full collection. `--no-allocation-site-pretenuring` prevents that.
+ * - Node keeps a session's streams in a Map, whose replaced tables keep one another alive (`npm run bench:table-chain`).
+ *   src/server/http2/stream-table.ts is a table that is not replaced every few changes.
  */
 import { freePort } from "../src/store/embedded/embedded.ts";
 import { nodeCandidates, serviceFlags } from "./candidates.ts";
@@ -24,19 +24,23 @@ interface Variant {
 }
 
 const variants: readonly Variant[] = [
-  { title: "as Node is", flags: [] },
+  { title: "Node's defaults", flags: [] },
   { title: "with the service's flags", flags: serviceFlags },
-  { title: "with its flags and its table of streams", flags: serviceFlags, env: { STREAM_TABLE: "ours" } },
+  {
+    title: "with the service's flags and stream table",
+    flags: serviceFlags,
+    env: { STREAM_TABLE: "ours" },
+  },
 ];
 
 const cpus = chooseCpus();
 const candidate = nodeCandidates.find(({ name }) => name === "bare node:http2");
-if (candidate?.constant === undefined) throw new Error("there is no floor for gRPC");
+if (candidate?.constant === undefined) throw new Error("there is no baseline server for gRPC");
 const { protocol, command, constant } = candidate;
 for (const { title, flags, env } of variants) {
   const port = await freePort();
   const program = [process.execPath, ...flags, "--trace-gc-nvp", command.at(-1) ?? ""];
-  // V8 writes its trace through C's buffers, which a signal would leave behind.
+  // V8 writes its trace through C's buffered output, and the signal that ends the server would lose the last lines.
   await using server = startChild(title, cpus.server, ["stdbuf", "-oL", ...program], {
     env: { ...process.env, ...env, PORT: `${port}` },
   });

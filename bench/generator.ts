@@ -4,7 +4,7 @@ import { startChild } from "./children.ts";
 import type { Phase, PhaseResult } from "./load/phase.ts";
 import type { LoadMessage } from "./load.ts";
 
-/** The load generator in its own process. Disposing of it ends the process. */
+/** The load generator, in a process of its own. Disposing of it ends the process. */
 export interface Generator extends AsyncDisposable {
   /** @throws Error at a wrong answer. */
   run(phase: Phase): Promise<PhaseResult>;

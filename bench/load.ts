@@ -1,8 +1,8 @@
-/** The load generator: a process of its own. Takes phases as messages, one at a time, and answers each with its result. */
+/** The load generator, a process of its own. Receives phases as messages, one at a time, and sends the result of each. */
 import { writeFileSync } from "node:fs";
 import { type Phase, type PhaseResult, runPhase } from "./load/phase.ts";
 
-/** What the generator answers with. */
+/** The message after a phase. */
 export type LoadMessage = { readonly result: PhaseResult } | { readonly error: string };
 
 writeFileSync("/proc/self/timerslack_ns", "1");

@@ -3,7 +3,7 @@ import { cpus, release, totalmem } from "node:os";
 import { outputOf, runToEnd } from "./children.ts";
 import { processTree } from "./cpu.ts";
 
-/** Who runs where, as taskset writes it. */
+/** The CPUs of each program, as taskset writes them. */
 export interface Cpus {
   readonly server: string;
   readonly generator: string;
@@ -11,9 +11,10 @@ export interface Cpus {
 }
 
 /**
- * Gives the server and the generator a core each, and the database what is left; on two cores it shares the generator's.
+ * Assigns a core each to the server and the generator, and the others to the database, which shares the generator's
+ * on a machine with two.
  *
- * @throws Error when this machine cannot keep them apart.
+ * @throws Error when this machine cannot run them on separate CPUs.
  */
 export function chooseCpus(): Cpus {
   if (process.platform !== "linux" || outputOf("taskset", "--version") === undefined) {
@@ -22,7 +23,7 @@ export function chooseCpus(): Cpus {
   const allowed = expand(
     /^Cpus_allowed_list:\s+(.*)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "",
   );
-  // Hardware threads of one core slow each other down: take the first of each core before any second.
+  // Hardware threads of one core slow each other down: use the first of every core before any second one.
   const firsts = allowed.filter((cpu) => siblings(cpu).find((each) => allowed.includes(each)) === cpu);
   const [server, generator, ...rest] = [...firsts, ...allowed.filter((cpu) => !firsts.includes(cpu))];
   if (server === undefined || generator === undefined) {
@@ -36,7 +37,7 @@ export function chooseCpus(): Cpus {
   };
 }
 
-/** What is not pinned when it starts stays off the server's core: its parent, and so itself, is pinned here. */
+/** Keeps all other processes of the benchmark off the server's core: children inherit the CPUs of these. */
 export async function pinRest({ database }: Cpus, databasePid: number): Promise<void> {
   for (const pid of [process.pid, ...processTree(databasePid)]) {
     await runToEnd(["taskset", "--all-tasks", "--pid", "--cpu-list", database, `${pid}`]);

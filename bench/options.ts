@@ -6,25 +6,25 @@ import { comparison, defaultRows } from "./plan.ts";
 export const usage = `npm run bench -- [--quick] [--rows N] [--rounds N] [--only TEXT]
 npm run bench -- --against FOLDER [--rows N] [--rounds N]
 
-  --quick           one round with short windows, under two minutes: for a first look, not for a verdict
+  --quick           one round with short windows, under two minutes: a first impression, not a result
   --rows N          rows in the table; more than ${defaultRows} also compares the service with that many (default ${defaultRows})
   --rounds N        interleaved rounds (default 5, with --quick 1, with --against ${comparison.rounds})
   --only TEXT       only servers whose name contains the text, may be repeated; nothing is written to bench/results/
   --against FOLDER  only this service, compared with the one in another checkout of this repository, such as a
-                    \`git worktree\` of the commit one started from, after \`npm ci\` there; under ten minutes
+                    \`git worktree\` of the commit that a change started from, after \`npm ci\` there; under ten minutes
 `;
 
 export interface Options {
   readonly help: boolean;
   readonly quick: boolean;
   readonly rows: number;
-  /** Undefined: as many as usual. */
+  /** Undefined: the default of the kind of run. */
   readonly rounds: number | undefined;
   readonly only: readonly string[] | undefined;
   readonly against: Checkout | undefined;
 }
 
-/** @throws Error that names the option, what it got and what it takes. */
+/** @throws Error that names the option, the value it got and the values it takes. */
 export function readOptions(args: readonly string[]): Options {
   const { values } = parseArgs({
     args: [...args],
@@ -54,7 +54,7 @@ export function readOptions(args: readonly string[]): Options {
 }
 
 function otherCheckout(text: string): Checkout {
-  // npm changes to the root of the package, and tells where it was called.
+  // npm runs scripts in the package's root, and puts the caller's folder into INIT_CWD.
   const folder = resolve(process.env.INIT_CWD ?? process.cwd(), text);
   const problem = problemOf(folder);
   if (problem !== undefined) {

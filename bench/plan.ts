@@ -1,12 +1,12 @@
-/** How long and how often is measured. Times in seconds. */
+/** The windows and rounds of a run. Times in seconds. */
 export interface Plan {
   readonly quick: boolean;
   readonly rows: number;
   readonly rounds: number;
   readonly saturation: Window;
-  /** Part loads, at which latency is measured. */
+  /** The part loads at which latency is measured. */
   readonly loads: readonly Load[];
-  /** One connection, one question at a time. */
+  /** One connection with one call at a time. */
   readonly serial: Window;
 }
 
@@ -16,11 +16,11 @@ interface Window {
 }
 
 interface Load extends Window {
-  /** Of the server's own peak, measured just before. */
+  /** A share of the server's own peak, which is measured just before. */
   readonly share: number;
 }
 
-/** Connections, and calls at the same time on each, at saturation and part load. */
+/** The number of connections, and of concurrent calls on each, at saturation and part load. */
 export const concurrency = {
   rest: { connections: 64, streams: 1 },
   grpc: { connections: 8, streams: 16 },
@@ -29,7 +29,7 @@ export const concurrency = {
 /** The load at which the tail of the latency, and the CPU of a call, are compared with the peak. */
 export const comparedLoad = 0.3;
 
-/** Where that load is among those of a plan. */
+/** The index of that load in a plan. */
 export function comparedLoadIndex({ loads }: Plan): number {
   return loads.findIndex(({ share }) => share === comparedLoad);
 }
@@ -39,15 +39,15 @@ export const defaultRows = 1_000_000;
 /** How two checkouts are compared (`--against`). Times in seconds. */
 export const comparison = {
   rounds: 7,
-  /** At saturation, of each process: V8 compiles for at least five seconds, and nothing counts before. */
+  /** Of each process, at saturation: V8 goes on compiling for at least five seconds. */
   warmUp: 5,
   saturation: { warmUp: 0.3, seconds: 1 },
   /**
-   * Calls a second at part load. A share of the peak would be another load in each run, and one that a busy machine
-   * lowers. With three times as many, p50 is that of whatever shares a CPU with the generator and the database.
+   * Calls a second at part load. A share of the peak would differ from run to run, and a busy machine would lower it.
+   * At three times this rate, p50 depends on the other programs that share a CPU with the generator and the database.
    */
   rate: 5_000,
-  /** V8 compiles anew at part load what it had compiled for saturation. */
+  /** V8 recompiles at part load the code that it had optimized for saturation. */
   partWarmUp: 1.5,
   part: { warmUp: 0.3, seconds: 1.3 },
 } as const;
@@ -70,8 +70,8 @@ export function makePlan(options: { quick: boolean; rows: number; rounds: number
         saturation: { warmUp: 5, seconds: 3 },
         loads: [
           { share: 0.1, warmUp: 1, seconds: 2 },
-          // V8 compiles anew what it had compiled for saturation. And what comes every few seconds, such as a full
-          // collection, is to weigh in the window as it does in general.
+          // V8 recompiles the code that it had optimized for saturation. And the window is long enough for events
+          // that come every few seconds, such as a full collection, to have their usual weight.
           { share: comparedLoad, warmUp: 3, seconds: 6 },
           { share: 0.5, warmUp: 1, seconds: 2 },
         ],

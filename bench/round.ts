@@ -7,19 +7,19 @@ import type { Cpus } from "./machine.ts";
 import type { Plan } from "./plan.ts";
 import { phaseOf, startServer } from "./server.ts";
 
-/** What was seen of one server in one round. */
+/** The measurements of one server in one round. */
 export interface Measured {
   readonly saturation: PhaseResult;
-  /** Statements that read statuses, over answers, during all of the saturation and its warm-up. */
+  /** Statements on memory_job for each answer, over the saturation phase and its warm-up. */
   readonly statementsPerAnswer: number;
-  /** Of the server's processes, after saturation, in bytes. */
+  /** Resident memory of the server's processes after saturation, in bytes. */
   readonly residentBytes: number;
-  /** In the order of the plan's loads. */
+  /** One for each of the plan's loads, in the same order. */
   readonly loads: readonly PhaseResult[];
   readonly serial: PhaseResult;
 }
 
-/** Starts a server, checks it, warms it up, measures it, and ends it. */
+/** Starts a server, checks its answers, warms it up, measures it, and ends it. */
 export async function measure(
   candidate: Candidate,
   table: Table,

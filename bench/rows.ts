@@ -1,6 +1,6 @@
 /**
- * The rows of the benchmark: everything about row i follows from i, in SQL and here alike, so that the load
- * generator knows the right answer to every question that it asks.
+ * The rows of the benchmark. Every column of row i is computed from i, by the same formulas in SQL and here, so that the
+ * load generator knows the right answer to each of its calls.
  */
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
@@ -9,13 +9,13 @@ import {
   GetStatusResponseSchema,
 } from "../src/gen/gomemory/status/v1/status_pb.ts";
 
-/** Odd, so that each maps the numbers below 2^32 one to one, and large, so that neighbours land far apart. */
+/** Odd, so that each maps the numbers below 2^32 one to one, and large, so that neighbouring rows get distant ids. */
 const multipliers = [2654435761, 2246822519, 3266489917, 668265263] as const;
 
 const states = ["pending", "processing", "success", "failure"] as const;
 const error = "Vector database timeout during embedding generation";
 
-/** Rows i and i + variety differ in their id alone. A multiple of the number of states. */
+/** Rows i and i + variety differ only in their ids. A multiple of the number of states. */
 export const variety = 3600;
 
 /** Length of an id in canonical text form. */
@@ -49,19 +49,19 @@ export function idOf(i: number): string {
   return text.toString("latin1");
 }
 
-/** The answer that row i must get. `base`: when row 0 was created, in seconds since 1970. */
+/** The right answer for row i. @param base when row 0 was created, in Unix seconds. */
 export function answerOf(i: number, base: number): { status: string; createdAt: string; error?: string } {
   const status = states[i % states.length] as (typeof states)[number];
   const createdAt = new Date((base - (i % variety)) * 1000).toISOString().replace(".000Z", "Z");
   return { status, createdAt, ...(status === "failure" && { error }) };
 }
 
-/** The canonical JSON of every different answer, by i modulo `variety`. */
+/** The canonical JSON of every distinct answer, by i modulo `variety`. */
 export function jsonAnswers(base: number): Buffer[] {
   return Array.from({ length: variety }, (_, i) => Buffer.from(JSON.stringify(answerOf(i, base))));
 }
 
-/** The same as gRPC sends it: flag, length, message. */
+/** The same answers as gRPC's length-prefixed messages. */
 export function grpcAnswers(base: number): Buffer[] {
   return Array.from({ length: variety }, (_, i) => {
     const { status, createdAt, ...rest } = answerOf(i, base);

@@ -1,4 +1,4 @@
-/** `npm run bench`: starts everything, measures it in interleaved rounds, and writes bench/results/. */
+/** `npm run bench`: measures all servers in interleaved rounds, and writes bench/results/. */
 import { compareCheckouts } from "./against/compare.ts";
 import { type Candidate, prepareCandidates, serviceName } from "./candidates.ts";
 import type { Checkout } from "./checkout.ts";
@@ -7,10 +7,11 @@ import { type BenchDatabase, startDatabase, type Table } from "./database.ts";
 import { type Cpus, chooseCpus, pinRest } from "./machine.ts";
 import { type Options, readOptions, usage } from "./options.ts";
 import { comparison, defaultRows, makePlan, type Plan } from "./plan.ts";
-import { type Series, writeReport } from "./report/report.ts";
+import type { Series } from "./report/series.ts";
+import { writeReport } from "./report/write-report.ts";
 import { measure } from "./round.ts";
 
-/** How long, in milliseconds, an interrupted run may take to end in order. */
+/** The grace period of an interrupted run, in milliseconds, for ending its programs. */
 const stopTimeout = 5_000;
 
 const options = readOptionsOrExit();
@@ -18,9 +19,9 @@ const options = readOptionsOrExit();
 let stopping = false;
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.on(signal, () => {
-    say(`${signal}: stopping`);
+    log(`${signal}: stopping`);
     stopping = true;
-    // The measurement that runs fails, and with it everything is undone; the database also ends with this process.
+    // The current measurement fails, and the error disposes of everything. The database also ends with this process.
     killChildren();
     setTimeout(() => process.exit(1), stopTimeout).unref();
   });
@@ -40,25 +41,25 @@ async function bench(): Promise<void> {
   const cpus = chooseCpus();
   const started = new Date();
 
-  say("preparing the peers and the database");
+  log("preparing the peers and the database");
   await using database = await startDatabase();
   const [candidates, table] = await Promise.all([prepareCandidates(), database.provide(plan.rows)]);
-  for (const skipped of candidates.skipped) say(`skipped ${skipped}`);
+  for (const skipped of candidates.skipped) log(`skipped ${skipped}`);
   await pinRest(cpus, database.pid);
   const series = seriesOf(candidates.all, table, await smallTable(plan, database));
 
   for (let round = 0; round < plan.rounds; round++) await runRound(round, series, database, plan, cpus);
 
   const report = { started, plan, cpus, postgres: database.version, series, skipped: candidates.skipped };
-  say(await writeReport(report, { save: options.only === undefined }));
+  log(await writeReport(report, { save: options.only === undefined }));
 }
 
 async function compare(other: Checkout): Promise<void> {
   const { rows, rounds = comparison.rounds } = options;
-  process.stdout.write(await compareCheckouts(other, { rows, rounds }, say));
+  process.stdout.write(await compareCheckouts(other, { rows, rounds }, log));
 }
 
-/** One of each, beginning with another one in each round, so that no server always runs after the same other. */
+/** Measures each series once. The first one differs from round to round, so that effects of the order even out. */
 async function runRound(
   round: number,
   series: readonly Series[],
@@ -73,14 +74,14 @@ async function runRound(
     const { answers, cpu, seconds } = result.saturation;
     const perSecond = Math.round(answers / seconds);
     const perCpu = ((cpu.server / answers) * 1e6).toFixed(1);
-    say(
+    log(
       `round ${round + 1} of ${plan.rounds}: ${candidate.name} (${candidate.protocol}, ${table.rows} rows) ` +
         `${perSecond} answers/s, ${perCpu} µs of server CPU each`,
     );
   }
 }
 
-/** The service with fewer rows runs next to the one with all, for the comparison of the two. */
+/** The service with the default number of rows is measured right after the service with all rows. */
 function seriesOf(candidates: readonly Candidate[], table: Table, small: Table | undefined): Series[] {
   return candidates
     .filter(({ name }) => options.only?.some((text) => name.includes(text)) ?? true)
@@ -90,7 +91,7 @@ function seriesOf(candidates: readonly Candidate[], table: Table, small: Table |
     });
 }
 
-/** With more rows than usual, the service is measured with the usual number as well. */
+/** With more rows than the default, the service is also measured with the default number. */
 function smallTable(plan: Plan, database: BenchDatabase): Promise<Table | undefined> {
   return plan.rows > defaultRows ? database.provide(defaultRows) : Promise.resolve(undefined);
 }
@@ -99,11 +100,11 @@ function readOptionsOrExit(): Options {
   try {
     return readOptions(process.argv.slice(2));
   } catch (error) {
-    say((error as Error).message);
+    log((error as Error).message);
     process.exit(1);
   }
 }
 
-function say(line: string): void {
+function log(line: string): void {
   process.stderr.write(`${line}\n`);
 }

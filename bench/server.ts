@@ -6,17 +6,17 @@ import type { BenchDatabase, Table } from "./database.ts";
 import type { Phase } from "./load/phase.ts";
 import { concurrency } from "./plan.ts";
 
-/** A candidate that runs and keeps the contract. Disposing of it ends the program. */
+/** A running candidate, whose answers have been checked. Disposing of it ends the program. */
 export interface Server extends Pick<Child, "pid" | "failed">, AsyncDisposable {
   readonly port: number;
 }
 
-/** As Node, and as Go. Another program took the port after it was found free. */
+/** The errors of Node and Go when another program took the port after it was found free. */
 const portTaken = /EADDRINUSE|address already in use/;
 const attempts = 5;
 
 /**
- * Starts a candidate on a free port and asks it for every outcome of the contract.
+ * Starts a candidate on a free port, and requests every outcome of the contract from it.
  *
  * @param cpus as taskset writes them.
  * @throws Error at a wrong answer, or when the program ends.
@@ -54,7 +54,7 @@ async function startOn(port: number, candidate: Candidate, table: Table, cpus: s
   return { port, pid, failed, [Symbol.asyncDispose]: () => running.disposeAsync() };
 }
 
-/** What every phase of load on this server has in common. */
+/** The parameters that all phases of load on a server have in common. */
 export function phaseOf(
   { protocol, constant }: Candidate,
   { port, pid }: Server,

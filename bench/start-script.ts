@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** What `npm start` of a checkout runs. */
+/** The command of `npm start` in a checkout. */
 export interface StartScript {
-  /** Variables of the environment, as `NAME=value`. */
+  /** Environment variables, as `NAME=value`. */
   readonly variables: readonly string[];
   /** Options of Node and V8. */
   readonly flags: readonly string[];

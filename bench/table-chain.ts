@@ -1,9 +1,9 @@
 /**
- * `npm run bench:table-chain`: why nothing that lives long may be a Map or a Set that calls are added to and deleted from.
+ * `npm run bench:table-chain`: why a long-lived Map or Set must not have calls added to it and deleted from it.
  *
- * V8 puts another table under a Map or a Set every few changes, and the old one refers to the new. Once an old table has
- * been promoted, each table after it survives until the next full collection, along with the entries it was left with.
- * node:http2 keeps a session's streams in such a Map, and our store once kept its statements in such a Set.
+ * V8 replaces the table of a Map or a Set every few changes, and the replaced table refers to its successor. Once one of
+ * them has been promoted, all its successors survive until the next full collection, with the entries that they held.
+ * node:http2 keeps a session's streams in such a Map.
  */
 import { PerformanceObserver } from "node:perf_hooks";
 import { setImmediate as turn } from "node:timers/promises";
@@ -24,7 +24,7 @@ const kinds: Readonly<Record<string, () => Calls>> = {
   },
 };
 
-/** Collects often enough to promote what is there, as the time after a start does. */
+/** Causes enough collections to promote the live objects, as happens in a server soon after its start. */
 function growOld(): void {
   for (let round = 0; round < 100_000; round++) new Array(128).fill(round);
 }

@@ -1,17 +1,17 @@
-// A simulator: it stands in for the Add Memory endpoint, and remembers nothing but the job.
+// A simulation of the Add Memory endpoint, which stores only the job.
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { text } from "node:stream/consumers";
-import { errorBody } from "../src/protocols/http.ts";
+import { errorBody } from "../src/protocols/error-bodies.ts";
 import { parseReqId, type ReqId } from "../src/status/req-id.ts";
 
-/** What Add Memory is asked to remember. */
+/** The request of Add Memory. */
 export interface Insertion {
   readonly userId: string;
   readonly messages: readonly { readonly content: string }[];
 }
 
-/** Puts a job into the ledger. @returns false when it is a duplicate of a live one. */
+/** Creates a job. @returns false for a duplicate of a live job. */
 export type Submit = (reqId: ReqId, insertion: Insertion) => Promise<boolean>;
 
 /** POST /add_memory: body `{"userId","messages":[{"role","content"}]}` → `{"ReqId","Msg"}`. */
@@ -30,7 +30,7 @@ export function createAddMemory(submit: Submit) {
   };
 }
 
-/** @returns undefined when the body is not of the documented form. What is left out is empty. */
+/** @returns undefined when the body does not have the documented form. Absent fields are empty. */
 function readInsertion(body: string): Insertion | undefined {
   try {
     const { userId = "", messages } = JSON.parse(body);
@@ -45,7 +45,7 @@ function readInsertion(body: string): Insertion | undefined {
 /** The namespace for OIDs (RFC 9562, section 6.6). */
 const oidNamespace = Buffer.from("6ba7b8129dad11d180b400c04fd430c8", "hex");
 
-/** The same job has the same id: UUID v5 (RFC 9562, section 5.5) of the contents, followed by the user's id. */
+/** A deterministic id, so that a repeated request is a duplicate: UUID v5 (RFC 9562, section 5.5) of contents and user id. */
 function reqIdOf({ userId, messages }: Insertion): ReqId {
   const name = messages.map(({ content }) => content).join("") + userId;
   const hash = createHash("sha1").update(oidNamespace).update(name).digest().subarray(0, 16);

@@ -1,4 +1,4 @@
-// A simulator: the real service, behind an Add Memory endpoint that is not.
+// The real service behind a simulated Add Memory endpoint.
 import { once } from "node:events";
 import { createServer, type IncomingMessage, request as requestHttp, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -12,20 +12,20 @@ import { createAddMemory } from "./add-memory.ts";
 import { createWorker } from "./worker.ts";
 
 export interface Demo extends AsyncDisposable {
-  /** Of Add Memory and of the service's REST, as the SDK wants them: under one URL. */
+  /** The port of Add Memory and of the service's REST: the SDK takes one URL for both. */
   readonly port: number;
-  /** Of the service itself, for gRPC. */
+  /** The port of the service itself, for gRPC. */
   readonly servicePort: number;
 }
 
-/** The service behind the demo. */
+/** The service listens only here: callers reach its REST through the demo. */
 const serviceHost = "127.0.0.1";
 
 /**
- * @param config of the service. Its address is the demo's, and the service takes a free one.
+ * @param config the service's settings. The demo listens on its address, and the service on a free port.
  * @param step how long a job is pending, and then processing, in milliseconds.
- * @param signal gives up the start; nothing is left behind.
- * @throws what startApp throws.
+ * @param signal cancels the start, which then leaves nothing behind.
+ * @throws the errors of startApp.
  */
 export async function startDemo(config: Config, log: Log, signal: AbortSignal, step: number): Promise<Demo> {
   await using started = new AsyncDisposableStack();
@@ -40,11 +40,11 @@ export async function startDemo(config: Config, log: Log, signal: AbortSignal, s
 
   const ledger = createJobLedger(db);
   const worker = started.use(
-    createWorker(ledger, step, (err) => log.warn({ err }, "the demo could not work on a job")),
+    createWorker(ledger, step, (err) => log.warn({ err }, "the demo could not process a job")),
   );
   const addMemory = createAddMemory(async (reqId, insertion) => {
     const isNew = await ledger.create(reqId);
-    if (isNew) worker.begin(reqId, insertion);
+    if (isNew) worker.start(reqId, insertion);
     return isNew;
   });
 
@@ -73,7 +73,7 @@ export async function startDemo(config: Config, log: Log, signal: AbortSignal, s
   };
 }
 
-/** Lets the service answer. */
+/** Passes a request on to the service. */
 async function forward(request: IncomingMessage, response: ServerResponse, port: number): Promise<void> {
   const { method, url, headers } = request;
   const forwarded = requestHttp({ host: serviceHost, port, method, path: url, headers });

@@ -1,18 +1,23 @@
-// A simulator, for trying out what polls the service: `npm run demo`.
+// `npm run demo`: the service with simulated jobs, for trying out clients that poll it.
 
 import { runUntilSignal } from "../src/commands/run-until-signal.ts";
 import { untilAborted } from "../src/commands/stop-signal.ts";
 import { readConfig } from "../src/config/config.ts";
 import { startDemo } from "./demo.ts";
 
-// Simulated jobs belong into no database but its own, and what speaks to its service speaks without TLS.
-const others = { DATABASE_URL: undefined, TLS_CERT: undefined, TLS_KEY: undefined, TLS_CLIENT_CA: undefined };
-const config = readConfig({ ...process.env, ...others }, "serve");
+// Simulated jobs must not reach a real database, and the demo calls its service without TLS.
+const overrides = {
+  DATABASE_URL: undefined,
+  TLS_CERT: undefined,
+  TLS_KEY: undefined,
+  TLS_CLIENT_CA: undefined,
+};
+const config = readConfig({ ...process.env, ...overrides }, "serve");
 process.exitCode = await runUntilSignal(config, 0, async ({ log, output, signal }) => {
-  output.print("A simulator: Add Memory, which embeds nothing, in front of the real status service.\n");
+  output.print("A simulation: Add Memory without any embedding, in front of the real status service.\n");
   await using demo = await startDemo(config, log, signal, 3_000);
   output.print(`
-Add a memory, and ask how it goes. A message with the word "fail" makes its job fail:
+Add a memory, and poll its status. A message with the word "fail" makes its job fail:
   curl -d '{"userId":"mario","messages":[{"role":"user","content":"Wario is my brother"}]}' http://localhost:${demo.port}/add_memory
   curl http://localhost:${demo.port}/get_status/<ReqId>
 The service itself, with gRPC, is on port ${demo.servicePort}.

@@ -1,18 +1,18 @@
-// A simulator: its worker embeds nothing, and only moves jobs through the ledger, as a real one would.
+// A simulated worker, which embeds nothing and only writes the states of jobs to the ledger, as a real one would.
 import { setTimeout as pause } from "node:timers/promises";
 import type { ReqId } from "../src/status/req-id.ts";
 import type { JobLedger } from "../src/store/jobs/job-ledger.ts";
 import type { Insertion } from "./add-memory.ts";
 
-/** Disposing of it brings what is under way to its end at once. */
+/** Disposing of it ends the current jobs without further delay. */
 export interface Worker extends AsyncDisposable {
-  /** Works on a job from now on: to failure when one of its messages asks for that, to success otherwise. */
-  begin(reqId: ReqId, insertion: Insertion): void;
+  /** Processes a job. It fails when one of its messages contains the word "fail", and succeeds otherwise. */
+  start(reqId: ReqId, insertion: Insertion): void;
 }
 
 /**
  * @param step how long a job is pending, and then processing, in milliseconds.
- * @param onError when the ledger could not be written: the job stays as it is.
+ * @param onError takes the error of a failed write. The job keeps its last state.
  */
 export function createWorker(ledger: JobLedger, step: number, onError: (err: unknown) => void): Worker {
   const stopping = new AbortController();
@@ -30,7 +30,7 @@ export function createWorker(ledger: JobLedger, step: number, onError: (err: unk
   }
 
   return {
-    begin(reqId, insertion) {
+    start(reqId, insertion) {
       const job = work(reqId, insertion)
         .catch(onError)
         .finally(() => jobs.delete(job));

@@ -1,11 +1,11 @@
--- Who may do what in the database, for `npm run migrate` to have made the table first. May be run again at any time, by
--- whoever owns the table and may create roles. The table is the one that the search path leads to: where that is not so for
--- whoever runs this, say where (PGOPTIONS='-c search_path=…' psql …). Nobody logs in as these roles: grant them to those who do.
+-- Database roles for the service and for producers. Run `npm run migrate` first, and then this file, as a role that owns the
+-- table and may create roles; it may be run again at any time. The table is found by the search path: if that does not lead to
+-- it, set it (PGOPTIONS='-c search_path=…' psql …). These roles have no login: grant them to the roles that log in.
 --
 --   create role status_service login password '…' in role gomemory_reader;
 --   create role memory_worker login password '…' in role gomemory_producer;
 
--- All of it or nothing, also in a psql that goes on after errors.
+-- One transaction: a psql that continues after errors applies all of it or nothing.
 begin;
 
 do $$
@@ -27,29 +27,29 @@ begin
     begin
       execute format('create role %I', name);
     exception
-      -- It is there, or somebody else makes it at this moment.
+      -- The role exists, or a concurrent session is creating it.
       when duplicate_object or unique_violation then null;
     end;
     execute format('grant usage on schema %s to %I', schema, name);
   end loop;
 end $$;
 
--- What was granted before, by hand or by an older version of this file, is gone; but for kysely_migration, which the
--- previous version of the service reads. Once no instance of that runs any more:
+-- Revokes earlier grants, made by hand or by an older version of this file, except those on kysely_migration, which the
+-- previous version of the service reads. After its last instance has been replaced:
 --   revoke all on kysely_migration from gomemory_reader;
 revoke all on memory_job, memory_job_migration from gomemory_reader, gomemory_producer;
 
--- The service (`serve`): reads statuses, and at its start whether the schema is the one that it knows.
+-- The service (`serve`): reads statuses, and at its start the schema's version.
 grant select on memory_job, memory_job_migration to gomemory_reader;
 
--- Producers: the four statements of the README, and no column more than these need. When a job was created, and when it
--- changed, is the database's to say.
+-- Producers: the four statements of docs/use/producers.md, and only the columns that these need. The database sets created_at and
+-- updated_at.
 grant select (req_id, status, created_at) on memory_job to gomemory_producer;
 grant insert (req_id, status, error) on memory_job to gomemory_producer;
 grant update (status, error) on memory_job to gomemory_producer;
 
--- On a table that Citus has distributed, grants on columns do not reach the shards, and grants on the table do. There
--- producers need this one, with which they could also say when a new job was created:
+-- On a table that Citus has distributed, grants on columns do not reach the shards, but grants on the table do. There,
+-- producers need this grant, which also allows them to set created_at of a new job:
 --   grant select, insert, update on memory_job to gomemory_producer;
 do $$
 declare
@@ -66,8 +66,8 @@ end $$;
 
 commit;
 
--- Only for DATABASE_READ_URL, and not needed: with it, standbys are used again at once after a failover.
+-- Optional, with DATABASE_READ_URL: lets the service use standbys again at once after a failover.
 -- grant pg_read_all_stats to gomemory_reader;
 
--- Before PostgreSQL 15, everybody may make tables in schema public unless this is run.
+-- Before PostgreSQL 15, every role may create tables in schema public unless this is run.
 -- revoke create on schema public from public;

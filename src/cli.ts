@@ -1,7 +1,8 @@
 import { Command, CommanderError } from "commander";
 import manifest from "../package.json" with { type: "json" };
 import { migrate, serve } from "./commands/serve.ts";
-import { type Command as CommandName, type Config, ConfigError, readConfig } from "./config/config.ts";
+import { type Config, ConfigError, readConfig } from "./config/config.ts";
+import type { Command as CommandName } from "./config/constraints.ts";
 import { type SettingName, settings } from "./config/settings.ts";
 
 /** argv → a command; what it says → the exit code. Everything that went wrong is told on standard error. */

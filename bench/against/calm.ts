@@ -1,15 +1,15 @@
 import type { PhaseResult } from "../load/phase.ts";
 import { taken } from "../report/disturbance.ts";
 
-/** Windows of A and B at one load. Those with the same index were measured one right after the other. */
+/** Windows of A and B at one load. Two with the same index were measured one right after the other. */
 export interface PairedWindows {
   readonly A: readonly PhaseResult[];
   readonly B: readonly PhaseResult[];
 }
 
 /**
- * Keeps the pairs during which other programs took least CPU: one of those with an even index and one of those with
- * an odd index, in which the other side was measured first.
+ * Keeps the pairs during which other programs took least CPU: one with an even index, and one with an odd index, where the
+ * other side was measured first.
  */
 export function calmest({ A, B }: PairedWindows): PairedWindows {
   const pairs = A.flatMap((a, index) => {

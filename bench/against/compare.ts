@@ -1,4 +1,4 @@
-/** `npm run bench -- --against FOLDER`: has this service become slower than it was in another checkout? */
+/** `npm run bench -- --against FOLDER`: compares the service of this checkout with that of another one. */
 import { type Checkout, thisCheckout } from "../checkout.ts";
 import { startDatabase } from "../database.ts";
 import type { Phase } from "../load/phase.ts";
@@ -7,21 +7,21 @@ import { measurePair, type Pair, type Side } from "./pair.ts";
 import { comparisonReport, cpuPerAnswer } from "./report.ts";
 
 /**
- * @param say takes a line about the progress.
+ * @param log takes a line about the progress.
  * @returns the report in markdown.
  * @throws Error when a side does not start, or gives a wrong answer.
  */
 export async function compareCheckouts(
   other: Checkout,
   { rows, rounds }: { rows: number; rounds: number },
-  say: (line: string) => void,
+  log: (line: string) => void,
 ): Promise<string> {
   const cpus = chooseCpus();
   const started = performance.now();
 
-  say("preparing a database for each checkout");
+  log("preparing a database for each checkout");
   await using database = await startDatabase();
-  // Of the same rows, made in the same way: the schema may be another one.
+  // The same rows in a database each, since the schemas of the two checkouts may differ.
   await using tableA = await database.provideFor(thisCheckout, "against_a", rows);
   await using tableB = await database.provideFor(other, "against_b", rows);
   await pinRest(cpus, database.pid);
@@ -34,7 +34,7 @@ export async function compareCheckouts(
     for (const protocol of ["rest", "grpc"] as const) {
       const pair = await measurePair(protocol, order, database, cpus);
       seen[protocol].push(pair);
-      say(`round ${round + 1} of ${rounds}, ${protocol}: ${progress(pair)}`);
+      log(`round ${round + 1} of ${rounds}, ${protocol}: ${progress(pair)}`);
     }
   }
   const minutes = (performance.now() - started) / 60_000;

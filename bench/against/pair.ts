@@ -6,28 +6,29 @@ import type { Cpus } from "../machine.ts";
 import { comparison } from "../plan.ts";
 import { phaseOf, startServer } from "../server.ts";
 import { calmest, type PairedWindows } from "./calm.ts";
+import { renameSettings } from "./renamed-settings.ts";
 
-/** One of the two that are compared. */
+/** One of the two checkouts. */
 export interface Side {
   readonly label: "A" | "B";
   readonly checkout: Checkout;
   readonly table: Table;
 }
 
-/** What a round has seen of one side: the windows that count, at each load. */
+/** The windows of one side in one round that the report uses, at each load. */
 export interface Windows {
   readonly saturation: readonly PhaseResult[];
   readonly part: readonly PhaseResult[];
 }
 
-/** What a round has seen of both sides over one protocol. */
+/** The windows of both sides in one round, over one protocol. */
 export type Pair = Readonly<Record<Side["label"], Windows>>;
 
 /**
  * Starts both sides, warms both up, and measures them in turn.
  *
- * @param first is measured first and last, and the other twice between, so that a machine that becomes faster or
- *   slower all the while favours neither. All of that is done twice, and the calmest half counts.
+ * @param first is measured first and last, and the other side twice in between, so that a machine that becomes
+ *   steadily faster or slower favours neither. The sequence runs twice, and the half with the least disturbance counts.
  */
 export async function measurePair(
   protocol: Phase["protocol"],
@@ -41,7 +42,8 @@ export async function measurePair(
   return await Promise.race([measureStarted(), one.server.failed, two.server.failed]);
 
   async function startSide({ label, checkout: { folder, serve }, table }: Side) {
-    const candidate = { name: `${label}, ${folder}`, protocol, command: serve, cwd: folder };
+    const env = renameSettings(folder, process.env);
+    const candidate = { name: `${label}, ${folder}`, protocol, command: serve, cwd: folder, env };
     const server = await startServer(candidate, table, cpus.server);
     return {
       label,

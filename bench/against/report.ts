@@ -8,7 +8,7 @@ import { commitOf } from "../report/versions.ts";
 import type { Pair, Side, Windows } from "./pair.ts";
 import { compareFigures } from "./verdict.ts";
 
-/** All rounds of a comparison. */
+/** A comparison with all of its rounds. */
 export interface ComparisonRun {
   readonly sides: readonly Side[];
   readonly rounds: Readonly<Record<Phase["protocol"], Pair[]>>;
@@ -18,7 +18,7 @@ export interface ComparisonRun {
 interface Figure {
   readonly title: string;
   readonly digits: number;
-  /** Of one round; the less, the better. */
+  /** The figure of one round. Less is better. */
   readonly of: (windows: readonly PhaseResult[]) => number;
 }
 
@@ -29,7 +29,7 @@ const figures: readonly Figure[] = [
 ];
 const protocols = { rest: "REST", grpc: "gRPC" } as const;
 
-/** The comparison for people, in markdown. */
+/** The comparison in markdown. */
 export function comparisonReport({ sides, rounds, minutes }: ComparisonRun): string {
   const all = Object.values(rounds).flat();
   const disturbed = disturbance(

@@ -1,30 +1,30 @@
 import { connect, type Socket } from "node:net";
 
-/** One connection of the load generator: asks for rows, and checks that it gets exactly their answers. */
+/** One connection of the load generator: makes calls for rows, and checks that each gets exactly its row's answer. */
 export interface Connection {
-  /** @param due when the question ought to be asked, in milliseconds of `performance.now()`. Comes back with the answer. */
-  ask(row: number, due: number): void;
-  /** Sends what was asked since the last flush. */
+  /** @param due when the call was scheduled, in milliseconds of `performance.now()`. The events repeat it. */
+  call(row: number, due: number): void;
+  /** Sends the calls since the last flush. */
   flush(): void;
   close(): void;
 }
 
 export interface ConnectionEvents {
-  /** A right answer has arrived. The caller may ask the next question at once; it is flushed after the last answer. */
+  /** A right answer has arrived. The handler may make the next call at once; it is flushed after the last answer. */
   onAnswer(connection: Connection, due: number): void;
-  /** The server was too busy to answer. Over gRPC: whatever is an error, since trailers are not decoded. */
+  /** The server shed the call. Over gRPC: any error, since trailers are not decoded. */
   onShed(connection: Connection, due: number): void;
-  /** A wrong answer, or none any more. */
+  /** A wrong answer, or a lost connection. */
   onFailure(error: Error): void;
 }
 
-/** What arrives is handled before the next read, so all connections read into the same memory. */
+/** All connections read into the same memory: every piece is handled before the next read. */
 const buffer = Buffer.allocUnsafe(256 * 1024);
 
 /**
  * Opens a TCP connection without the cost of a stream's readable side.
  *
- * @param onBytes is given each piece that arrives; the memory is overwritten afterwards.
+ * @param onBytes takes each piece that arrives; the memory is overwritten afterwards.
  */
 export function openSocket(
   port: number,

@@ -20,7 +20,7 @@ export function firstHeaders(authority: string): Buffer {
   ]);
 }
 
-/** The headers of every other call: the last five refer to what the first call has added. */
+/** The headers of every other call: the last five refer to the entries that the first call added. */
 export function laterHeaders(): Buffer {
   return Buffer.concat(
     [method.post, scheme.http, newest + 4, newest + 3, newest + 2, newest + 1, newest].map(indexed),

@@ -8,7 +8,7 @@ const statusShed = Buffer.from("HTTP/1.1 503 ");
 const newline = 0x0a;
 
 /**
- * A keep-alive connection over which one question at a time is asked.
+ * A keep-alive connection with one call at a time.
  *
  * @param answers the body of each right answer, by row modulo `variety`.
  */
@@ -21,18 +21,18 @@ export async function connectHttp1(
     `GET /get_status/${" ".repeat(idLength)} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nAccept: application/json\r\n\r\n`,
   );
   const idAt = request.indexOf(" ".repeat(idLength));
-  let asked = 0;
-  let askedDue = 0;
+  let calledRow = 0;
+  let calledDue = 0;
   let waiting = false;
   let rest: Buffer | undefined;
   let closing = false;
 
   const connection: Connection = {
-    ask(row, due) {
+    call(row, due) {
       waiting = true;
-      asked = row;
-      askedDue = due;
-      // The last request has been answered, so nobody reads this memory any more.
+      calledRow = row;
+      calledDue = due;
+      // The socket no longer reads this memory: the request before has been answered.
       writeId(row, request, idAt);
       socket.write(request);
     },
@@ -55,15 +55,15 @@ export async function connectHttp1(
     if (!waiting || response.length > bodyAt + length) throw wrong(response, "nothing more");
     waiting = false;
     if (response.compare(statusShed, 0, statusShed.length, 0, statusShed.length) === 0) {
-      events.onShed(connection, askedDue);
+      events.onShed(connection, calledDue);
     } else {
       check(response, bodyAt);
-      events.onAnswer(connection, askedDue);
+      events.onAnswer(connection, calledDue);
     }
   }
 
   function check(response: Buffer, bodyAt: number): void {
-    const answer = answers[asked % variety] as Buffer;
+    const answer = answers[calledRow % variety] as Buffer;
     // Go's json.Encoder ends its output with a newline.
     const end = response[response.length - 1] === newline ? response.length - 1 : response.length;
     const right =
@@ -73,7 +73,7 @@ export async function connectHttp1(
   }
 
   function wrong(response: Buffer, wanted: string): Error {
-    return new Error(`wrong answer for ${idOf(asked)}: got ${response.toString()}, want ${wanted}`);
+    return new Error(`wrong answer for ${idOf(calledRow)}: got ${response.toString()}, want ${wanted}`);
   }
 
   const socket: Socket = await openSocket(port, onBytes, (error) => {
@@ -83,7 +83,7 @@ export async function connectHttp1(
 }
 
 const lengthName = Buffer.from("content-length:");
-/** Set in every small letter, and in the hyphen and the colon. */
+/** The bit that is set in every lower-case letter, and in the hyphen and the colon. */
 const lowerCase = 0x20;
 const space = 0x20;
 const carriageReturn = 0x0d;

@@ -10,7 +10,7 @@ const initialWindow = 65_535;
 const largestWindow = 2 ** 31 - 1;
 
 /** GetStatusRequest in a DATA frame: gRPC's flag and length, then field 1 with the id. */
-const question = Buffer.concat([
+const message = Buffer.concat([
   Buffer.from([0, 0, 0, 0, 2 + idLength, 0x0a, idLength]),
   Buffer.alloc(idLength),
 ]);
@@ -23,11 +23,11 @@ interface Stream {
 }
 
 /**
- * An HTTP/2 connection with prior knowledge over which gRPC calls run side by side.
+ * An HTTP/2 connection with prior knowledge and concurrent gRPC calls.
  *
- * It does what RFC 9113 asks of a client that gets small answers, and no more. The headers are those of
- * grpc-go's client; as there, all but the first call refer to HPACK's dynamic table. A call is right when its
- * one message is, byte for byte, and headers that end the stream follow it: the trailers are not decoded.
+ * It implements as much of RFC 9113 as a client of small answers needs. The headers are those of grpc-go's client: all
+ * calls but the first refer to HPACK's dynamic table. An answer is right when its one message is the expected one, byte for
+ * byte, and headers that end the stream follow. The trailers are not decoded.
  *
  * @param answers the message of each right answer with gRPC's prefix, by row modulo `variety`.
  */
@@ -48,16 +48,17 @@ export async function connectHttp2(
   const ready = Promise.withResolvers<void>();
 
   const connection: Connection = {
-    ask(row, due) {
+    call(row, due) {
       const frames = Buffer.from(nextStream === 1 ? first : later);
-      const data = frames.length - question.length;
+      const data = frames.length - message.length;
       frames.writeUInt32BE(nextStream, 5);
       frames.writeUInt32BE(nextStream, data - 4);
       writeId(row, frames, frames.length - idLength);
       streams.set(nextStream, { row, due, message: undefined, right: false });
       nextStream += 2;
-      window -= question.length;
-      if (window < 0) throw new Error("the server's window is used up: it does not update it");
+      window -= message.length;
+      if (window < 0)
+        throw new Error("the server's flow-control window is used up, and the server has not updated it");
       output.push(frames);
     },
     flush() {
@@ -152,10 +153,10 @@ export async function connectHttp2(
   return connection;
 }
 
-/** HEADERS and DATA of one call; stream and id are to be filled in. */
+/** HEADERS and DATA of one call, without its stream number and id. */
 function callFrames(headerBlock: Buffer): Buffer {
   return Buffer.concat([
     frame(type.headers, flag.endHeaders, 0, headerBlock),
-    frame(type.data, flag.endStream, 0, question),
+    frame(type.data, flag.endStream, 0, message),
   ]);
 }

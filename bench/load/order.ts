@@ -1,6 +1,6 @@
-/** Rows in an order that visits each once before any twice, and jumps all over the table. */
+/** Rows in an order that repeats none before all have been visited, and that jumps across the table. */
 export function rowsInOrder(rows: number, seed: number): () => number {
-  // About the golden ratio of the number of rows, and without a common divisor with it.
+  // Close to the golden ratio of the number of rows, and coprime to it.
   let step = Math.round(rows * 0.6180339887);
   while (greatestCommonDivisor(step, rows) !== 1) step++;
   let row = seed % rows;

@@ -1,66 +1,66 @@
 import type { Connection } from "./connection.ts";
 
-/** Decides when the next question is asked. */
+/** Decides when the next call is made. */
 export interface Pace {
   start(connections: readonly Connection[], streams: number): void;
-  /** A connection has had an answer, and takes another question. */
+  /** A connection has had an answer, and can make another call. */
   onFree(connection: Connection): void;
-  /** Asks nothing any more. */
+  /** Ends the calls. */
   stop(): void;
 }
 
-/** @param due when the question ought to be asked, in milliseconds of `performance.now()`. */
-type Ask = (connection: Connection, due: number) => void;
+/** @param due when the call was scheduled, in milliseconds of `performance.now()`. */
+type Call = (connection: Connection, due: number) => void;
 
-/** Closed loop: each answer is followed by the next question. */
-export function saturate(ask: Ask): Pace {
-  let asking = true;
+/** Closed loop: each answer is followed by the next call. */
+export function saturate(call: Call): Pace {
+  let calling = true;
   return {
     start(connections, streams) {
       for (const connection of connections) {
-        for (let stream = 0; stream < streams; stream++) ask(connection, performance.now());
+        for (let stream = 0; stream < streams; stream++) call(connection, performance.now());
         connection.flush();
       }
     },
     onFree(connection) {
-      if (asking) ask(connection, performance.now());
+      if (calling) call(connection, performance.now());
     },
     stop() {
-      asking = false;
+      calling = false;
     },
   };
 }
 
-/** How long to sleep, in milliseconds: what is due, or arrives, meanwhile has to wait. A shorter one costs more CPU. */
+/** The sleep between two turns, in milliseconds. It delays calls and answers; a shorter one costs more CPU. */
 const nap = 0.1;
 const never = new Int32Array(new SharedArrayBuffer(4));
 
 /**
- * Open loop: questions are due at even distances, whatever the answers do. One that finds no free connection waits,
- * and its latency counts from when it was due.
+ * Open loop: calls are scheduled at even intervals, however long the answers take. A call that finds no free connection
+ * waits, and its latency counts from the time that it was scheduled for.
  *
- * Node's timers know whole milliseconds only, and a busy loop would take the core from the database. Short naps
- * between the turns of the event loop do neither.
+ * Node's timers have a resolution of a millisecond, and a busy loop would take the core from the database. So the loop
+ * sleeps for a fraction of a millisecond between two turns of the event loop.
  *
- * @param rate questions a second.
- * @param onSent is given how long after it was due a question was asked, in milliseconds.
+ * @param rate calls a second.
+ * @param onSent takes the delay of each call behind its schedule, in milliseconds.
  */
-export function atRate(rate: number, ask: Ask, onSent: (lateness: number) => void): Pace {
+export function atRate(rate: number, call: Call, onSent: (lateness: number) => void): Pace {
   const gap = 1000 / rate;
   const free: Connection[] = [];
   const overdue: number[] = [];
-  let asking = true;
+  let calling = true;
   let next = 0;
 
   function turn(): void {
-    if (!asking) return;
+    if (!calling) return;
     const now = performance.now();
     for (; next <= now; next += gap) {
       onSent(now - next);
       const connection = free.shift();
       if (connection === undefined) overdue.push(next);
       else {
-        ask(connection, next);
+        call(connection, next);
         connection.flush();
       }
     }
@@ -77,10 +77,10 @@ export function atRate(rate: number, ask: Ask, onSent: (lateness: number) => voi
     onFree(connection) {
       const due = overdue.shift();
       if (due === undefined) free.push(connection);
-      else ask(connection, due);
+      else call(connection, due);
     },
     stop() {
-      asking = false;
+      calling = false;
     },
   };
 }

@@ -5,41 +5,41 @@ import { connectHttp1 } from "./http1.ts";
 import { connectHttp2 } from "./http2.ts";
 import { rowsInOrder } from "./order.ts";
 import { atRate, saturate } from "./pace.ts";
-import { createWatch, type Seen } from "./watch.ts";
+import { createWatch, type Measurements } from "./watch.ts";
 
-/** What the load generator is to do with a server for a while. */
+/** A load on a server for some seconds. */
 export interface Phase {
   readonly protocol: "rest" | "grpc";
   readonly port: number;
   readonly connections: number;
-  /** Calls at the same time on a connection. 1 for REST. */
+  /** Concurrent calls on each connection. 1 for REST. */
   readonly streams: number;
-  /** Questions a second. Without it, each answer is followed by the next question. */
+  /** Calls a second. Absent: each answer is followed by the next call. */
   readonly rate?: number;
-  /** How long, in milliseconds, who is shed waits before it asks again. Absent: no call may be shed. */
+  /** The delay, in milliseconds, before a call that was shed is made again. Absent: a shed call fails the phase. */
   readonly retryAfter?: number;
-  /** Seconds before the window, under the same load. */
+  /** Seconds under the same load before the window. */
   readonly warmUp: number;
   /** Length of the window, in seconds. */
   readonly seconds: number;
   readonly rows: number;
-  /** The row to begin with. */
+  /** The row of the first call. */
   readonly seed: number;
-  /** When row 0 was created, in seconds since 1970; or the one answer of a floor, in hexadecimal digits. */
+  /** When row 0 was created, in Unix seconds; or the constant answer of a baseline server, in hexadecimal digits. */
   readonly answers: number | string;
   readonly serverPid: number;
   readonly databasePid: number;
 }
 
-export interface PhaseResult extends Seen {
-  /** Answers of the whole phase, those outside of the window included. */
+export interface PhaseResult extends Measurements {
+  /** The answers of the whole phase, including those outside the window. */
   readonly answersInAll: number;
 }
 
-/** How long, in milliseconds, answers may take after the last question. */
+/** The time limit, in milliseconds, for the answers that are outstanding after the window. */
 const drainTimeout = 10_000;
 
-/** @throws Error at the first wrong answer, or connection that is lost. */
+/** @throws Error at the first wrong answer or lost connection. */
 export async function runPhase(phase: Phase): Promise<PhaseResult> {
   const watch = createWatch(phase.serverPid, phase.databasePid);
   const nextRow = rowsInOrder(phase.rows, phase.seed);
@@ -49,17 +49,17 @@ export async function runPhase(phase: Phase): Promise<PhaseResult> {
   let inFlight = 0;
   let draining = false;
 
-  function ask(connection: Connection, due: number): void {
+  function call(connection: Connection, due: number): void {
     inFlight++;
-    connection.ask(nextRow(), due);
+    connection.call(nextRow(), due);
   }
-  function askAgain(connection: Connection): void {
+  function callAgain(connection: Connection): void {
     pace.onFree(connection);
     connection.flush();
   }
-  const pace = phase.rate === undefined ? saturate(ask) : atRate(phase.rate, ask, watch.sent);
+  const pace = phase.rate === undefined ? saturate(call) : atRate(phase.rate, call, watch.sent);
 
-  async function work(): Promise<Seen> {
+  async function work(): Promise<Measurements> {
     await using opened = new AsyncDisposableStack();
     const connections = await connectAll(phase, {
       onFailure: failure.reject,
@@ -76,7 +76,7 @@ export async function runPhase(phase: Phase): Promise<PhaseResult> {
         inFlight--;
         if (draining && inFlight === 0) drained.resolve();
         if (phase.retryAfter === 0) pace.onFree(connection);
-        else setTimeout(askAgain, phase.retryAfter * (0.8 + 0.4 * Math.random()), connection);
+        else setTimeout(callAgain, phase.retryAfter * (0.8 + 0.4 * Math.random()), connection);
       },
     });
     for (const connection of connections) opened.defer(() => connection.close());
@@ -84,16 +84,16 @@ export async function runPhase(phase: Phase): Promise<PhaseResult> {
     await pause(phase.warmUp * 1000);
     watch.begin();
     await pause(phase.seconds * 1000);
-    const seen = watch.end();
+    const measurements = watch.end();
     pace.stop();
     draining = true;
     if (inFlight > 0) await Promise.race([drained.promise, tooLate()]);
-    return seen;
+    return measurements;
   }
 
   async function tooLate(): Promise<never> {
     await pause(drainTimeout, undefined, { ref: false });
-    throw new Error(`${inFlight} questions were not answered within ${drainTimeout} ms`);
+    throw new Error(`${inFlight} calls were not answered within ${drainTimeout} ms`);
   }
 
   return { ...(await Promise.race([work(), failure.promise])), answersInAll };

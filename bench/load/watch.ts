@@ -9,26 +9,26 @@ interface Percentiles {
   readonly p999: number;
 }
 
-/** What was seen in a window. Times in seconds, but latencies and lateness in milliseconds. */
-export interface Seen {
+/** The measurements of a window. Times in seconds, but latencies and lateness in milliseconds. */
+export interface Measurements {
   readonly answers: number;
   readonly shed: number;
   readonly seconds: number;
-  /** `others`: whatever else ran on this machine, and what its host took from it. */
+  /** `others`: all other programs of this machine, and the time that its host withheld. */
   readonly cpu: Readonly<Record<"server" | "database" | "generator" | "others", number>>;
-  /** From the moment at which the question was due. */
+  /** From the time that the call was scheduled for. */
   readonly latency: Percentiles;
-  /** How long after it was due a question was sent: the generator's own fault, contained in the latency. */
+  /** The delay of a call behind its schedule, which the generator causes. It is contained in the latency. */
   readonly lateness: Percentiles;
 }
 
-/** Counts, from when it begins to when it ends. */
+/** Counts from `begin` to `end`. */
 export interface Watch {
   answered(latency: number): void;
   shed(): void;
   sent(lateness: number): void;
   begin(): void;
-  end(): Seen;
+  end(): Measurements;
 }
 
 export function createWatch(serverPid: number, databasePid: number): Watch {

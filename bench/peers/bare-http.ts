@@ -1,4 +1,4 @@
-/** Floor: what node:http costs when the answer is a constant. */
+/** Baseline: the cost of node:http with a constant answer. */
 import { createServer } from "node:http";
 
 const body = `{"status":"success","createdAt":"2026-03-03T21:44:15Z"}`;

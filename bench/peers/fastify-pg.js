@@ -1,4 +1,4 @@
-/** Fastify with its schemas (ajv validates the id, fast-json-stringify writes the answer), and pg. */
+/** Fastify with its schemas (ajv validates the id, fast-json-stringify serializes the answer), and pg. */
 import Fastify from "fastify";
 import pg from "pg";
 

@@ -1,4 +1,4 @@
-/** The direct query: node:http and pg, one statement a request. Measures what sharing statements adds to one call. */
+/** The direct query: node:http and pg, one statement a request. Shows what coalesced reads add to the latency of a call. */
 import { createServer } from "node:http";
 import pg from "pg";
 

@@ -1,6 +1,6 @@
 import type { PhaseResult } from "../load/phase.ts";
 import type { Measured } from "../round.ts";
-import type { Series } from "./report.ts";
+import type { Series } from "./series.ts";
 import { type Spread, spread } from "./spread.ts";
 
 type Of = (measured: Measured) => number;
@@ -20,7 +20,7 @@ export function withExtremes({ median, min, max }: Spread, digits: number): stri
   return `${number(median, digits)} (${number(min, digits)} to ${number(max, digits)})`;
 }
 
-/** The median of the rounds, of a CPU. */
+/** The median of the rounds, as a percentage of a CPU. */
 export function percent(series: Series, of: Of): string {
   return `${middle(series, (measured) => of(measured) * 100, 0)} %`;
 }
@@ -34,7 +34,7 @@ export function number(value: number, digits: number): string {
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-/** @param head of the first column, which is text; the others are numbers. */
+/** A table in markdown whose first column is text, and whose other columns are numbers. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string => `| ${cells.join(" | ")} |`;
   return [line(head), line(head.map((_, i) => (i === 0 ? "---" : "---:"))), ...rows.map(line)].join("\n");

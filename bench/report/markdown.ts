@@ -3,14 +3,15 @@ import type { Plan } from "../plan.ts";
 import type { Measured } from "../round.ts";
 import { micros, middle, number, percent, range, table } from "./cells.ts";
 import { disturbance, taken } from "./disturbance.ts";
-import type { Report, Series } from "./report.ts";
+import type { Report } from "./report.ts";
+import type { Series } from "./series.ts";
 import { perCpuSecond, perSecond } from "./summary.ts";
 
-/** The report for people. @param plot name of the file beside it. */
+/** The report in markdown. @param plot the name of the plot's file, in the same folder. */
 export function markdown(report: Report, plot: string): string {
   const parts = [
     heading(report),
-    `![The same as a plot](${plot})`,
+    `![The figures as a plot](${plot})`,
     findingsTable(report),
     saturationTable(report),
     ...loadTables(report),
@@ -27,7 +28,9 @@ function heading({ plan, date, minutes, command, machine, series }: Report): str
       : `median of ${plan.rounds} interleaved rounds (with the least and the greatest)`;
   const warnings = [];
   if (plan.quick) {
-    warnings.push("A quick run: short windows, hardly warmed up. Good for a first look, not for a verdict.");
+    warnings.push(
+      "A quick run: short windows after a short warm-up. It gives a first impression, not a result.",
+    );
   }
   const disturbed = disturbance(
     series.flatMap(({ measured }) => measured.map(({ saturation }) => saturation)),
@@ -41,9 +44,9 @@ function heading({ plan, date, minutes, command, machine, series }: Report): str
 }
 
 function findingsTable({ findings }: Report): string {
-  return `## What it says about the service
+  return `## The service compared
 
-Ratios are taken within each round; the median of the rounds is given.
+Ratios are taken within each round; the table gives the median of the rounds.
 
 ${table(
   ["", "median", "least to greatest"],
@@ -86,7 +89,7 @@ ${table(
     middle(each, ({ saturation }) => saturation.latency.p99, 2),
     middle(each, ({ saturation }) => saturation.latency.p999, 2),
     percent(each, ({ saturation: { cpu, seconds } }) => cpu.server / seconds),
-    percent(each, ({ saturation }) => besides(saturation)),
+    percent(each, ({ saturation }) => generatorAndDatabase(saturation)),
     percent(each, ({ saturation }) => taken(saturation)),
     middle(each, ({ residentBytes }) => residentBytes / 1e6, 0),
     middle(each, ({ statementsPerAnswer }) => statementsPerAnswer, 3),
@@ -122,7 +125,7 @@ ${table(
     middle(each, (measured) => of(measured).latency.p999, 2),
     micros(each, of, "server"),
     micros(each, of, "database"),
-    percent(each, (measured) => besides(of(measured))),
+    percent(each, (measured) => generatorAndDatabase(of(measured))),
     percent(each, (measured) => taken(of(measured))),
     middle(each, (measured) => of(measured).lateness.p50, 2),
   ]),
@@ -131,7 +134,7 @@ ${table(
 }
 
 function serialTable({ series, plan }: Report): string {
-  return `## One connection, one question after the other
+  return `## One connection, one call after the other
 
 ${table(
   ["server", "p50 ms", "p99 ms"],
@@ -152,7 +155,7 @@ function conditions({ cpus, versions, databaseSettings, skipped }: Report): stri
 
 - CPUs: server ${cpus.server}, generator ${cpus.generator}, PostgreSQL ${cpus.database}
 - Versions: ${list(versions)}
-- PostgreSQL: ${list(databaseSettings)}; otherwise as it comes
+- PostgreSQL: ${list(databaseSettings)}; otherwise its defaults
 - Skipped: ${skipped.length === 0 ? "nothing" : skipped.join("; ")}`;
 }
 
@@ -162,6 +165,6 @@ function title({ candidate, table: { rows } }: Series, plan: Plan): string {
 }
 
 /** In CPUs. */
-function besides({ cpu, seconds }: PhaseResult): number {
+function generatorAndDatabase({ cpu, seconds }: PhaseResult): number {
   return (cpu.generator + cpu.database) / seconds;
 }

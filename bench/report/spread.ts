@@ -1,4 +1,4 @@
-/** The middle of what the rounds gave, and its extremes. */
+/** The median of a figure over the rounds, and its extremes. */
 export interface Spread {
   readonly median: number;
   readonly min: number;

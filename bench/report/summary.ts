@@ -2,10 +2,10 @@ import { serviceName, uncountedName } from "../candidates.ts";
 import type { PhaseResult } from "../load/phase.ts";
 import { comparedLoadIndex, type Plan } from "../plan.ts";
 import type { Measured } from "../round.ts";
-import type { Series } from "./report.ts";
+import type { Series } from "./series.ts";
 import { type Spread, spread } from "./spread.ts";
 
-/** What one number of the benchmark says about the service. */
+/** One figure of the service, most of them in comparison with another server. */
 export interface Finding extends Spread {
   readonly what: string;
   readonly unit: string;
@@ -16,7 +16,7 @@ export const perCpuSecond = ({ answers, cpu }: PhaseResult): number => answers /
 export const perSecond = ({ answers, seconds }: PhaseResult): number => answers / seconds;
 const cpuPerAnswer = ({ answers, cpu }: PhaseResult): number => cpu.server / answers;
 
-const references = {
+const comparedServers = {
   rest: [
     uncountedName,
     "bare node:http",
@@ -30,7 +30,7 @@ const references = {
 const protocolNames = { rest: "REST", grpc: "gRPC" } as const;
 const direct = "node:http + pg";
 
-/** What is said about the service. A ratio is taken within each round, and the median of the ratios is given. */
+/** The figures of the service. A ratio is taken within each round; its spread is that of the rounds' ratios. */
 export function findings(series: readonly Series[], plan: Plan): Finding[] {
   const atComparedLoad = ({ loads }: Measured): PhaseResult | undefined => loads[comparedLoadIndex(plan)];
   const find = (name: string, protocol: string, rows = plan.rows) =>
@@ -64,15 +64,12 @@ export function findings(series: readonly Series[], plan: Plan): Finding[] {
     const ours = find(serviceName, protocol);
     if (ours === undefined) continue;
     const name = protocolNames[protocol];
-    for (const reference of references[protocol]) {
-      const theirs = find(reference, protocol);
-      addRatio(
-        `${name}: answers per server CPU second, against ${reference}`,
-        ours,
-        theirs,
-        ({ saturation }) => perCpuSecond(saturation),
+    for (const server of comparedServers[protocol]) {
+      const theirs = find(server, protocol);
+      addRatio(`${name}: answers per server CPU second, against ${server}`, ours, theirs, ({ saturation }) =>
+        perCpuSecond(saturation),
       );
-      addRatio(`${name}: answers per second, against ${reference}`, ours, theirs, ({ saturation }) =>
+      addRatio(`${name}: answers per second, against ${server}`, ours, theirs, ({ saturation }) =>
         perSecond(saturation),
       );
     }

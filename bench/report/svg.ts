@@ -1,6 +1,7 @@
 import { serviceName } from "../candidates.ts";
 import { comparedLoad, comparedLoadIndex } from "../plan.ts";
-import type { Report, Series } from "./report.ts";
+import type { Report } from "./report.ts";
+import type { Series } from "./series.ts";
 import { spread } from "./spread.ts";
 import { perCpuSecond } from "./summary.ts";
 
@@ -32,7 +33,7 @@ const style = `
     .range.others { stroke: #656c76; }
   }`;
 
-/** Answers per CPU second as bars, and the latency at part load as lines from p50 to p99. */
+/** A plot: answers per CPU second as bars, and the latency at part load as lines from p50 to p99. */
 export function svg(report: Report): string {
   const shown = report.series.filter(({ table }) => table.rows === report.plan.rows);
   const fastest = Math.max(...shown.map((series) => speed(series).max));
@@ -49,7 +50,7 @@ export function svg(report: Report): string {
 </style>
 <text class="quiet" x="10" y="20">${report.date.slice(0, 10)}, ${escapeXml(report.machine.cpu ?? "")}, ${rows.toLocaleString("en")} rows, ${quick ? "quick run, " : ""}${rounds === 1 ? "one round" : `medians of ${rounds} rounds`}</text>
 <text class="title" x="${bars.x}" y="${top - 22}">Answers per second of server CPU</text>
-<text class="title" x="${latency.x}" y="${top - 22}">p50 to p99 at ${comparedLoad * 100} % of the own peak</text>
+<text class="title" x="${latency.x}" y="${top - 22}">p50 to p99 at ${comparedLoad * 100} % of each server's peak</text>
 ${ticks.join("\n")}
 ${[...group(report, shown, "rest", "REST", 0, fastest), ...group(report, shown, "grpc", "gRPC", 1, fastest)].join("\n")}
 </svg>
@@ -87,8 +88,8 @@ function row(
   const part = measured.flatMap(({ loads }) => loads[comparedLoadIndex(plan)] ?? []);
   const p50 = onLatency(spread(part.map((each) => each.latency.p50)).median);
   const p99 = onLatency(spread(part.map((each) => each.latency.p99)).median);
-  const floor = candidate.constant === undefined ? "" : " (constant answer)";
-  const label = `${protocol}: ${candidate.name}${floor}`;
+  const note = candidate.constant === undefined ? "" : " (constant answer)";
+  const label = `${protocol}: ${candidate.name}${note}`;
   return [
     `<text x="${bars.x - 10}" y="${y + 4}" text-anchor="end"${kind === "ours" ? ' class="title"' : ""}>${escapeXml(label)}</text>`,
     `<rect class="${kind}" x="${bars.x}" y="${y - 8}" width="${round(scale(median) - bars.x)}" height="16" rx="2"/>`,
@@ -102,7 +103,7 @@ function speed({ measured }: Pick<Series, "measured">) {
   return spread(measured.map(({ saturation }) => perCpuSecond(saturation)));
 }
 
-/** Logarithmic. */
+/** The horizontal position of a latency, on a logarithmic scale. */
 function onLatency(ms: number): number {
   const { x, from, to } = latency;
   const clamped = Math.min(to, Math.max(from, ms));

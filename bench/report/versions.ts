@@ -15,7 +15,7 @@ const packages = [
 ];
 const modules = ["github.com/jackc/pgx/v5", "google.golang.org/grpc", "google.golang.org/protobuf"];
 
-/** The version of everything that was measured. */
+/** The versions of the service, the runtimes and the packages that take part. */
 export function versions(postgres: string): Record<string, string> {
   const goMod = readFileSync(join(bench, "peers", "go", "go.mod"), "utf8");
   const go = outputOf("go", "version")?.split(" ")[2]?.replace("go", "");
@@ -45,7 +45,7 @@ function packageVersion(name: string): string {
     try {
       return JSON.parse(readFileSync(join(folder, name, "package.json"), "utf8")).version;
     } catch {
-      // It is in one of the folders above.
+      // The package is in one of the parent folders.
     }
   }
   return "";

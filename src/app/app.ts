@@ -2,23 +2,18 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import manifest from "../../package.json" with { type: "json" };
 import type { Config } from "../config/config.ts";
-import { statusRoutes } from "../endpoints/get-status.ts";
-import { healthPaths, healthRoutes } from "../endpoints/health.ts";
-import { reflectionRoutes } from "../endpoints/reflection.ts";
-import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
-import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.ts";
-import { getStatusCodec } from "../protocols/grpc/status-codec.ts";
-import { createGrpcUnaryLane } from "../protocols/grpc/unary-fast-path.ts";
-import { createRest } from "../protocols/rest/rest.ts";
-import { anyCaller, callersWithToken } from "../server/authentication.ts";
+import { pathOfRpc } from "../endpoints/endpoint.ts";
+import { createEndpoints } from "../endpoints/endpoints.ts";
+import { createLife } from "../endpoints/life.ts";
+import { admitEveryCall } from "../protocols/begin-call.ts";
+import { createFastPath } from "../protocols/grpc/unary-fast-path.ts";
+import { requireToken } from "../server/authentication.ts";
 import { createCors } from "../server/cors.ts";
-import { holdCalls } from "../server/held-calls.ts";
 import { listen } from "../server/listener.ts";
 import { createProbes, openProbes } from "../server/probes.ts";
 import { createRouter } from "../server/router.ts";
 import { createAdmission, createHoldLimit } from "../status/admission.ts";
 import { createReadiness } from "../status/readiness.ts";
-import { createStatusService } from "../status/service.ts";
 import type { EmbeddedPostgres } from "../store/embedded/embedded.ts";
 import { provideSamples, type Sample } from "../store/embedded/samples.ts";
 import { observeCalls } from "../telemetry/calls.ts";
@@ -36,9 +31,6 @@ export interface App extends AsyncDisposable {
   /** The database that was started along with the service, when none was given, and what there is to ask about. */
   readonly embedded?: { readonly postgres: EmbeddedPostgres; readonly samples: readonly Sample[] };
 }
-
-/** Of the methods that are called many thousand times a second. */
-const codecs = new Map([[StatusService.method.getStatus, getStatusCodec]]);
 
 /** How often, in milliseconds, the database is asked for the sake of those who ask whether we are ready. */
 const probeInterval = 500;
@@ -95,10 +87,6 @@ export async function startApp(
       else if (err !== undefined) log.warn({ err }, "not ready");
     },
   });
-  const statuses = createStatusService(
-    (replica ?? database).statuses,
-    createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY }),
-  );
   const tokens = openTokensOf(config, log);
   if (tokens !== undefined) started.use(tokens);
   const logDropped = logDroppedConnections(log);
@@ -106,24 +94,22 @@ export async function startApp(
   if (metrics !== undefined) listeners.push(metrics.calls);
   if (metrics !== undefined && tokens !== undefined) listeners.push(metrics.watchCallers(tokens.names));
   const observe = observeCalls(listeners);
-  const open = new Set([...openProbes, ...healthPaths]);
-  const authenticate = tokens === undefined ? anyCaller : callersWithToken(tokens, open);
-  const hold = holdCalls(createHoldLimit(config.MAX_WAITING));
-  const rpcs = [
-    statusRoutes(statuses, config.REQUEST_TIMEOUT),
-    healthRoutes(readiness, [StatusService], hold),
-    reflectionRoutes(readiness, [file_google_rpc_error_details], hold),
-  ];
-  const lane = config.GRPC_LANE === "on" ? createGrpcUnaryLane(codecs, { observe, authenticate }) : undefined;
+  const endpoints = createEndpoints((replica ?? database).statuses, readiness);
+  const life = createLife({
+    admission: createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY }),
+    holdLimit: createHoldLimit(config.MAX_WAITING),
+    requestTimeout: config.REQUEST_TIMEOUT,
+  });
+  const open = new Set([...openProbes, ...endpoints.filter(({ isOpen }) => isOpen).map(pathOfRpc)]);
+  const authenticate = tokens === undefined ? admitEveryCall : requireToken(tokens, open);
   const cors = config.CORS_ORIGINS && createCors(config.CORS_ORIGINS);
   const handler = createRouter({
-    lane,
+    endpoints,
+    life,
+    probes: createProbes(readiness, metrics),
     maxMessageSize: config.MAX_MESSAGE_SIZE,
     maxReceivingSize: config.MAX_RECEIVING_SIZE,
     maxHeaderSize: config.MAX_HEADER_SIZE,
-    rest: createRest(statuses, config.REQUEST_TIMEOUT, observe),
-    probes: createProbes(readiness, metrics),
-    rpcs,
     observe,
     authenticate,
     cors,
@@ -147,7 +133,10 @@ export async function startApp(
       },
       tls: tlsOptionsOf(config, log),
       handler,
-      lane,
+      fastPath:
+        config.GRPC_FAST_PATH === "on"
+          ? createFastPath(endpoints, life, { observe, authenticate })
+          : undefined,
       onCancelled: handler.cancelled,
       linesForUnread: cors?.linesForUnread,
       onDropped() {

@@ -1,5 +1,5 @@
 import type { Config } from "../config/config.ts";
-import { tlsFilesOf } from "../config/files.ts";
+import { serverTlsFiles } from "../config/files.ts";
 import type { TlsOptions } from "../server/tls/tls.ts";
 import { openTokens, type Tokens } from "../server/tokens.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -31,7 +31,7 @@ export function openTokensOf({ AUTH_TOKENS_FILE: path }: Config, log: Log): Toke
 
 /** @returns undefined when callers come without TLS. */
 export function tlsOptionsOf(config: Config, log: Log): TlsOptions | undefined {
-  const files = tlsFilesOf(config);
+  const files = serverTlsFiles(config);
   return (
     files && {
       files,

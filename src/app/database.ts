@@ -96,7 +96,7 @@ const primaryPatience = 700;
  *   within its bound. Rejects with what the primary's probe rejects with.
  */
 export function probeDatastore(
-  database: Pick<Database, "probe" | "isGone">,
+  database: Pick<Database, "probe" | "isUnavailable">,
   replica: Replica | undefined,
 ): (signal: AbortSignal) => Promise<DatastoreState> {
   return async (signal) => {
@@ -105,7 +105,7 @@ export function probeDatastore(
       return "ready";
     }
     // Known to be gone, the primary is probed by the breaker, and nothing waits for it here.
-    if (database.isGone() && (await replica.becomesCurrent())) return "degraded";
+    if (database.isUnavailable() && (await replica.becomesCurrent())) return "degraded";
     try {
       const patience = AbortSignal.any([signal, AbortSignal.timeout(primaryPatience)]);
       await orAborted(database.probe(patience), patience);

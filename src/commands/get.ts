@@ -1,9 +1,10 @@
 import { toJsonString } from "@bufbuild/protobuf";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
-import { type Config, withoutSecrets } from "../config/config.ts";
-import { clientFilesOf } from "../config/files.ts";
-import { codeName } from "../endpoints/observer.ts";
+import type { Config } from "../config/config.ts";
+import { clientTlsFiles } from "../config/files.ts";
+import { redactUrl } from "../config/redact.ts";
+import { codeName } from "../endpoints/codes.ts";
 import { GetStatusResponseSchema, StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { pathsOf, readCertificates } from "../server/tls/certificates.ts";
 import { readNow } from "../server/watched-files.ts";
@@ -35,7 +36,7 @@ const unanswered = new Set([
 
 /** Asks a running server, prints what it says on standard output, or its error on standard error. @returns the exit code. */
 export async function getStatus(config: Config, reqId: string): Promise<number> {
-  const files = clientFilesOf(config);
+  const files = clientTlsFiles(config);
   const certificate = files && readCertificates(files, pathsOf(files).map(readNow));
   const transport = createConnectTransport({
     baseUrl: config.STATUS_URL,
@@ -56,7 +57,7 @@ export async function getStatus(config: Config, reqId: string): Promise<number> 
   } catch (reason) {
     const error = ConnectError.from(reason);
     const code = codeOf(error);
-    const asked = withoutSecrets(config.STATUS_URL);
+    const asked = redactUrl(config.STATUS_URL);
     process.stderr.write(`${codeName(code)}: ${error.rawMessage.trim()} (asked ${asked})\n`);
     return exitCodeOf[code] ?? 1;
   }

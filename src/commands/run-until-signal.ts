@@ -1,5 +1,5 @@
 import type { Config } from "../config/config.ts";
-import { suspectVariables } from "../config/unknown-variables.ts";
+import { unknownVariableWarnings } from "../config/unknown-variables.ts";
 import { createLog, type Log, type LogOutput, openLogOutput } from "../telemetry/log.ts";
 import { stopSignal } from "./stop-signal.ts";
 
@@ -43,7 +43,7 @@ async function run(
   surroundings: Surroundings,
 ): Promise<number> {
   const { log, signal } = surroundings;
-  for (const hint of suspectVariables(process.env)) log.warn(hint);
+  for (const warning of unknownVariableWarnings(process.env)) log.warn(warning);
   let exitCode = 0;
   try {
     await work(surroundings);

@@ -1,6 +1,7 @@
 import manifest from "../../package.json" with { type: "json" };
 import type { App } from "../app/app.ts";
-import { type Config, showConfig } from "../config/config.ts";
+import type { Config } from "../config/config.ts";
+import { redactConfig } from "../config/redact.ts";
 import { runUntilSignal } from "./run-until-signal.ts";
 import { untilAborted } from "./stop-signal.ts";
 
@@ -11,7 +12,10 @@ const loadApp = () => import("../app/app.ts");
 /** Serves until a signal tells it to stop. @returns the exit code. */
 export function serve(config: Config): Promise<number> {
   return runUntilSignal(config, 0, async ({ log, output, signal }) => {
-    log.info({ version: manifest.version, node: process.version, settings: showConfig(config) }, "starting");
+    log.info(
+      { version: manifest.version, node: process.version, settings: redactConfig(config) },
+      "starting",
+    );
     const { startApp } = await loadApp();
     await using app = await startApp(config, log, signal, output);
     log.info({ port: app.port, ...app.access }, "listening");

@@ -1,53 +1,57 @@
 import { pathsOf, readCertificates, type TlsFiles, TlsFilesError } from "../server/tls/certificates.ts";
 import { readDigests, TokensFileError } from "../server/tokens.ts";
 import { readNow } from "../server/watched-files.ts";
-import type { Command, Config } from "./config.ts";
 import type { SettingName } from "./settings.ts";
 
-/** A file that a setting names is not what it should be. */
+/** A setting names a file that does not hold what it should. */
 interface FileMistake {
   readonly name: SettingName;
   /** The rest of a sentence that begins with the file's path. */
   readonly problem: string;
 }
 
-type SettingOf = Record<keyof TlsFiles, SettingName>;
+/** Settings that name files: their paths. */
+type Paths<N extends SettingName> = { readonly [Name in N]: string | undefined };
 
-const serverFiles: SettingOf = { cert: "TLS_CERT", key: "TLS_KEY", clientCa: "TLS_CLIENT_CA" };
-const clientFiles: SettingOf = {
-  cert: "STATUS_CLIENT_CERT",
-  key: "STATUS_CLIENT_KEY",
-  // A client has none: NODE_EXTRA_CA_CERTS is Node's.
-  clientCa: "STATUS_CLIENT_CERT",
-};
+type ServerTls = Paths<"TLS_CERT" | "TLS_KEY" | "TLS_CLIENT_CA">;
+type ClientTls = Paths<"STATUS_CLIENT_CERT" | "STATUS_CLIENT_KEY">;
 
-/** The files that TLS is served with. @returns undefined: without TLS. */
-export function tlsFilesOf({ TLS_CERT, TLS_KEY, TLS_CLIENT_CA }: Config): TlsFiles | undefined {
+/** @returns the files that the service serves TLS with. Undefined: no TLS. */
+export function serverTlsFiles({ TLS_CERT, TLS_KEY, TLS_CLIENT_CA }: ServerTls): TlsFiles | undefined {
   if (TLS_CERT === undefined || TLS_KEY === undefined) return undefined;
   return { cert: TLS_CERT, key: TLS_KEY, clientCa: TLS_CLIENT_CA };
 }
 
-/** The files of the certificate that `get` shows. @returns undefined: it shows none. */
-export function clientFilesOf({ STATUS_CLIENT_CERT, STATUS_CLIENT_KEY }: Config): TlsFiles | undefined {
+/** @returns the files of the certificate that `get` presents. Undefined: it presents none. */
+export function clientTlsFiles({ STATUS_CLIENT_CERT, STATUS_CLIENT_KEY }: ClientTls): TlsFiles | undefined {
   if (STATUS_CLIENT_CERT === undefined || STATUS_CLIENT_KEY === undefined) return undefined;
   return { cert: STATUS_CLIENT_CERT, key: STATUS_CLIENT_KEY };
 }
 
-/** Reads the files that are named for a command, once, to see what is wrong with them. */
-export function fileMistakes(config: Config, command: Command): FileMistake[] {
-  if (command === "get") return tlsMistakes(clientFilesOf(config), clientFiles);
-  if (command === "migrate") return [];
-  return [...tlsMistakes(tlsFilesOf(config), serverFiles), ...tokensMistakes(config.AUTH_TOKENS_FILE)];
+/** Reads the files that `serve` uses. @returns what is wrong with them. */
+export function serverFileMistakes(paths: ServerTls & Paths<"AUTH_TOKENS_FILE">): FileMistake[] {
+  const names = { cert: "TLS_CERT", key: "TLS_KEY", clientCa: "TLS_CLIENT_CA" } as const;
+  return [...tlsMistakes(serverTlsFiles(paths), names), ...tokensMistakes(paths.AUTH_TOKENS_FILE)];
 }
 
-function tlsMistakes(files: TlsFiles | undefined, settingOf: SettingOf): FileMistake[] {
+/** Reads the files that `get` uses. @returns what is wrong with them. */
+export function clientFileMistakes(paths: ClientTls): FileMistake[] {
+  // The CAs of servers are Node's: NODE_EXTRA_CA_CERTS.
+  const names = { cert: "STATUS_CLIENT_CERT", key: "STATUS_CLIENT_KEY" } as const;
+  return tlsMistakes(clientTlsFiles(paths), names);
+}
+
+function tlsMistakes(
+  files: TlsFiles | undefined,
+  names: Readonly<Record<"cert" | "key", SettingName> & Partial<Record<"clientCa", SettingName>>>,
+): FileMistake[] {
   if (files === undefined) return [];
   try {
     readCertificates(files, pathsOf(files).map(readNow));
     return [];
   } catch (error) {
     if (!(error instanceof TlsFilesError)) throw error;
-    return error.problems.map(({ file, problem }) => ({ name: settingOf[file], problem }));
+    return error.problems.map(({ file, problem }) => ({ name: names[file] ?? names.cert, problem }));
   }
 }
 

@@ -4,16 +4,17 @@ import { completeUrl, readDatabaseUrl } from "../store/url/database-url.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What a value must look like, in words for people, and the function that reads it. */
+/** A kind of values: a description for operators, and the function that reads one. */
 export interface Kind<T> {
+  /** The values that are accepted, as the object of "takes". */
   readonly takes: string;
   /** @returns undefined when the text is not of this kind. */
   readonly read: (text: string, env?: Environment) => T | undefined;
-  /** What is wrong with a text that is not of this kind, in lines. They repeat no secret that it may hold. */
+  /** What is wrong with a text that is not of this kind, a line each. The lines repeat no secret that it may hold. */
   readonly mistakes?: (name: string, text: string, env: Environment) => string[];
 }
 
-/** What is told of a text instead of showing it. */
+/** Stands in an error for a value that may hold a secret. */
 export const notShown = "it got something else, not shown since it may hold a secret";
 
 export const port: Kind<number> = {
@@ -33,7 +34,7 @@ export const limit: Kind<number> = {
     /^\d{1,7}$/.test(text) && Number(text) >= 1 && Number(text) <= 1_000_000 ? Number(text) : undefined,
 };
 
-/** In bytes. What is beneath us keeps lengths in 32-bit numbers. */
+/** In bytes: Node keeps lengths in signed 32-bit numbers. */
 const largestSize = 2 ** 31 - 1;
 
 export const size: Kind<number> = {
@@ -52,7 +53,7 @@ export const flag: Kind<boolean> = {
 
 const unitsInMs: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** The longest delay that a timer of Node's can keep, in milliseconds. */
+/** The longest delay of a timer in Node, in milliseconds. */
 const longestDuration = 2 ** 31 - 1;
 
 export const duration: Kind<number> = {
@@ -64,7 +65,7 @@ export const duration: Kind<number> = {
   },
 };
 
-/** A label of a host name (RFC 1123, section 2.1), or one that a resolver of containers makes up, with underscores. */
+/** A label of a host name (RFC 1123, section 2.1). Container runtimes also resolve names with underscores. */
 const label = "[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?";
 const hostName = new RegExp(`^(?:${label}\\.)*${label}\\.?$`, "i");
 
@@ -73,14 +74,14 @@ export const host: Kind<string> = {
     "an IP address or a host name, without brackets and without a port, like 127.0.0.1, ::1 or localhost",
   read(value) {
     if (isIP(value) !== 0) return value;
-    // What ends with a number would be an IPv4 address (URL standard, section 3.5).
+    // A name whose last label is a number would be parsed as an IPv4 address (URL standard, section 3.5).
     return hostName.test(value) && !/(?:^|\.)\d+\.?$/.test(value) ? value : undefined;
   },
 };
 
 export const text: Kind<string> = { takes: "a text", read: (value) => value };
 
-/** @param what is to be found there. */
+/** @param what the file holds. */
 export function path(what: string): Kind<string> {
   return { takes: `the path of ${what}`, read: (value) => value };
 }
@@ -91,10 +92,10 @@ export const token: Kind<string> = {
   read: (value) => (/^[\w.~+/-]+=*$/.test(value) ? value : undefined),
 };
 
-/** A scheme, a host and perhaps a port, and nothing else. */
+/** A scheme, a host and an optional port, and nothing else. */
 const bareOrigin = /^https?:\/\/[^\s/?#@*]+$/i;
 
-/** Origins as browsers write them: in lower case, without a scheme's own port. No part of one can be a wildcard. */
+/** Read as browsers write origins: in lower case, without the scheme's default port. No part of one can be a wildcard. */
 export const origins: Kind<readonly string[]> = {
   takes:
     "* or exact origins, each once and with commas between them, like https://app.example.com,http://localhost:3000",
@@ -112,14 +113,14 @@ export function oneOf<const T extends string>(...words: T[]): Kind<T> {
   return { takes: `one of ${words.join(", ")}`, read: (value) => words.find((word) => word === value) };
 }
 
-/** Nothing but a scheme, a name and a port: there is no secret in it. */
+/** A scheme, a name and a port alone: such a value holds no secret. */
 const harmless = /^([a-z]+:\/*)?[\w.-]*(:\d+)?$/i;
 
-/** Of a server, below which the paths of its calls are. */
+/** The base URL of a server: the paths of its calls are appended. */
 export const serverUrl: Kind<string> = {
   takes: "a URL that begins with http:// or https:// and has no query and no fragment",
   read(value) {
-    // URL.parse leaves out blanks.
+    // URL.parse removes white space, which must not be accepted.
     const { protocol = "" } = (/[\s?#]/.test(value) ? null : URL.parse(value)) ?? {};
     return ["http:", "https:"].includes(protocol) && !isAmbiguous(value) ? value : undefined;
   },

@@ -17,11 +17,14 @@ import {
 } from "./kinds.ts";
 
 export interface Setting<T> extends Kind<T> {
-  /** As one would write it. Undefined: not set, and that means something. */
+  /** As an operator would write it. Undefined: the setting has no value unless it is set. */
   readonly default: string | undefined;
+  /** What it limits or selects; what happens beyond the limit; when to change it. For `--help` and the documentation. */
   readonly help: string;
-  /** Never shown, neither in errors nor in logs. */
+  /** The value appears neither in errors nor in logs. */
   readonly secret?: true;
+  /** The default was chosen by measurement: listed apart, since few deployments gain by another value. */
+  readonly tuning?: true;
 }
 
 /** Every variable of the environment that the service reads, in the order in which `--help` lists them. */
@@ -29,216 +32,228 @@ export const settings = {
   DATABASE_URL: {
     ...databaseUrl,
     default: undefined,
-    help: "The database, as psql takes it: see docs/database-url.md. Unset: a PostgreSQL of its own in .data/, but not in production.",
+    help: "PostgreSQL database that holds the statuses, as psql takes it: see docs/operate/database-url.md. Unset, outside production: a PostgreSQL of its own in .data/.",
   },
   DATABASE_READ_URL: {
     ...databaseUrl,
     default: undefined,
-    help: "A replica of the database, or a port that leads to several, to read from while it is recent enough.",
+    help: "Replica of the database to read from, or a read-only port that leads to several. Set it to take reads off the primary. Unset: the primary answers every read.",
   },
   REPLICA_MAX_STALENESS: {
     ...duration,
     default: "1s",
-    help: "The oldest that an answer of the replica may be. What is older, or missing, the database is asked for.",
+    help: "Maximum staleness of the replica's answers. The primary is asked for what is older or missing. Raise it above the time that a failover takes, for reads to survive one.",
   },
   DATABASE_POOL_SIZE: {
     ...count,
     default: "10",
-    help: "Connections to the database, and to the replica, at most. Statements and probes take turns.",
+    help: "Maximum number of connections to the primary, and as many to the replica. Statements beyond it wait for a free connection. Lower it where the database has few connections to give.",
   },
   DATABASE_CONNECT_TIMEOUT: {
     ...duration,
     default: "1s",
-    help: "The longest that it may take to connect to one host of the database.",
+    help: "Maximum time to connect to one host of the database. Then the next host is tried, or the attempt fails. Raise it for a distant database.",
   },
   MIGRATE: {
     ...flag,
     default: "false",
-    help: "Migrate the database when the service starts, or as soon as it answers. The service is not ready before.",
+    help: "Whether the service migrates the schema when it starts, or as soon as the database answers. It is not ready before.",
   },
   HOST: {
     ...host,
     default: undefined,
-    help: "The address to listen on. Unset: all interfaces, IPv6 and IPv4.",
+    help: "Address to listen on. Unset: all interfaces, IPv6 and IPv4.",
   },
-  PORT: { ...port, default: "9000", help: "The port for every protocol. 0 takes a free one." },
+  PORT: { ...port, default: "9000", help: "Port for every protocol. 0 selects a free one." },
   TLS_CERT: {
     ...path("a certificate in PEM"),
     default: undefined,
-    help: "The certificate to serve TLS with, and those that lead to its CA. Unset: no TLS.",
+    help: "File with the certificate of the server, followed by its intermediate certificates. Unset: no TLS.",
   },
   TLS_KEY: {
     ...path("the private key of TLS_CERT, in PEM and without a passphrase"),
     default: undefined,
-    help: "The private key of TLS_CERT.",
+    help: "File with the private key of TLS_CERT.",
   },
   TLS_CLIENT_CA: {
     ...path("CA certificates in PEM"),
     default: undefined,
-    help: "Whoever connects must have a certificate of one of these CAs. Unset: nobody needs one.",
+    help: "File with the CAs of client certificates. A client without a certificate of one of them is refused. Unset: clients need no certificate.",
   },
   AUTH_TOKENS_FILE: {
     ...path("a file with a line name:sha256 for each token"),
     default: undefined,
-    help: "Who may ask: those who bear one of these tokens. Unset: everybody.",
+    help: "File with the digests of the bearer tokens that are accepted. A call without one of them is refused. Unset: no call needs a token.",
   },
   CORS_ORIGINS: {
     ...origins,
     default: undefined,
-    help: "Pages of these origins may ask from a browser. `*`: of all origins. Unset: of none but the service's own.",
+    help: "Origins whose pages may call the service from a browser; `*` means every origin. Unset: pages of other origins are refused.",
   },
   BATCH_FLUSH_AT: {
     ...count,
     default: "32",
-    help: "So many waiting ids are asked for at once, before the event loop's turn ends.",
+    tuning: true,
+    help: "Number of waiting ids at which a statement is sent at once, before the event loop's turn ends.",
   },
   BATCHES_IN_FLIGHT: {
     ...count,
     default: "2",
-    help: "Statements that read statuses at the same time: one leaves at once, another when BATCH_FLUSH_AT ids wait.",
+    tuning: true,
+    help: "Maximum number of read statements in flight. The first is sent at once, another when BATCH_FLUSH_AT ids wait.",
   },
   REQUEST_TIMEOUT: {
     ...duration,
     default: "2s",
-    help: "The longest that a call may take, whatever deadline its caller set.",
+    help: "Maximum duration of a call, whatever deadline its caller set. Beyond it the call fails with DEADLINE_EXCEEDED. `get` waits no longer either.",
   },
   MAX_IN_FLIGHT: {
     ...limit,
     default: "4096",
-    help: "Calls that are answered at the same time, over all protocols. More are shed.",
+    help: "Maximum number of calls in flight, over all protocols. Calls beyond it are shed. Lower it to bound memory further.",
   },
   MAX_WHEN_BUSY: {
     ...limit,
     default: "128",
-    help: "The same, once the event loop has had no rest for 200ms: more would bring later answers, and no more of them.",
+    tuning: true,
+    help: "Maximum number of calls in flight once the event loop has been saturated for 200ms. Calls beyond it are shed, since they would make answers later and not more.",
   },
   MAX_QUEUED: {
     ...limit,
     default: "2048",
-    help: "Ids that may wait until a statement can ask for them. Calls for more are shed.",
+    help: "Maximum number of ids that wait for a statement while the database is slow. Calls beyond it are shed. Lower it to shed sooner.",
   },
   MAX_WAITING: {
     ...limit,
     default: "10000",
-    help: "Calls that are held open at the same time: health watches and reflection streams. More are shed.",
+    help: "Maximum number of held calls: health watches and reflection streams. Calls beyond it are shed.",
   },
   MAX_CONNECTIONS: {
     ...limit,
     default: "20000",
-    help: "Connections from callers at most. Above 80% of them the oldest silent one (no byte yet) is closed; more are closed at once.",
+    help: "Maximum number of client connections. Connections beyond it are closed; above 80%, each new one closes the oldest that has sent no byte. Raise `ulimit -n` with it.",
   },
   MAX_CONCURRENT_STREAMS: {
     ...limit,
     default: "100",
-    help: "Calls at the same time on an HTTP/2 connection, whose client keeps the others back, and begun in one turn of the event loop.",
+    help: "Maximum number of concurrent calls on an HTTP/2 connection. Clients delay calls beyond it; a connection that cancels calls to begin more in one turn of the event loop is closed.",
   },
   MAX_STREAM_RESETS: {
     ...limit,
     default: "200",
-    help: "Calls that an HTTP/2 connection may cancel in a second before it is closed.",
+    tuning: true,
+    help: "Maximum number of calls that an HTTP/2 connection may cancel in a second. Beyond it the connection is closed.",
   },
   MAX_HEADER_SIZE: {
     ...size,
     default: "16KiB",
-    help: "The names and values of a request's headers at most, in 1,024 fields at most. Others get 431.",
+    help: "Maximum size of a request's header names and values, in at most 1,024 fields. Larger headers are refused with 431. Raise it for clients with long tokens or cookies.",
   },
   MAX_MESSAGE_SIZE: {
     ...size,
     default: "64KiB",
-    help: "The message of a request at most, before and after it is decompressed. A call needs 38 bytes.",
+    help: "Maximum size of a request's message, before and after decompression. Larger messages are refused. A call for one status needs 38 bytes.",
   },
   MAX_RECEIVING_SIZE: {
     ...size,
     default: "64MiB",
-    help: "The messages of all requests that are under way at most, but for 16KiB of each. Requests for more are shed.",
+    tuning: true,
+    help: "Maximum size of all request messages that are being received, without the first 16KiB of each. Requests beyond it are shed.",
   },
   PEER_TIMEOUT: {
     ...duration,
     default: "10s",
-    help: "The longest that a caller may take to send a request, or its TLS handshake, from its first byte on, and to take an answer.",
+    help: "Maximum time for a client to send a request or to complete its TLS handshake, from the first byte on, and to receive an answer. Slower clients are disconnected.",
   },
   IDLE_TIMEOUT: {
     ...duration,
     default: "65s",
-    help: "How long a connection may be without a call, before its first one too: longer than load balancers keep theirs, usually 60s.",
+    help: "Maximum time that a connection stays open without a call, also before its first one. Keep it longer than load balancers keep their connections, usually 60s.",
   },
   KEEPALIVE_TIME: {
     ...duration,
     default: "30s",
-    help: "How long an HTTP/2 connection with open calls may be quiet before the caller gets a PING. Lower finds dead callers sooner.",
+    help: "Time without traffic after which the client of an HTTP/2 connection with open calls is sent a PING. Lower it to detect dead clients sooner.",
   },
   KEEPALIVE_TIMEOUT: {
     ...duration,
     default: "10s",
-    help: "The longest that a caller may take to answer that PING. Then its connection is closed.",
+    help: "Maximum time for the client to answer that PING. Then its connection is closed.",
   },
   MAX_CONNECTION_AGE: {
     ...duration,
     default: "30m",
-    help: "The age, give or take 10%, at which a connection takes no more calls, so that callers move to new instances.",
+    help: "Age, plus or minus 10%, at which a connection takes no more calls, so that clients reconnect, to new instances too.",
   },
   MAX_CONNECTION_AGE_GRACE: {
     ...duration,
     default: "30s",
-    help: "How long calls that are held open on such a connection may go on. Then they end with GOING_AWAY.",
+    help: "Maximum time that held calls may continue on such a connection. Then they end with GOING_AWAY.",
   },
   SHUTDOWN_DELAY: {
     ...duration,
     default: undefined,
-    help: "How long to say `not ready` and serve on before shutting down, so that load balancers notice. Unset: not at all.",
+    help: "Time between the report of `not ready` and the end of the listener, in which calls are still served. Set it longer than load balancers take to notice. Unset: none.",
   },
   SHUTDOWN_TIMEOUT: {
     ...duration,
     default: "10s",
-    help: "The longest that running calls may take to finish after a signal to stop.",
+    help: "Maximum time for calls in flight to finish after a termination signal. Then their connections are closed.",
   },
-  GRPC_LANE: {
+  GRPC_FAST_PATH: {
     ...oneOf("on", "off"),
     default: "on",
-    help: "The fast lane for unary gRPC calls. `off` leaves them all to Connect.",
+    tuning: true,
+    help: "Fast path for unary gRPC calls. `off` leaves them to Connect's adapter, which gives the same answers more slowly.",
   },
   METRICS: {
     ...oneOf("on", "off"),
     default: "on",
-    help: "Whether to count calls, and to serve the counts at /metrics.",
+    help: "Whether calls are measured, and the measurements served at /metrics.",
   },
   LOG_LEVEL: {
     ...oneOf("fatal", "error", "warn", "info", "debug", "silent"),
     default: "info",
-    help: "The least severe message to log.",
+    help: "Least severe level that is logged.",
   },
-  LOG_REQUESTS: { ...flag, default: "false", help: "Log a line for each call." },
+  LOG_REQUESTS: {
+    ...flag,
+    default: "false",
+    help: "Whether every call is logged. Otherwise only those are that fail by the service's fault.",
+  },
   STATUS_URL: {
     ...serverUrl,
     default: "http://localhost:9000",
-    help: "The server that `get` asks.",
+    help: "Base URL of the server that `get` calls.",
   },
   STATUS_TOKEN: {
     ...token,
     default: undefined,
     secret: true,
-    help: "The bearer token that `get` shows.",
+    help: "Bearer token that `get` sends.",
   },
   STATUS_CLIENT_CERT: {
     ...path("a certificate in PEM"),
     default: undefined,
-    help: "The certificate that `get` shows over TLS, and those that lead to its CA.",
+    help: "File with the client certificate that `get` presents over TLS, followed by its intermediate certificates.",
   },
   STATUS_CLIENT_KEY: {
     ...path("the private key of STATUS_CLIENT_CERT, in PEM and without a passphrase"),
     default: undefined,
-    help: "The private key of STATUS_CLIENT_CERT.",
+    help: "File with the private key of STATUS_CLIENT_CERT.",
   },
   NODE_ENV: {
     ...text,
     default: undefined,
-    help: "`production` demands a DATABASE_URL.",
+    help: "`production` requires a DATABASE_URL.",
   },
 } as const satisfies Record<string, Setting<unknown>>;
 
 export type SettingName = keyof typeof settings;
 
-/** Settings of earlier versions, and why they are gone: what an operator sets must not be ignored in silence. */
+/** Settings of earlier versions, and what to do about each: a variable that has no effect must not be ignored. */
 export const removedSettings: Readonly<Record<string, string>> = {
-  STATUS_TTL: "a status is valid for 24 hours, a rule of the contract that the database keeps as well",
+  STATUS_TTL:
+    "STATUS_TTL was removed (unset it): a status is valid for 24 hours, a rule of the contract that the database enforces",
+  GRPC_LANE: "GRPC_LANE is now GRPC_FAST_PATH: set that instead",
 };

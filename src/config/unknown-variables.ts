@@ -1,6 +1,7 @@
+import type { Environment } from "./kinds.ts";
 import { removedSettings, settings } from "./settings.ts";
 
-/** Prefixes that are ours, so that an unknown variable under one of them is probably a mistake. */
+/** Prefixes of settings: an unknown variable with one of them is probably a mistake. */
 const prefixes = [
   "BATCH",
   "DATABASE_",
@@ -16,18 +17,18 @@ const prefixes = [
 ];
 
 /**
- * Points out variables that look as if they were meant for us: under one of our prefixes, or a slip of the
- * keyboard away from a name of ours. Only a hint: Kubernetes, for one, sets variables of its own.
+ * Finds variables that were probably meant to be settings: they have the prefix of a setting, or differ from the name of one
+ * by a typing error. They are warned of and not refused, since Kubernetes, for one, sets variables with such prefixes.
  *
- * @returns one line each, none when all is well.
+ * @returns a warning for each.
  */
-export function suspectVariables(env: Readonly<Record<string, string | undefined>>): string[] {
+export function unknownVariableWarnings(env: Environment): string[] {
   const known = Object.keys(settings);
   return Object.keys(env)
     .filter((name) => !known.includes(name) && !(name in removedSettings))
     .flatMap((name) => {
       const meant = known.find(
-        (candidate) => candidate.length > 3 && isOneSlipAway(name.toUpperCase(), candidate),
+        (candidate) => candidate.length > 3 && isTypingErrorOf(name.toUpperCase(), candidate),
       );
       if (meant !== undefined) return [`${name} is not a setting: did you mean ${meant}?`];
       if (prefixes.some((prefix) => name.startsWith(prefix))) return [`${name} is not a setting: see --help`];
@@ -35,8 +36,8 @@ export function suspectVariables(env: Readonly<Record<string, string | undefined
     });
 }
 
-/** Whether one letter more, less or other, or two swapped neighbours, or nothing but case, make the difference. */
-function isOneSlipAway(a: string, b: string): boolean {
+/** Whether the texts are equal, or one letter is added, missing, replaced, or swapped with its neighbour. */
+function isTypingErrorOf(a: string, b: string): boolean {
   if (Math.abs(a.length - b.length) > 1) return false;
   let start = 0;
   while (start < a.length && a[start] === b[start]) start++;

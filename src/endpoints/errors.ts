@@ -3,7 +3,8 @@ import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
-import { limits, overloaded, type StatusError, type StatusErrorReason } from "../status/errors.ts";
+import { CallerGone, callerGone } from "../status/call.ts";
+import { limits, overloaded, StatusError, type StatusErrorReason } from "../status/errors.ts";
 
 /** How one reason goes over the wire. The contract's table, and the only place where it stands. */
 interface WireError {
@@ -31,7 +32,7 @@ export const challenge = { "WWW-Authenticate": "Bearer" };
 const errorDomain = StatusService.file.proto.package;
 
 /**
- * How long callers are told to wait before they try again, in milliseconds: from 1 to 3 s, in turn. Callers that are refused
+ * The delays before a retry that callers are asked for, in milliseconds: from 1 to 3 s, in turn. Callers that are refused
  * together would otherwise come back together, and be refused again.
  */
 const retryDelays = Array.from({ length: 16 }, (_, step) => 1_000 + step * 125);
@@ -45,21 +46,36 @@ function takeDelay(): number {
   return taken;
 }
 
-/** The error as gRPC, gRPC-Web and Connect send it, with the details of `google.rpc` that the contract names. */
-export function toConnectError(error: StatusError): ConnectError {
+/**
+ * Whatever a call fails with, as gRPC, gRPC-Web and Connect send it: a StatusError with the details of `google.rpc` that the
+ * contract names. What is unknown becomes INTERNAL without its text, which may hold what no caller should see.
+ */
+export function toConnectError(reason: unknown): ConnectError {
+  if (reason instanceof ConnectError) return reason;
+  if (reason instanceof StatusError) return toDetailedError(reason);
+  if (reason instanceof CallerGone) return cancelled;
+  return new ConnectError("internal error", Code.Internal, undefined, undefined, reason);
+}
+
+const cancelled = new ConnectError(callerGone.message, Code.Canceled, undefined, undefined, callerGone);
+
+function toDetailedError(error: StatusError): ConnectError {
   const variants = prepared.get(error);
   if (variants !== undefined) return variants[takeDelay()] as ConnectError;
   const { isRetryable }: WireError = wireErrors[error.reason];
   return withDetails(error, isRetryable && retryDelays[takeDelay()]);
 }
 
-/** What is told to calls that are shed, with each delay. Made once: to shed must cost next to nothing. */
+/** The errors of calls that are shed, with each delay. Made once: shedding must cost next to nothing. */
 const prepared = new Map(
   limits.map(overloaded).map((error) => [error, retryDelays.map((delay) => withDetails(error, delay))]),
 );
 
 /** The errors that {@link toConnectError} does not make anew for each call. */
 export const preparedErrors: readonly ConnectError[] = [...prepared.values()].flat();
+
+/** gRFC A6, "Pushback". */
+export const pushbackHeader = "grpc-retry-pushback-ms";
 
 let nextSecond = 0;
 
@@ -109,11 +125,4 @@ function withDetails(error: StatusError, retryDelay: number | undefined): Connec
     });
   }
   return wire;
-}
-
-/** Whether it is for us to find out what went wrong, and not for the caller. */
-export function isOurFault(code: Code): boolean {
-  return (
-    code === Code.Unavailable || code === Code.Internal || code === Code.Unknown || code === Code.DataLoss
-  );
 }

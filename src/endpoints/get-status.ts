@@ -1,39 +1,32 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import {
+  type GetStatusRequestSchema,
   GetStatusResponse_Status,
   type GetStatusResponseSchema,
   StatusService,
 } from "../gen/gomemory/status/v1/status_pb.ts";
-import { callInfoOf } from "../protocols/connect/rpc-call.ts";
-import { gone, UnaryContext } from "../protocols/grpc/call-context.ts";
-import { Call } from "../status/call.ts";
-import { deadlineExceeded, StatusError } from "../status/errors.ts";
-import type { StatusService as Statuses } from "../status/service.ts";
+import { StatusError } from "../status/errors.ts";
+import { parseReqId } from "../status/req-id.ts";
 import type { JobStatus } from "../status/status.ts";
-import { toConnectError } from "./errors.ts";
+import type { StatusStore } from "../status/status-store.ts";
+import type { UnaryEndpoint } from "./endpoint.ts";
 
-/** The full name of the one method, `package.Service/Method`. */
-export const getStatusMethod = `${StatusService.typeName}/${StatusService.method.getStatus.name}`;
-
-/**
- * Serves StatusService over gRPC, gRPC-Web and Connect.
- *
- * @param requestTimeout the longest that a call may take, in milliseconds, whatever its caller's deadline.
- */
-export function statusRoutes(statuses: Statuses, requestTimeout: number): (router: ConnectRouter) => void {
-  return (router) => {
-    router.service(StatusService, {
-      async getStatus({ reqId }, context) {
-        const info = context instanceof UnaryContext ? context.info : callInfoOf(context);
-        if (info !== undefined) info.asked = reqId;
-        try {
-          return toResponse(await statuses.getStatus(reqId, callOf(context, requestTimeout)));
-        } catch (reason) {
-          throw toWire(reason);
-        }
-      },
-    });
+/** `StatusService.GetStatus`: the status of one request, as the proto promises it. */
+export function getStatus(
+  store: Pick<StatusStore, "find">,
+): UnaryEndpoint<typeof GetStatusRequestSchema, typeof GetStatusResponseSchema> {
+  return {
+    method: StatusService.method.getStatus,
+    cost: () => 1,
+    async handle({ reqId: text }, call) {
+      call.asked = text;
+      const reqId = parseReqId(text);
+      const status = await store.find(reqId, call);
+      if (status === undefined) {
+        throw new StatusError("STATUS_NOT_FOUND", `no status for request ${reqId} (unknown or expired)`);
+      }
+      return toResponse(status);
+    },
   };
 }
 
@@ -49,29 +42,4 @@ export function toResponse({
     createdAt: { seconds, nanos: 0 },
     ...(error !== undefined && { error }),
   };
-}
-
-function callOf(context: HandlerContext, requestTimeout: number): Call {
-  const call = new Call(performance.now() + Math.min(context.timeoutMs() ?? requestTimeout, requestTimeout));
-  // Of the lane's calls, only this one would need a signal, and a signal costs more than the message.
-  if (context instanceof UnaryContext) {
-    context.call = call;
-    return call;
-  }
-  const { signal } = context;
-  const cancel = () => {
-    const isLate = signal.reason instanceof ConnectError && signal.reason.code === Code.DeadlineExceeded;
-    call.cancel(isLate ? signal.reason : gone);
-  };
-  if (signal.aborted) cancel();
-  else signal.addEventListener("abort", cancel, { once: true });
-  return call;
-}
-
-/** Connect turns any other error into INTERNAL, without its text: that may hold what no caller should see. */
-function toWire(reason: unknown): unknown {
-  if (reason instanceof StatusError) return toConnectError(reason);
-  // Connect watches the caller's deadline too. Whoever sees it pass first, the caller gets the same error.
-  const isLate = reason instanceof ConnectError && reason.code === Code.DeadlineExceeded;
-  return isLate ? toConnectError(deadlineExceeded()) : reason;
 }

@@ -8,48 +8,55 @@ import {
 } from "@bufbuild/protobuf";
 import { nestedTypes } from "@bufbuild/protobuf/reflect";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import * as v1 from "../gen/grpc/reflection/v1/reflection_pb.ts";
 import * as v1alpha from "../gen/grpc/reflection/v1alpha/reflection_pb.ts";
-import { type HoldCall, holdCalls } from "../server/held-calls.ts";
+import type { Call } from "../status/call.ts";
 import type { Readiness } from "../status/readiness.ts";
+import type { BidiStreamingEndpoint, Endpoint } from "./endpoint.ts";
 
 /**
- * Registers grpc.reflection.v1 and v1alpha, by which tools such as grpcurl and `buf curl` work without the
- * `.proto` files. They tell of every service on the router, whether registered before or after.
+ * grpc.reflection.v1 and v1alpha, by which tools such as grpcurl and `buf curl` work without the `.proto` files.
  *
  * What is unknown is answered with an ErrorResponse, and the stream goes on. Streams that are still open on
  * drain end with UNAVAILABLE: tools keep them open while idle, and GOAWAY waits for every stream.
  *
+ * @param services those that are served, besides reflection itself.
  * @param files to be found besides those that the services need, such as the types of error details.
- * @param hold what a stream is held by, which tools keep open between their questions.
  */
-export function reflectionRoutes(
+export function reflection(
   readiness: Pick<Readiness, "drained">,
+  services: readonly DescService[],
   files: readonly DescFile[] = [],
-  hold: HoldCall = holdCalls(),
-): (router: ConnectRouter) => void {
-  return (router) => {
-    let schema: Schema | undefined;
+): Endpoint[] {
+  const index = once(() => indexSchema([...services, v1.ServerReflection, v1alpha.ServerReflection], files));
 
-    async function* converse<Request extends ReflectionRequest>(
-      requests: AsyncIterable<Request>,
-      context: HandlerContext,
-    ) {
-      using held = hold(context);
-      schema ??= indexSchema(router, files);
-      const sent = new Set<DescFile>();
-      for await (const request of untilDrained(requests, readiness, held.signal)) {
-        yield {
-          validHost: request.host,
-          originalRequest: request,
-          messageResponse: answer(schema, sent, request.messageRequest),
-        };
-      }
+  async function* converse(requests: AsyncIterable<ReflectionRequest>, call: Call) {
+    const schema = index();
+    const sent = new Set<DescFile>();
+    for await (const request of untilDrained(requests, readiness, call)) {
+      yield {
+        validHost: request.host,
+        originalRequest: request,
+        messageResponse: answer(schema, sent, request.messageRequest),
+      };
     }
+  }
 
-    router.service(v1.ServerReflection, { serverReflectionInfo: converse });
-    router.service(v1alpha.ServerReflection, { serverReflectionInfo: converse });
+  const { serverReflectionInfo: ofV1 } = v1.ServerReflection.method;
+  const { serverReflectionInfo: ofV1alpha } = v1alpha.ServerReflection.method;
+  return [
+    { method: ofV1, handle: converse } as BidiStreamingEndpoint,
+    { method: ofV1alpha, handle: converse } as BidiStreamingEndpoint,
+  ];
+}
+
+/** Most instances are never asked for their schema. */
+function once<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => {
+    made ??= make();
+    return made;
   };
 }
 
@@ -64,8 +71,7 @@ interface Schema {
   readonly extensions: ReadonlyMap<string, ReadonlyMap<number, DescFile>>;
 }
 
-function indexSchema(router: ConnectRouter, extraFiles: readonly DescFile[]): Schema {
-  const services = new Set(router.handlers.map((handler) => handler.service));
+function indexSchema(services: readonly DescService[], extraFiles: readonly DescFile[]): Schema {
   const files = new Set<DescFile>();
   for (const service of services) addWithImports(service.file, files);
   for (const file of extraFiles) addWithImports(file, files);
@@ -83,7 +89,7 @@ function indexSchema(router: ConnectRouter, extraFiles: readonly DescFile[]): Sc
     }
   }
   return {
-    services: Array.from(services, (service) => service.typeName).sort(),
+    services: services.map((service) => service.typeName).sort(),
     files: new Map(Array.from(files, (file) => [file.proto.name, file])),
     symbols,
     extensions,
@@ -183,14 +189,14 @@ function withoutDot(name: string): string {
 async function* untilDrained<T>(
   requests: AsyncIterable<T>,
   readiness: Pick<Readiness, "drained">,
-  signal: AbortSignal,
+  call: Call,
 ): AsyncIterable<T> {
   const iterator = requests[Symbol.asyncIterator]();
-  const drained = readiness.drained(signal);
+  const drained = readiness.drained(call.signal);
   for (;;) {
     const next = await Promise.race([iterator.next(), drained]);
-    // The signal settles `drained` too: by the caller's deadline, for one.
-    signal.throwIfAborted();
+    // The call's cancellation settles `drained`, too.
+    if (call.cancelled) return;
     if (!next) throw new ConnectError("the server is shutting down", Code.Unavailable);
     if (next.done) return;
     yield next.value;

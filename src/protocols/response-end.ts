@@ -1,7 +1,7 @@
-import type { CallObservation } from "../endpoints/observer.ts";
+import type { Observation } from "../status/observation.ts";
 import type { HttpResponse } from "./http.ts";
 
-/** What a status of HTTP says where no protocol of RPCs says more: a gRPC status code by its name. */
+/** The name of the gRPC status code for an HTTP status, where no protocol of RPCs has a code of its own. */
 const codesOfHttp: Readonly<Record<number, string>> = {
   200: "OK",
   400: "INVALID_ARGUMENT",
@@ -16,7 +16,7 @@ const codesOfHttp: Readonly<Record<number, string>> = {
 };
 
 /** Ends the observation with the response, unless it ends before: by the status, or as cancelled when there is none. */
-export function endWithResponse(response: HttpResponse, observation: CallObservation): void {
+export function endWithResponse(response: HttpResponse, observation: Observation): void {
   // Over HTTP/2, the response itself finishes with the stream, and the stream finishes when it is reset, too.
   const sent = "stream" in response ? response.stream : response;
   const end = () => {

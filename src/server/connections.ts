@@ -1,106 +1,104 @@
 import type { Socket } from "node:net";
-import { type Link, LinkedList } from "./linked-list.ts";
+import { type Link, LinkedList } from "../protocols/linked-list.ts";
 
 interface ConnectionLimits {
   readonly maxConnections: number;
-  /** How long, in milliseconds, a connection may stay silent: without the first byte of its client. */
+  /** How long, in milliseconds, a new connection may be idle: without the first byte of its client. */
   readonly idleTimeout: number;
-  /** A connection is closed since there are as many as there may be. */
+  /** Called for each connection that is closed because of `maxConnections`. */
   readonly onDropped?: (() => void) | undefined;
 }
 
-/** A connection from a client, until it is served. */
-interface Opening {
-  /** Its first byte has come. */
-  heard(): void;
-  /** What it speaks is known, and it is handed to what serves that. */
-  served(): void;
+/** A connection until its protocol is known. */
+interface NewConnection {
+  firstByteArrived(): void;
+  protocolDetected(): void;
 }
 
 /** All connections from clients. */
 export interface Connections {
-  add(socket: Socket): Opening;
-  /** Closes connections that have been silent for too long. @param now in milliseconds, of the sweeps' clock. */
+  add(socket: Socket): NewConnection;
+  /** Closes connections that have been idle for longer than the timeout. @param now in milliseconds, of the sweeps' clock. */
   sweep(now: number): void;
-  /** Closes those that are not served yet. */
-  closeOpening(): void;
+  /** Closes the connections whose protocol is not known yet. */
+  closeNew(): void;
   closeAll(): void;
 }
 
-/** The share of all connections above which silent ones are closed for others. */
-const crowded = 0.8;
+/** The share of `maxConnections` above which idle connections are closed to admit others. */
+const idleThreshold = 0.8;
 
-/** How long, in milliseconds, a new connection has for its first byte before it is closed for others. */
-const grace = 100;
+/** How long, in milliseconds, a new connection has for its first byte before it may be closed to admit others. */
+const firstByteGrace = 100;
 
-/** A connection of which no byte has come. */
-interface Silent {
+/** A connection of which no byte has arrived. */
+interface IdleConnection {
   readonly socket: Socket;
   /** In milliseconds of performance.now(). */
   readonly openedAt: number;
-  /** When a sweep first found it so. */
-  since: number | undefined;
+  /** The time of the first sweep that found the connection idle. */
+  idleSince: number | undefined;
 }
 
 /**
- * Tracks the connections of a listener. Load balancers open connections ahead, so a silent one may stay for as long as an idle
- * one. Above 80 % of `maxConnections` the oldest silent ones are closed, so that they cannot keep other clients from connecting.
- * Once there are no more places, a new connection takes that of the oldest silent one, and is closed where there is none.
+ * Tracks the connections of a listener. Load balancers open connections ahead, so a new one may be idle for as long as one
+ * between two calls. Above 80 % of `maxConnections` the oldest idle ones are closed, so that hostile clients cannot keep others
+ * from connecting. At `maxConnections`, a new connection replaces the oldest idle one, and is closed where there is none.
  */
 export function trackConnections({ maxConnections, idleTimeout, onDropped }: ConnectionLimits): Connections {
   const all = new LinkedList<Socket>();
-  const silent = new LinkedList<Silent>();
-  const opening = new LinkedList<Socket>();
-  const most = Math.floor(crowded * maxConnections);
-  let willMakeRoom = false;
+  const idle = new LinkedList<IdleConnection>();
+  const undetected = new LinkedList<Socket>();
+  const threshold = Math.floor(idleThreshold * maxConnections);
+  let isCloseScheduled = false;
 
-  function makeRoomSoon(): void {
-    if (willMakeRoom) return;
-    willMakeRoom = true;
-    setTimeout(makeRoom, grace).unref();
+  function scheduleClose(): void {
+    if (isCloseScheduled) return;
+    isCloseScheduled = true;
+    setTimeout(closeExcess, firstByteGrace).unref();
   }
 
-  function makeRoom(): void {
-    willMakeRoom = false;
-    const before = performance.now() - grace;
-    let excess = all.size - most;
-    for (; excess > 0 && silent.oldest !== undefined && silent.oldest.value.openedAt <= before; excess--) {
-      closeOldest(silent.oldest);
+  function closeExcess(): void {
+    isCloseScheduled = false;
+    const openedBefore = performance.now() - firstByteGrace;
+    let excess = all.size - threshold;
+    for (; excess > 0 && idle.oldest !== undefined && idle.oldest.value.openedAt <= openedBefore; excess--) {
+      close(idle.oldest);
     }
-    if (excess > 0 && silent.size > 0) makeRoomSoon();
+    if (excess > 0 && idle.size > 0) scheduleClose();
   }
 
-  function closeOldest(oldest: Link<Silent>): void {
-    oldest.value.socket.destroy();
-    oldest.remove();
+  function close(connection: Link<IdleConnection>): void {
+    connection.value.socket.destroy();
+    connection.remove();
   }
 
   return {
     add(socket) {
       if (all.size >= maxConnections) {
-        if (silent.oldest !== undefined) closeOldest(silent.oldest);
+        if (idle.oldest !== undefined) close(idle.oldest);
         else socket.destroy();
         onDropped?.();
       }
-      const place = all.add(socket);
-      const silence = silent.add({ socket, openedAt: performance.now(), since: undefined });
-      const unserved = opening.add(socket);
+      const inAll = all.add(socket);
+      const inIdle = idle.add({ socket, openedAt: performance.now(), idleSince: undefined });
+      const inUndetected = undetected.add(socket);
       socket.once("close", () => {
-        place.remove();
-        silence.remove();
-        unserved.remove();
+        inAll.remove();
+        inIdle.remove();
+        inUndetected.remove();
       });
-      if (all.size > most) makeRoomSoon();
-      return { heard: () => silence.remove(), served: () => unserved.remove() };
+      if (all.size > threshold) scheduleClose();
+      return { firstByteArrived: () => inIdle.remove(), protocolDetected: () => inUndetected.remove() };
     },
     sweep(now) {
-      for (const connection of silent.toArray()) {
-        connection.since ??= now;
-        if (now - connection.since >= idleTimeout) connection.socket.destroy();
+      for (const connection of idle.toArray()) {
+        connection.idleSince ??= now;
+        if (now - connection.idleSince >= idleTimeout) connection.socket.destroy();
       }
     },
-    closeOpening() {
-      for (const socket of opening.toArray()) socket.destroy();
+    closeNew() {
+      for (const socket of undetected.toArray()) socket.destroy();
     },
     closeAll() {
       for (const socket of all.toArray()) socket.destroy();

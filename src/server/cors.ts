@@ -1,22 +1,22 @@
-import { cors as ofConnect } from "@connectrpc/connect";
+import { cors as connectCors } from "@connectrpc/connect";
 import type { HttpRequest, HttpResponse } from "../protocols/http.ts";
-import type { LinesForUnread } from "./client-errors.ts";
+import type { LinesForUnread } from "./http1/client-errors.ts";
 
-/** What pages on other origins may do (Fetch standard, "CORS protocol"). */
+/** Grants pages on other origins access (Fetch standard, "CORS protocol"). */
 export interface Cors {
   /**
-   * Says on the answer who may read it, and answers preflights: a browser sends those without a token.
+   * Sets the response headers that grant access, and answers preflights, which a browser sends without a token.
    *
-   * @returns whether the request was a preflight, and has its answer.
+   * @returns whether the request was a preflight, and is answered.
    */
   answer(request: HttpRequest, response: HttpResponse): boolean;
-  /** Says the same on the answer to what cannot be read as a request. */
+  /** Grants the same access to the response to what cannot be read as a request. */
   readonly linesForUnread: LinesForUnread;
 }
 
-/** What the answers to our protocols' requests tell in headers. */
-const exposed = [
-  ...ofConnect.exposedHeaders,
+/** The response headers that a page may read, of all protocols. */
+const exposedHeaders = [
+  ...connectCors.exposedHeaders,
   ...[
     "Error-Reason",
     "Error-Limit",
@@ -30,25 +30,25 @@ const exposed = [
 
 const preflightHeaders = {
   "Access-Control-Allow-Methods": "GET, HEAD, POST",
-  // By name: `*` would not cover Authorization.
+  // Listed by name, since `*` does not include Authorization.
   "Access-Control-Allow-Headers": [
-    ...ofConnect.allowedHeaders,
+    ...connectCors.allowedHeaders,
     ...["Grpc-Encoding", "Grpc-Accept-Encoding", "Authorization", "X-Request-Id"],
   ].join(", "),
-  // The longest that Chrome keeps it, in seconds.
+  // In seconds: Chrome's maximum.
   "Access-Control-Max-Age": "7200",
 };
 
 const originLine = /^origin:[ \t]*([^\r\n]*?)[ \t]*\r?$/im;
 
-/** @param origins as browsers write them; or `*`, for all of them. */
+/** @param origins in the form of the header Origin; or `*` for all. */
 export function createCors(origins: readonly string[]): Cors {
-  const isForAll = origins.includes("*");
-  const known = new Set(origins);
+  const allowsAll = origins.includes("*");
+  const allowedOrigins = new Set(origins);
 
-  function allowedFor(origin: string | undefined): string | undefined {
-    if (isForAll) return "*";
-    return origin !== undefined && known.has(origin) ? origin : undefined;
+  function allowedOriginFor(origin: string | undefined): string | undefined {
+    if (allowsAll) return "*";
+    return origin !== undefined && allowedOrigins.has(origin) ? origin : undefined;
   }
 
   return {
@@ -56,11 +56,11 @@ export function createCors(origins: readonly string[]): Cors {
       const { origin } = headers;
       const isPreflight =
         method === "OPTIONS" && origin !== undefined && "access-control-request-method" in headers;
-      const allowed = allowedFor(origin as string | undefined);
+      const allowed = allowedOriginFor(origin as string | undefined);
       if (allowed !== undefined) response.setHeader("Access-Control-Allow-Origin", allowed);
       if (!isPreflight) {
         response.setHeader("Vary", "Origin");
-        if (allowed !== undefined) response.setHeader("Access-Control-Expose-Headers", exposed);
+        if (allowed !== undefined) response.setHeader("Access-Control-Expose-Headers", exposedHeaders);
         return false;
       }
       response.setHeader("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers");
@@ -69,7 +69,7 @@ export function createCors(origins: readonly string[]): Cors {
       return true;
     },
     linesForUnread(head) {
-      const allowed = allowedFor(originLine.exec(head?.toString("latin1") ?? "")?.[1]);
+      const allowed = allowedOriginFor(originLine.exec(head?.toString("latin1") ?? "")?.[1]);
       return allowed === undefined
         ? ["Vary: Origin"]
         : ["Vary: Origin", `Access-Control-Allow-Origin: ${allowed}`];

@@ -1,22 +1,21 @@
 import type { IncomingHttpHeaders } from "node:http2";
-import type { ConnectRouter } from "@connectrpc/connect";
-import { getStatusMethod } from "../endpoints/get-status.ts";
+import type { Registry } from "@bufbuild/protobuf";
+import { codeName } from "../endpoints/codes.ts";
+import { type Endpoint, pathOfRpc } from "../endpoints/endpoint.ts";
+import type { Life } from "../endpoints/life.ts";
 import {
-  type CallObservation,
-  type CallObserver,
-  codeName,
-  type Observe,
-  type ProtocolName,
-  preflight,
-  unknownMethod,
-  unobserved,
-} from "../endpoints/observer.ts";
-import { addressOf, CallInfo, requestIdHeader } from "../protocols/call-info.ts";
+  type Authenticate,
+  admitEveryCall,
+  type Begun,
+  identify,
+  passedOn,
+  peerOf,
+  requestIdHeader,
+} from "../protocols/begin-call.ts";
 import { createConnectAdapter } from "../protocols/connect/adapter.ts";
 import { type RpcPath, refuseUnknownForm, rpcPathOf } from "../protocols/connect/rpc-path.ts";
-import type { GrpcUnaryLane } from "../protocols/grpc/unary-fast-path.ts";
+import { errorBody } from "../protocols/error-bodies.ts";
 import {
-  errorBody,
   type HttpHandler,
   type HttpRequest,
   type HttpResponse,
@@ -26,34 +25,42 @@ import {
 import { protocolOf } from "../protocols/protocol-of.ts";
 import { headersTooLarge, notFound, type Refusal, sendRefusal } from "../protocols/refusals.ts";
 import { endWithResponse } from "../protocols/response-end.ts";
-import { type Rest, sendFailure } from "../protocols/rest/rest.ts";
+import { answerFailure } from "../protocols/rest/failure.ts";
+import { createRestRoutes, type RestRoute } from "../protocols/rest/rest.ts";
 import { resolveTarget } from "../protocols/target.ts";
-import { refuseUnknownCaller } from "../protocols/unknown-caller.ts";
-import { type Authenticate, anyCaller } from "./authentication.ts";
+import { refuseUnknownCaller } from "../protocols/unauthenticated.ts";
+import { Call } from "../status/call.ts";
+import {
+  type Observe,
+  type Observer,
+  observeNothing,
+  type ProtocolName,
+  preflightMethod,
+  unknownMethod,
+} from "../status/observation.ts";
 import type { Cors } from "./cors.ts";
 import { isTooLarge } from "./header-size.ts";
 import { metricsPath, type Probe } from "./probes.ts";
 
-export interface Routes {
-  readonly rest: Rest;
-  /** By their paths. */
-  readonly probes: ReadonlyMap<string, Probe>;
-  /** What Connect's adapter serves: gRPC, gRPC-Web and Connect. */
-  readonly rpcs: readonly ((router: ConnectRouter) => void)[];
-  /** Learns of the same RPCs, to answer the usual calls by itself. */
-  readonly lane: GrpcUnaryLane | undefined;
-  /** Of a request's message at most, in bytes. Absent: 64 KiB, where the longest that a caller needs has some hundred. */
+export interface RouterOptions {
+  readonly endpoints: readonly Endpoint[];
+  readonly life: Life;
+  /** By their paths. Absent: there are none. */
+  readonly probes?: ReadonlyMap<string, Probe>;
+  /** The largest message of a request, in bytes. Absent: 64 KiB, where the longest that a caller needs has some hundred. */
   readonly maxMessageSize?: number;
-  /** Of the messages of all requests that are under way at most, in bytes. Absent: there is no bound. */
+  /** The messages of all requests that are received at the same time, in bytes. Absent: there is no limit. */
   readonly maxReceivingSize?: number;
-  /** Of a request's headers at most, in bytes of their names and values. Absent: there is no bound. */
+  /** The headers of a request, in bytes of their names and values. Absent: there is no limit. */
   readonly maxHeaderSize?: number;
   /** Absent: nothing is observed. */
   readonly observe?: Observe;
-  /** Absent: every caller may ask. */
+  /** Absent: every call is admitted. */
   readonly authenticate?: Authenticate;
   /** Absent: pages on other origins may do nothing. */
   readonly cors?: Cors | undefined;
+  /** The types that `google.protobuf.Any` may hold in JSON. Absent: none. */
+  readonly registry?: Registry;
 }
 
 export interface Router extends HttpHandler {
@@ -61,40 +68,39 @@ export interface Router extends HttpHandler {
   cancelled(headers: IncomingHttpHeaders): void;
 }
 
-/** Sends every request to whom it is for, and observes it. */
+/** Begins a call for every request, and routes it to the protocol that translates it. */
 export function createRouter({
-  rest,
-  probes,
-  rpcs,
-  lane,
+  endpoints,
+  life,
+  probes = new Map(),
   maxMessageSize = 2 ** 16,
   maxReceivingSize = Number.POSITIVE_INFINITY,
   maxHeaderSize = Number.POSITIVE_INFINITY,
-  observe = unobserved,
-  authenticate = anyCaller,
+  observe = observeNothing,
+  authenticate = admitEveryCall,
   cors,
-}: Routes): Router {
-  const methods = new Map<string, RpcPath>();
-  const connect = createConnectAdapter({
-    routes: (router) => {
-      for (const routes of rpcs) routes(lane?.collect(router) ?? router);
-      for (const handler of router.handlers) methods.set(handler.requestPath, rpcPathOf(handler));
-    },
-    maxMessageSize,
-    maxReceivingSize,
-  });
-  // What there is to observe is known from the start, and not from the first call on.
+  registry,
+}: RouterOptions): Router {
+  const methods = new Map(endpoints.map((endpoint) => [pathOfRpc(endpoint), rpcPathOf(endpoint)]));
+  const restRoutes = createRestRoutes(endpoints, life, observe);
+  const connect = createConnectAdapter({ endpoints, life, maxMessageSize, maxReceivingSize, registry });
+  // The metrics of every method exist from the start, and not from its first call on.
   for (const protocol of ["connect", "grpc", "grpc-web"] as const) {
     for (const { name } of methods.values()) observe(protocol, name);
   }
 
+  function restRouteAt(path: string): RestRoute | undefined {
+    return restRoutes.find((route) => route.matches(path));
+  }
+
   function protocolAt(path: string, method: string | undefined, headers: IncomingHttpHeaders): ProtocolName {
-    if (rest.matches(path) || probes.has(path)) return "rest";
+    if (restRouteAt(path) !== undefined || probes.has(path)) return "rest";
     return protocolOf(method, headers, methods.has(path));
   }
 
-  function observerAt(path: string, protocol: ProtocolName): CallObserver {
-    if (rest.matches(path)) return observe(protocol, getStatusMethod);
+  function observerAt(path: string, protocol: ProtocolName): Observer {
+    const restRoute = restRouteAt(path);
+    if (restRoute !== undefined) return restRoute.observer;
     if (probes.has(path)) return observe(protocol, path);
     return observe(protocol, methods.get(path)?.name ?? unknownMethod);
   }
@@ -102,68 +108,79 @@ export function createRouter({
   function handle(request: HttpRequest, response: HttpResponse) {
     const isWellFormed = resolveTarget(request);
     const path = pathOf(request.url);
-    const info = new CallInfo(request.headers[requestIdHeader] as string | undefined, addressOf(request));
-    if (info.requestId !== undefined) response.setHeader(requestIdHeader, info.requestId);
+    const passed = passedOn(request);
+    const call = passed?.call ?? new Call();
+    if (passed === undefined) identify(call, request.headers, peerOf(request));
+    if (call.requestId !== undefined) response.setHeader(requestIdHeader, call.requestId);
     if (cors !== undefined && path !== metricsPath && cors.answer(request, response))
-      return observe("rest", preflight).start(info).end("OK");
+      return observe("rest", preflightMethod).start(call).end("OK");
     const isServed = isWellFormed && !isTooLarge(request.rawHeaders, maxHeaderSize);
-    if (isServed) {
-      authenticate(info, path, request);
-      if (info.isAdmitted && rest.matches(path)) return rest.handle(request, response, info);
+    const isAdmitted = passed !== undefined || (isServed && authenticate(call, path, request.headers));
+    if (isServed && isAdmitted) {
+      const restRoute = restRouteAt(path);
+      if (restRoute !== undefined) return restRoute.handle(request, response, call);
     }
 
     const protocol = protocolAt(path, request.method, request.headers);
     // No cache keeps the answer to a POST that does not say for how long (RFC 9110, section 9.3.3): gRPC is spared it.
     if (request.method !== "POST" || protocol !== "grpc") response.setHeader("Cache-Control", "no-store");
-    const observation = observerAt(path, protocol).start(info);
-    endWithResponse(response, observation);
-    if (!isWellFormed) return void sendJson(request, response, 400, errorBody(400, "Bad Request"));
-    if (!isServed) return refuse(request, response, protocol, observation, headersTooLarge);
+    const begun = passed ?? { call, observation: observerAt(path, protocol).start(call) };
+    endWithResponse(response, begun.observation);
+    if (!isWellFormed) return sendJson(request, response, 400, errorBody(400, "Bad Request"));
+    if (!isServed) return refuse(request, response, protocol, begun, headersTooLarge);
     const rpc = methods.get(path);
-    if (!info.isAdmitted) {
-      observation.end("UNAUTHENTICATED");
-      const isUnknown = protocol === "connect" && rpc === undefined;
-      return refuseUnknownCaller(isUnknown ? "rest" : protocol, request, response, info);
-    }
+    if (!isAdmitted) return refuseCaller(request, response, protocol, begun, rpc);
     if (rpc !== undefined) {
-      if (refuseUnknownForm(request, response, rpc)) return;
-      return connect(request, { info, observation, response });
+      if (!refuseUnknownForm(request, response, rpc)) connect(request, { ...begun, response });
+      return;
     }
     const probe = probes.get(path);
-    if (probe !== undefined) return void answer(probe, request, response, info, observation);
-    refuse(request, response, protocol, observation, notFound);
+    if (probe !== undefined) void answerProbe(probe, request, response, begun);
+    else refuse(request, response, protocol, begun, notFound);
   }
 
   return Object.assign(handle, {
     cancelled(headers: IncomingHttpHeaders): void {
       const path = pathOf(headers[":path"]);
+      const call = new Call();
+      identify(call, headers, undefined);
       observerAt(path, protocolAt(path, headers[":method"], headers))
-        .start(new CallInfo(headers[requestIdHeader] as string | undefined, undefined))
+        .start(call)
         .end("CANCELLED");
     },
   });
 }
 
-async function answer(
+async function answerProbe(
   probe: Probe,
   request: HttpRequest,
   response: HttpResponse,
-  info: CallInfo,
-  observation: CallObservation,
+  { call, observation }: Begun,
 ): Promise<void> {
   try {
     await probe(request, response);
   } catch (error) {
-    const code = sendFailure(request, response, info, error);
-    observation.end(codeName(code), error);
+    answerFailure(request, response, call, observation, error);
   }
+}
+
+function refuseCaller(
+  request: HttpRequest,
+  response: HttpResponse,
+  protocol: ProtocolName,
+  begun: Begun,
+  rpc: RpcPath | undefined,
+): void {
+  begun.observation.end("UNAUTHENTICATED");
+  const isUnknown = protocol === "connect" && rpc === undefined;
+  refuseUnknownCaller(isUnknown ? "rest" : protocol, request, response, begun);
 }
 
 function refuse(
   request: HttpRequest,
   response: HttpResponse,
   protocol: ProtocolName,
-  observation: CallObservation,
+  { observation }: Begun,
   refusal: Refusal,
 ): void {
   sendRefusal(request, response, protocol, refusal);

@@ -1,12 +1,12 @@
-/** Looks after connections and streams at intervals: cheaper than timers of their own. */
+/** Compares connections and streams with their limits at intervals, which is cheaper than a timer for each. */
 export interface Sweeps extends Disposable {
   /** @param sweep called at each interval, with the sweeps' clock in milliseconds. */
   add(sweep: (now: number) => void): void;
 }
 
 /**
- * The clock of the sweeps stands still while this process does: after a pause, what clients have sent meanwhile is read before
- * their time is up.
+ * The sweeps' clock stops while the process is paused, so that what clients have sent meanwhile is read before their timeouts
+ * expire.
  *
  * @param interval in milliseconds.
  */

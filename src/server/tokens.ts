@@ -1,17 +1,17 @@
 import { hash, randomBytes } from "node:crypto";
-import { type Content, watchFiles } from "./watched-files.ts";
+import { type Content, unreadable, watchFiles } from "./watched-files.ts";
 
-/** Who may ask: the bearers of these tokens, of which only digests are known. */
+/** The bearer tokens that authenticate callers. Only their SHA-256 digests are known. */
 export interface Tokens extends Disposable {
-  /** How many there are. */
+  /** The number of tokens. */
   readonly size: number;
-  /** Of all of them, those that have been taken off the list included. */
+  /** The names of all tokens, including those that were removed from the file. */
   readonly names: ReadonlySet<string>;
-  /** @param authorization the header of a request. @returns the name of the token that it bears, if that is known. */
+  /** @param authorization the request header. @returns the name of its token. Undefined: it bears no valid token. */
   accept(authorization: string | undefined): string | undefined;
 }
 
-/** A file holds no list of tokens. The message names it and says why, and shows nothing of its content. */
+/** A file is no valid list of tokens. The message names the file and the problem, and shows nothing of the content. */
 export class TokensFileError extends Error {
   override readonly name = "TokensFileError";
   /** The rest of a sentence that begins with the file's path. */
@@ -25,34 +25,34 @@ export class TokensFileError extends Error {
 
 /**
  * @param path of a file with a line `name:sha256` for each token, the digest in hexadecimal. Empty lines, and those that
- *   begin with `#`, do not count. A name may have several tokens, of which one replaces the other; a token has one name.
- * @param onReload told when the changed file was taken into use; with an error, when it was not, and the old list stays.
+ *   begin with `#`, are ignored. A name may have several tokens, so that one can replace the other; a token has one name.
+ * @param onReload called when a changed file is in use; with an error when it cannot be used, and the old list stays in use.
  * @throws TokensFileError
  */
 export function openTokens(path: string, onReload: (error?: unknown) => void): Tokens {
   const watched = watchFiles([path], ([content = ""]) => {
     try {
-      take(readDigests(path, content));
+      use(readDigests(path, content));
       onReload();
     } catch (error) {
       onReload(error);
     }
   });
-  const key = randomBytes(32).toString("hex");
+  const secret = randomBytes(32).toString("hex");
   const names = new Set<string>();
-  /** Names by what {@link lookupOf} makes of digests. */
+  /** Names by the {@link lookupKey} of their digests. */
   let known: ReadonlyMap<string, string>;
-  // How long it takes to look up a text may depend on which others there are, and how much of one it shares. But nobody who
-  // lacks the key can tell which text becomes of a token, or choose tokens by it: the time tells nothing. Both the key and a
-  // digest have a fixed length, so that a hash over both keeps the key as well as HMAC would, in half of its time.
-  const lookupOf = (digest: string) => hash("sha256", key + digest, "base64");
+  // The time of a look-up may depend on the other keys in the map, and on the prefix that the key shares with one of them. A
+  // caller without the secret cannot compute the key of a token, or choose tokens by their keys, so the time reveals nothing.
+  // The secret and a digest have a fixed length, so that a hash over both is as safe as HMAC, in half of its time.
+  const lookupKey = (digest: string) => hash("sha256", secret + digest, "base64");
 
-  function take(digests: Digests): void {
-    known = new Map(Array.from(digests, ([digest, name]) => [lookupOf(digest), name]));
+  function use(digests: Digests): void {
+    known = new Map(Array.from(digests, ([digest, name]) => [lookupKey(digest), name]));
     for (const name of digests.values()) names.add(name);
   }
 
-  take(readDigests(path, watched.contents[0] ?? ""));
+  use(readDigests(path, watched.contents[0] ?? ""));
   return {
     get size() {
       return known.size;
@@ -60,13 +60,13 @@ export function openTokens(path: string, onReload: (error?: unknown) => void): T
     names,
     accept(authorization = "") {
       const [, token] = bearer.exec(authorization) ?? [];
-      return token === undefined ? undefined : known.get(lookupOf(hash("sha256", token, "hex")));
+      return token === undefined ? undefined : known.get(lookupKey(hash("sha256", token, "hex")));
     },
     [Symbol.dispose]: () => watched[Symbol.dispose](),
   };
 }
 
-/** RFC 6750, section 2.1; the scheme's case does not matter (RFC 9110, section 11.1). */
+/** RFC 6750, section 2.1; the scheme is case-insensitive (RFC 9110, section 11.1). */
 const bearer = /^bearer +([\w.~+/-]+=*) *$/i;
 
 const line = /^([^:]*[^:\s])\s*:([0-9a-f]{64})$/i;
@@ -74,9 +74,9 @@ const line = /^([^:]*[^:\s])\s*:([0-9a-f]{64})$/i;
 /** The names of tokens by their digests, in lower-case hexadecimal. */
 type Digests = ReadonlyMap<string, string>;
 
-/** @throws TokensFileError. A list of nobody is no list: a file that is being written is empty at first. */
+/** @throws TokensFileError. An empty list is none: a file that is being written is empty at first. */
 export function readDigests(path: string, content: Content): Digests {
-  if (typeof content !== "string") throw new TokensFileError(path, `cannot be read (${content.code})`);
+  if (typeof content !== "string") throw new TokensFileError(path, unreadable(content));
   const names = new Map<string, string>();
   for (const [index, text] of content.split("\n").entries()) {
     const entry = text.trim();

@@ -1,50 +1,55 @@
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 
-/** What a file holds, or why it cannot be read. */
+/** The text of a file, or the error that reading it failed with. */
 export type Content = string | NodeJS.ErrnoException;
 
-/** How often, in milliseconds, files are looked at. */
+/** How often, in milliseconds, files are read again. */
 const interval = 1_000;
 
 /**
- * Reads files, and reads them again once a second. That finds every change, by whatever name it comes about: written
- * in place, moved over the old file, or behind a symbolic link that leads elsewhere now, as Kubernetes does it.
+ * Reads files, and reads them again once a second. This finds changes that file system events miss: a file written in place,
+ * moved over the old one, or behind a symbolic link that changes its target, as in Kubernetes' volumes.
  *
- * @param changed gets all of the contents, in order, each time that one has become another. Once when a file cannot be read.
+ * @param onChange gets all contents, in order, each time that one of them has changed. Once when a file becomes unreadable.
  * @returns the first contents. Disposing of them ends the watch, which by itself keeps no process alive.
  */
 export function watchFiles(
   paths: readonly string[],
-  changed: (contents: readonly Content[]) => void,
+  onChange: (contents: readonly Content[]) => void,
 ): Disposable & { readonly contents: readonly Content[] } {
   const contents = paths.map(readNow);
   let last: readonly Content[] = contents;
-  let looking = false;
+  let isReading = false;
 
-  async function look(): Promise<void> {
-    if (looking) return;
-    looking = true;
-    const found = await Promise.all(
+  async function readAgain(): Promise<void> {
+    if (isReading) return;
+    isReading = true;
+    const current = await Promise.all(
       paths.map((path) => readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => error)),
     );
-    looking = false;
-    if (found.every((content, index) => isSame(content, last[index]))) return;
-    last = found;
-    changed(found);
+    isReading = false;
+    if (current.every((content, index) => isSame(content, last[index]))) return;
+    last = current;
+    onChange(current);
   }
 
-  const timer = setInterval(look, interval).unref();
+  const timer = setInterval(readAgain, interval).unref();
   return { contents, [Symbol.dispose]: () => clearInterval(timer) };
 }
 
-/** @returns what a file holds now. */
+/** @returns the current content of a file. */
 export function readNow(path: string): Content {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
     return error as NodeJS.ErrnoException;
   }
+}
+
+/** @returns that a file cannot be read, and why: the rest of a sentence that begins with its path. */
+export function unreadable({ code }: NodeJS.ErrnoException): string {
+  return `cannot be read (${code})`;
 }
 
 function isSame(one: Content, other: Content | undefined): boolean {

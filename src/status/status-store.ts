@@ -1,6 +1,10 @@
 import type { Call } from "./call.ts";
+import type { StatusError } from "./errors.ts";
 import type { ReqId } from "./req-id.ts";
 import type { JobStatus } from "./status.ts";
+
+/** What reading one of several ids came to: its status; undefined where there is no live one; why it could not be read. */
+export type StatusOutcome = JobStatus | undefined | StatusError;
 
 /** What the service needs of a database. `store/` implements it. */
 export interface StatusStore {
@@ -12,4 +16,16 @@ export interface StatusStore {
    *   which the call was cancelled.
    */
   find(reqId: ReqId, call: Call): Promise<JobStatus | undefined>;
+  /**
+   * Reads the statuses of several requests, each as {@link find} does. They need not be of one moment: an id may be read by
+   * another statement than its neighbour.
+   *
+   * An id that cannot be read has a StatusError for its outcome, of the reasons that `find` throws, and does not affect the
+   * others: once the call's deadline has passed, what was read until then is returned, and the rest is `DEADLINE_EXCEEDED`.
+   *
+   * @param reqIds an id that is given twice is read once.
+   * @returns the outcome of each id, in the order in which the ids are given.
+   * @throws only the reason with which the call was cancelled.
+   */
+  findMany(reqIds: readonly ReqId[], call: Call): Promise<ReadonlyMap<ReqId, StatusOutcome>>;
 }

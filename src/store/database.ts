@@ -3,8 +3,9 @@ import type { StatusStore } from "../status/status-store.ts";
 import { createBreaker } from "./connections/breaker.ts";
 import { isConnectionLost } from "./connections/connection-loss.ts";
 import { openConnections } from "./connections/connections.ts";
+import { NotSent } from "./connections/not-sent.ts";
 import type { PoolOptions } from "./connections/pool.ts";
-import { createReader, NotSent, type Reader } from "./reads/reader.ts";
+import { createReader, type Reader } from "./reads/reader.ts";
 import { statusQueries } from "./reads/status-query.ts";
 import { createStatusStore, type StatusStoreOptions } from "./reads/status-store.ts";
 import type { Row } from "./reads/text-query.ts";
@@ -25,25 +26,25 @@ export interface Database extends AsyncDisposable {
   readonly statuses: StatusStore;
   /** What is known of it, once it has answered. */
   readonly engine: Engine;
-  /** Another way to its connections, beneath Kysely. */
+  /** @returns a reader over the same connections, for statements of the store itself. */
   reader(): Reader;
-  /** Whether the breaker takes it for gone. */
-  isGone(): boolean;
-  /** The connections, now. */
+  /** Whether the breaker is open. */
+  isUnavailable(): boolean;
+  /** How many connections there are now. */
   pool(): { open: number; idle: number; waiting: number; max: number };
   /**
-   * Asks the database once whether statuses can be read, whatever the breaker thinks of it.
+   * Asks the database once whether statuses can be read, even while the breaker is open.
    *
    * @throws SchemaError when the service cannot work with the schema: until it could once, and when row-level security hides
-   *   every row; the signal's reason; otherwise whatever the driver says.
+   *   every row; the signal's reason; otherwise the driver's error.
    */
   probe(signal: AbortSignal): Promise<void>;
 }
 
 interface DatabaseOptions extends PoolOptions, StatusStoreOptions {
-  /** Told when the database is known to be gone, and why; told when it is back, with nothing. */
+  /** Called when the breaker opens, and when it closes. @param cause why it opened. Undefined: it has closed. */
   readonly onBreaker: (cause: unknown) => void;
-  /** Told once, when the schema is known: what an operator should know of it, though the service can work with it. */
+  /** Called once, when the schema is known: what an operator should know of it, though the service can work with it. */
   readonly onSchema?: (warnings: readonly string[]) => void;
 }
 
@@ -51,7 +52,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   const connections = openConnections(options);
   const { db } = connections;
   const engine: { isDistributed: boolean } = { isDistributed: false };
-  const prober = createReader(connections);
+  const probeReader = createReader(connections);
   const breaker = createBreaker({
     async probe(signal) {
       await ask(signal, none);
@@ -61,10 +62,10 @@ export function openDatabase(options: DatabaseOptions): Database {
   const { none } = statusQueries(db);
   let schemaKnown = false;
 
-  /** @throws NotSent, the signal's reason, what the driver says. */
+  /** @throws NotSent, the signal's reason, the driver's error. */
   async function ask(signal: AbortSignal, ...queries: CompiledQuery[]): Promise<readonly Row[]> {
     signal.throwIfAborted();
-    const statement = prober.start(...queries);
+    const statement = probeReader.start(...queries);
     signal.addEventListener("abort", statement.cancel);
     try {
       const rows = await statement.rows;
@@ -72,28 +73,28 @@ export function openDatabase(options: DatabaseOptions): Database {
       return rows;
     } finally {
       signal.removeEventListener("abort", statement.cancel);
-      prober.rest();
+      probeReader.releaseConnections();
     }
   }
 
-  /** What decides is the statement that calls need, asked for no row. */
-  async function look(signal: AbortSignal): Promise<RowSecurity> {
+  /** Runs the statement that calls need, for no row. @throws SchemaError when row-level security hides every row. */
+  async function checkReadable(signal: AbortSignal): Promise<RowSecurity> {
     const [row] = await ask(signal, none, rowSecurityQuery);
     const rowSecurity = toRowSecurity(row);
     if (rowSecurity === "hides every row") throw new SchemaError(everyRowHidden);
     return rowSecurity;
   }
 
-  /** Finds out what an operator should know of a schema that the service can work with. @throws SchemaError otherwise. */
-  async function findOut(looking: Promise<RowSecurity>): Promise<void> {
+  /** Warns of what an operator should know of a schema that the service can work with. @throws SchemaError otherwise. */
+  async function describe(readable: Promise<RowSecurity>): Promise<void> {
     let warnings: string[];
     try {
-      const rowSecurity = await looking;
+      const rowSecurity = await readable;
       warnings = await checkSchema(db);
       if (rowSecurity === "hides some rows") warnings.push(someRowsHidden);
     } catch (error) {
       if (error instanceof SchemaError || error instanceof NotSent || isConnectionLost(error)) throw error;
-      // The database has an answer, and the catalogs may know a better one.
+      // The statement failed in the database, and the catalogs may tell what to do about it.
       const hints = await checkSchema(db);
       throw new SchemaError(["statuses cannot be read from this schema", ...hints].join(": "), {
         cause: error,
@@ -114,19 +115,19 @@ export function openDatabase(options: DatabaseOptions): Database {
         ...reader,
         start(...queries) {
           const statement = reader.start(...queries);
-          // Whatever is answered tells before the next probe that the database is back.
+          // Any answer closes the breaker, before its next probe would.
           statement.rows.then(breaker.answered, () => {});
           return statement;
         },
       };
     },
-    isGone: () => breaker.refusal !== undefined,
+    isUnavailable: () => breaker.refusal !== undefined,
     pool: connections.state,
     async probe(signal) {
-      const looking = look(signal);
+      const readable = checkReadable(signal);
       // Once is enough: a newer version may migrate the database while this one still serves.
-      if (schemaKnown) await looking;
-      else await findOut(looking);
+      if (schemaKnown) await readable;
+      else await describe(readable);
     },
     async [Symbol.asyncDispose]() {
       breaker[Symbol.dispose]();

@@ -1,14 +1,4 @@
-/** What is known of a call besides how it went. */
-export interface CallInfo {
-  /** The job that was asked for. */
-  readonly reqId: string | undefined;
-  /** By which the caller, or its answer, names the request. */
-  readonly requestId: string | undefined;
-  /** The name of the caller's token. */
-  readonly caller: string | undefined;
-  /** The address that the call came from. */
-  readonly peer: string | undefined;
-}
+import type { Call } from "../status/call.ts";
 
 /** How a call went. */
 export interface CallOutcome {
@@ -16,7 +6,7 @@ export interface CallOutcome {
   readonly code: string;
   /** In milliseconds. */
   readonly duration: number;
-  readonly info: CallInfo;
+  readonly info: Call;
   /** What went wrong, when the service is at fault. */
   readonly fault: unknown;
 }
@@ -25,8 +15,6 @@ export interface CallOutcome {
 interface CallListener {
   started?(): void;
   ended(outcome: CallOutcome): void;
-  /** A call that started does not count. */
-  discarded?(): void;
 }
 
 /** Makes a listener, once for each method and protocol. */
@@ -34,7 +22,7 @@ export type ListenToCalls = (protocol: string, method: string) => CallListener;
 
 /** Measures each call once, for all listeners. */
 export function observeCalls(everyListener: readonly ListenToCalls[]) {
-  const observers = new Map<string, { start(info: CallInfo): Observation }>();
+  const observers = new Map<string, { start(info: Call): Observation }>();
 
   return (protocol: string, method: string) => {
     const key = `${protocol} ${method}`;
@@ -50,15 +38,14 @@ export function observeCalls(everyListener: readonly ListenToCalls[]) {
 
 /** The observation of one call, and its outcome. A class, since each call has one: closures would cost more. */
 class Observation implements CallOutcome {
-  readonly #startedAt = performance.now();
   readonly #listeners: readonly CallListener[];
-  readonly info: CallInfo;
+  readonly info: Call;
   code = "";
   duration = 0;
   fault: unknown = undefined;
   #isOver = false;
 
-  constructor(listeners: readonly CallListener[], info: CallInfo) {
+  constructor(listeners: readonly CallListener[], info: Call) {
     this.#listeners = listeners;
     this.info = info;
     for (const listener of listeners) listener.started?.();
@@ -69,13 +56,9 @@ class Observation implements CallOutcome {
     this.#isOver = true;
     this.code = code;
     this.fault = fault;
-    this.duration = performance.now() - this.#startedAt;
+    this.duration = performance.now() - this.info.arrivedAt;
     for (const listener of this.#listeners) listener.ended(this);
   }
 
-  discard(): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
-    for (const listener of this.#listeners) listener.discarded?.();
-  }
+  message(): void {}
 }

@@ -207,7 +207,7 @@ export function createMetrics(version: string): Metrics {
       const labels = { rpc_system_name: protocol, rpc_method: method };
       const byCode = new Map<string, Observations>();
       const observe = (code: string) => {
-        const series = durations.series({ ...labels, rpc_response_status_code: code });
+        const series = durations.series({ ...labels, rpc_status_code: code });
         byCode.set(code, series);
         return series;
       };
@@ -220,9 +220,6 @@ export function createMetrics(version: string): Metrics {
         ended({ code, duration }) {
           active--;
           (byCode.get(code) ?? observe(code)).observe(duration / 1000);
-        },
-        discarded() {
-          active--;
         },
       };
     },

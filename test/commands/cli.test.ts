@@ -92,11 +92,19 @@ describe.concurrent("settings", () => {
     );
   });
 
-  test.for(["serve", "migrate"])("%s in production demands a DATABASE_URL", async (command) => {
+  test("a setting that has another name now: 2, and its new name", async () => {
+    expect(await ran(["serve"], { GRPC_LANE: "off" })).toMatchObject({
+      code: 2,
+      stdout: "",
+      stderr: "GRPC_LANE is now GRPC_FAST_PATH: set that instead\n",
+    });
+  });
+
+  test.for(["serve", "migrate"])("%s in production requires a DATABASE_URL", async (command) => {
     const exit = await ran([command], { NODE_ENV: "production" });
     expect(exit).toMatchObject({ code: 2, stdout: "" });
     expect(exit.stderr).toMatch(
-      /^DATABASE_URL takes .*: it is not set, and NODE_ENV=production demands it\n$/,
+      /^DATABASE_URL takes .*: it is not set, and NODE_ENV=production requires it\n$/,
     );
   });
 
@@ -132,7 +140,7 @@ describe.concurrent("get", () => {
     await database[Symbol.asyncDispose]();
   });
 
-  // Production demands a database only of those who open it.
+  // Production requires a database only of the commands that open it.
   const got = (reqId: string) => ran(["get", reqId], { STATUS_URL: app.url, NODE_ENV: "production" });
 
   /** Asks whatever listens at this server's address. */

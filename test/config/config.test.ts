@@ -1,13 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Command, ConfigError, readConfig, showConfig } from "../../src/config/config.ts";
+import { ConfigError, readConfig } from "../../src/config/config.ts";
+import type { Command } from "../../src/config/constraints.ts";
+import { redactConfig } from "../../src/config/redact.ts";
 import { type SettingName, settings } from "../../src/config/settings.ts";
-import { suspectVariables } from "../../src/config/unknown-variables.ts";
+import { unknownVariableWarnings } from "../../src/config/unknown-variables.ts";
 import { createAuthority } from "../support/certificates.ts";
 import { createFolder, type Folder } from "../support/folder.ts";
 
 const production = { NODE_ENV: "production", DATABASE_URL: "postgres://db.example/status" };
 
-/** Every line that readConfig complains with. */
+/** The lines of the ConfigError, if there is one. */
 function mistakesIn(env: Readonly<Record<string, string>>, command: Command = "serve"): string[] {
   try {
     readConfig(env, command);
@@ -45,7 +47,7 @@ describe("readConfig", () => {
     expect(readConfig(empty, "serve")).toEqual(readConfig({}, "serve"));
   });
 
-  test("variables that are not ours are left alone", () => {
+  test("variables that are no settings are ignored", () => {
     expect(readConfig({ PATH: "/bin", DATABSE_URL: "x" }, "serve")).toEqual(readConfig({}, "serve"));
   });
 
@@ -219,17 +221,17 @@ describe("readConfig", () => {
     ]);
   });
 
-  test("every mistake is named, in one go", () => {
+  test("every mistake is named in one error", () => {
     expect(mistakesIn({ PORT: "http", NODE_ENV: "production", MIGRATE: "yes", LOG_LEVEL: "loud" })).toEqual([
       'MIGRATE takes true or false: it got "yes"',
       'PORT takes a port, 0 to 65535: it got "http"',
       'LOG_LEVEL takes one of fatal, error, warn, info, debug, silent: it got "loud"',
       "DATABASE_URL takes a URL that begins with postgres:// or postgresql://: " +
-        "it is not set, and NODE_ENV=production demands it",
+        "it is not set, and NODE_ENV=production requires it",
     ]);
   });
 
-  test("production demands a DATABASE_URL of those who open the database", () => {
+  test("in production, the commands that open the database require a DATABASE_URL", () => {
     expect(mistakesIn({ ...production, DATABASE_URL: "" })).toHaveLength(1);
     expect(mistakesIn({ NODE_ENV: "production" })).toHaveLength(1);
     expect(mistakesIn({ NODE_ENV: "production" }, "get")).toEqual([]);
@@ -237,31 +239,32 @@ describe("readConfig", () => {
     expect(mistakesIn({ NODE_ENV: "development" })).toEqual([]);
   });
 
-  test.for([
-    "serve",
-    "migrate",
-    "get",
-  ] as const)("a setting that was removed is refused with the reason, not ignored: STATUS_TTL, %s", (command) => {
-    expect(mistakesIn({ STATUS_TTL: "1h", DATABASE_URL: "postgres://db" }, command)).toEqual([
-      "STATUS_TTL is no setting any more (unset it): a status is valid for 24 hours, a rule of the contract " +
-        "that the database keeps as well",
-    ]);
-    expect(mistakesIn({ STATUS_TTL: "", DATABASE_URL: "postgres://db" }, command)).toEqual([]);
-    expect(suspectVariables({ STATUS_TTL: "1h" })).toEqual([]);
+  describe.each(["serve", "migrate", "get"] as const)("%s", (command) => {
+    test.for([
+      [
+        "STATUS_TTL",
+        "STATUS_TTL was removed (unset it): a status is valid for 24 hours, a rule of the contract that the database enforces",
+      ],
+      ["GRPC_LANE", "GRPC_LANE is now GRPC_FAST_PATH: set that instead"],
+    ] as const)("a removed or renamed setting is refused with what to do: %s", ([name, mistake]) => {
+      expect(mistakesIn({ [name]: "1h", DATABASE_URL: "postgres://db" }, command)).toEqual([mistake]);
+      expect(mistakesIn({ [name]: "", DATABASE_URL: "postgres://db" }, command)).toEqual([]);
+      expect(unknownVariableWarnings({ [name]: "1h" })).toEqual([]);
+    });
   });
 
   const contradictions: { env: Record<string, string>; mistake: string | undefined }[] = [
     {
       env: { BATCHES_IN_FLIGHT: "4", DATABASE_POOL_SIZE: "3" },
       mistake:
-        "BATCHES_IN_FLIGHT=4 does not go with DATABASE_POOL_SIZE=3: each statement needs a connection of its own",
+        "BATCHES_IN_FLIGHT=4 conflicts with DATABASE_POOL_SIZE=3: each statement needs a connection of its own",
     },
     {
       env: { BATCH_FLUSH_AT: "64", MAX_QUEUED: "20" },
-      mistake: "BATCH_FLUSH_AT=64 does not go with MAX_QUEUED=20: no more ids than that may wait",
+      mistake: "BATCH_FLUSH_AT=64 conflicts with MAX_QUEUED=20: no more ids than that can wait",
     },
     { env: { BATCHES_IN_FLIGHT: "3", DATABASE_POOL_SIZE: "3" }, mistake: undefined },
-    // What nobody has set gives way.
+    // A default gives way.
     { env: { DATABASE_POOL_SIZE: "1" }, mistake: undefined },
     { env: { MAX_WHEN_BUSY: "200", MAX_IN_FLIGHT: "100" }, mistake: undefined },
     { env: { MAX_QUEUED: "20" }, mistake: undefined },
@@ -276,7 +279,7 @@ describe("readConfig", () => {
   test("a replica is one of a database that is named", () => {
     expect(mistakesIn({ DATABASE_READ_URL: "postgres://replica" })).toEqual([
       "DATABASE_URL takes a URL that begins with postgres:// or postgresql://: " +
-        "it is not set, and DATABASE_READ_URL demands it",
+        "it is not set, and DATABASE_READ_URL requires it",
     ]);
     expect(mistakesIn({ DATABASE_READ_URL: "postgres://replica" }, "get")).toEqual([]);
   });
@@ -331,15 +334,15 @@ describe("files that settings name", () => {
     expect(mistakesIn({ AUTH_TOKENS_FILE: folder.path })[0]).toMatch(/, which cannot be read \(EISDIR\)$/);
   });
 
-  test("demand each other", () => {
+  test("require each other", () => {
     const missing = (name: string, by: string) =>
-      expect.stringMatching(`^${name} takes .* not set, and ${by} demands it$`);
+      expect.stringMatching(`^${name} takes .* not set, and ${by} requires it$`);
     expect(mistakesIn({ TLS_CERT: files.cert })).toEqual([missing("TLS_KEY", "TLS_CERT")]);
     expect(mistakesIn({ TLS_KEY: files.key })).toEqual([missing("TLS_CERT", "TLS_KEY")]);
     expect(mistakesIn({ TLS_CLIENT_CA: files.cert })).toEqual([missing("TLS_CERT", "TLS_CLIENT_CA")]);
   });
 
-  test("matter to those who use them", () => {
+  test("are read only for the commands that use them", () => {
     const server = { TLS_CERT: "/nowhere", TLS_KEY: "/nowhere", AUTH_TOKENS_FILE: "/nowhere" };
     for (const command of ["migrate", "get"] as const) expect(mistakesIn(server, command)).toEqual([]);
     const client = { STATUS_CLIENT_CERT: "/nowhere", STATUS_CLIENT_KEY: "/nowhere" };
@@ -355,10 +358,10 @@ describe("files that settings name", () => {
         `it got "${other}", which is not the key of the certificate`,
     ]);
     expect(mistakesIn({ ...https, STATUS_CLIENT_CERT: cert }, "get")).toEqual([
-      expect.stringMatching(/^STATUS_CLIENT_KEY takes .* not set, and STATUS_CLIENT_CERT demands it$/),
+      expect.stringMatching(/^STATUS_CLIENT_KEY takes .* not set, and STATUS_CLIENT_CERT requires it$/),
     ]);
     expect(mistakesIn({ STATUS_CLIENT_CERT: cert, STATUS_CLIENT_KEY: key }, "get")).toEqual([
-      "STATUS_CLIENT_CERT does not go with a STATUS_URL of http://: it is shown over TLS alone",
+      "STATUS_CLIENT_CERT conflicts with a STATUS_URL of http://: a certificate is presented over TLS alone",
     ]);
   });
 });
@@ -374,8 +377,8 @@ test.for([
   ]);
 });
 
-describe("showConfig", () => {
-  const shown = (env: Record<string, string>) => showConfig(readConfig(env, "serve"));
+describe("redactConfig", () => {
+  const shown = (env: Record<string, string>) => redactConfig(readConfig(env, "serve"));
 
   test("shows every setting", () => {
     expect(Object.keys(shown(production))).toEqual(Object.keys(settings));
@@ -404,7 +407,7 @@ describe("showConfig", () => {
   });
 });
 
-describe("suspectVariables", () => {
+describe("unknownVariableWarnings", () => {
   const hints: { name: string; meant?: SettingName }[] = [
     { name: "DATABSE_URL", meant: "DATABASE_URL" }, // a letter less
     { name: "DATABASE_URLS", meant: "DATABASE_URL" }, // a letter more
@@ -420,13 +423,13 @@ describe("suspectVariables", () => {
     { name: "MIGRATE_ON_START" },
   ];
   for (const { name, meant } of hints) {
-    test(`${name} ${meant ? `probably means ${meant}` : "looks like one of ours"}`, () => {
+    test(`${name} ${meant ? `probably means ${meant}` : "looks like a setting"}`, () => {
       const hint = meant ? `did you mean ${meant}?` : "see --help";
-      expect(suspectVariables({ [name]: "hunter2" })).toEqual([`${name} is not a setting: ${hint}`]);
+      expect(unknownVariableWarnings({ [name]: "hunter2" })).toEqual([`${name} is not a setting: ${hint}`]);
     });
   }
 
-  test("what is ours, and what has nothing to do with us, is not suspect", () => {
+  test("settings, and variables of other programs, are not warned of", () => {
     const others = [
       "PATH",
       "HOME",
@@ -439,10 +442,10 @@ describe("suspectVariables", () => {
       "npm_config_x",
     ];
     const names = [...Object.keys(settings), ...others];
-    expect(suspectVariables(Object.fromEntries(names.map((name) => [name, "x"])))).toEqual([]);
+    expect(unknownVariableWarnings(Object.fromEntries(names.map((name) => [name, "x"])))).toEqual([]);
   });
 
-  test("each suspect gets a line", () => {
-    expect(suspectVariables({ DATABSE_URL: "x", PATH: "/bin", STATUS_TLL: "1h" })).toHaveLength(2);
+  test("each gets a warning", () => {
+    expect(unknownVariableWarnings({ DATABSE_URL: "x", PATH: "/bin", STATUS_TLL: "1h" })).toHaveLength(2);
   });
 });

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ConfigError, readConfig, showConfig, withoutSecrets } from "../../src/config/config.ts";
+import { ConfigError, readConfig } from "../../src/config/config.ts";
+import { redactConfig, redactUrl } from "../../src/config/redact.ts";
 import { startTestApp } from "../support/app.ts";
 
 // Whoever writes a password into a URL as it is may cut it in two. Neither part is shown.
@@ -8,7 +9,7 @@ import { startTestApp } from "../support/app.ts";
 /** Everything that is told of settings: what is wrong with them, or what they are. */
 function toldOf(env: Readonly<Record<string, string>>): string {
   try {
-    return JSON.stringify(showConfig(readConfig(env, "serve")));
+    return JSON.stringify(redactConfig(readConfig(env, "serve")));
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return error.message;
@@ -104,7 +105,7 @@ test("what `get` says that it has asked holds no secret, whatever it is", () => 
   fc.assert(
     fc.property(passwords, (password) => {
       for (const form of [...urls.STATUS_URL, ...urls.DATABASE_URL]) {
-        const shown = withoutSecrets(form(password));
+        const shown = redactUrl(form(password));
         for (const part of partsOf(password)) if (/[XQZ]/.test(part)) expect(shown).not.toContain(part);
       }
     }),

@@ -1,13 +1,10 @@
-import { once } from "node:events";
-import http2 from "node:http2";
-import type { AddressInfo } from "node:net";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
 import grpc from "@grpc/grpc-js";
 import { service } from "grpc-health-check";
 import { describe, expect, test } from "vitest";
-import { healthRoutes } from "../../src/endpoints/health.ts";
+import { health } from "../../src/endpoints/health.ts";
 import { StatusService } from "../../src/gen/gomemory/status/v1/status_pb.ts";
 import { createReadiness } from "../../src/status/readiness.ts";
+import { serveEndpoints } from "../support/serve.ts";
 
 const ours = StatusService.typeName;
 const soon = () => ({ deadline: Date.now() + 10_000 });
@@ -26,10 +23,11 @@ async function start(up = true) {
     () => (store.up ? Promise.resolve("ready" as const) : Promise.reject(new Error("connection refused"))),
     { interval: 0 },
   );
-  const server = http2.createServer(connectNodeAdapter({ routes: healthRoutes(readiness, [StatusService]) }));
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
+  const server = await serveEndpoints(health(readiness, [StatusService]), {
+    shutdownTimeout: 10_000,
+    maxMessageSize: 2 ** 20,
+  });
+  const { port } = server.address;
   const client = new HealthClient(`127.0.0.1:${port}`, grpc.credentials.createInsecure());
 
   function unary<T>(method: "check" | "list", request: object): Promise<T> {
@@ -63,11 +61,11 @@ async function start(up = true) {
       };
     },
     /** Sends GOAWAY and waits for every call, while the client holds on to its connection. */
-    close: () => new Promise<unknown>((resolve) => server.close(resolve)),
+    close: () => server[Symbol.asyncDispose](),
     async [Symbol.asyncDispose]() {
       readiness.drain();
       client.close();
-      if (server.listening) await this.close();
+      await this.close();
     },
   };
 }

@@ -1,7 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { listen } from "../../src/server/listener.ts";
 import { createProbes } from "../../src/server/probes.ts";
-import { createRouter } from "../../src/server/router.ts";
 import { createReadiness } from "../../src/status/readiness.ts";
 import { type CallOutcome, observeCalls } from "../../src/telemetry/calls.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
@@ -18,6 +16,7 @@ import {
 import { startAsking } from "../support/hang-up.ts";
 import { useKnownJob } from "../support/known-job.ts";
 import { getStatusMethod, type Row, reflectionMethod, refusedRows, rows } from "../support/requests.ts";
+import { serveEndpoints } from "../support/serve.ts";
 import { bearing } from "../support/tokens.ts";
 
 const job = useKnownJob();
@@ -28,7 +27,7 @@ const isCall = ({ msg }: Record<string, unknown>) => msg === "call" || msg === "
 async function countedBy({ url }: TestApp): Promise<Record<string, number>> {
   const text = await (await fetch(`${url}/metrics`, { headers: bearing })).text();
   const line =
-    /^rpc_server_call_duration_seconds_count\{rpc_system_name="(.*)",rpc_method="(.*)",rpc_response_status_code="(.*)"\} (\d+)$/gm;
+    /^rpc_server_call_duration_seconds_count\{rpc_system_name="(.*)",rpc_method="(.*)",rpc_status_code="(.*)"\} (\d+)$/gm;
   return Object.fromEntries(
     Array.from(text.matchAll(line), ([, protocol, method, code, count]) => [
       `${protocol} ${method} ${code}`,
@@ -44,7 +43,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
     app = await startTestApp({
       ...job.env,
       LOG_REQUESTS: "true",
-      GRPC_LANE: lane,
+      GRPC_FAST_PATH: lane,
     });
   });
 
@@ -155,10 +154,8 @@ test("a probe that fails is a fault like any other: with an id, a line, and noth
   const secret = new Error("password=hunter2");
   const ready = createReadiness(() => Promise.resolve("ready"));
   const probes = createProbes(ready, { contentType: "", text: () => Promise.reject(secret) });
-  const rest = { matches: () => false, handle() {} };
-  const handler = createRouter({ rest, probes, rpcs: [], lane: undefined, observe });
-  await using listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 1_000, handler });
-  const response = await fetch(`http://127.0.0.1:${listener.address.port}/metrics`);
+  await using served = await serveEndpoints([], { probes, observe });
+  const response = await fetch(`${served.url}/metrics`);
   expect(response.status).toBe(500);
   expect(await response.text()).not.toContain("hunter2");
   expect(ended).toMatchObject([{ code: "INTERNAL", fault: secret }]);

@@ -1,7 +1,4 @@
 import { execFile } from "node:child_process";
-import { once } from "node:events";
-import http2 from "node:http2";
-import type { AddressInfo } from "node:net";
 import { promisify } from "node:util";
 import {
   create,
@@ -13,23 +10,21 @@ import {
   type MessageInitShape,
   toBinary,
 } from "@bufbuild/protobuf";
-import {
-  type FileDescriptorProto,
-  FileDescriptorProtoSchema,
-  timestampFromDate,
-} from "@bufbuild/protobuf/wkt";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { type FileDescriptorProto, FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import grpc from "@grpc/grpc-js";
 import { GrpcReflection } from "grpc-js-reflection-client";
 import { describe, expect, test } from "vitest";
-import { healthRoutes } from "../../src/endpoints/health.ts";
-import { reflectionRoutes } from "../../src/endpoints/reflection.ts";
-import { GetStatusResponse_Status, StatusService } from "../../src/gen/gomemory/status/v1/status_pb.ts";
+import { getStatus } from "../../src/endpoints/get-status.ts";
+import { health } from "../../src/endpoints/health.ts";
+import { reflection } from "../../src/endpoints/reflection.ts";
+import { StatusService } from "../../src/gen/gomemory/status/v1/status_pb.ts";
 import { http } from "../../src/gen/google/api/annotations_pb.ts";
 import { file_google_rpc_error_details } from "../../src/gen/google/rpc/error_details_pb.ts";
 import * as v1 from "../../src/gen/grpc/reflection/v1/reflection_pb.ts";
 import * as v1alpha from "../../src/gen/grpc/reflection/v1alpha/reflection_pb.ts";
+import { Health } from "../../src/gen/health/v1/health_pb.ts";
 import { createReadiness } from "../../src/status/readiness.ts";
+import { serveEndpoints } from "../support/serve.ts";
 
 const reqId = "0b0f3f4e-6c1e-4f0a-9d57-3d0c8a1b2c3d";
 const services = [
@@ -52,35 +47,31 @@ const soon = () => ({ deadline: Date.now() + 10_000 });
 /** StatusService with one status, health, and reflection, which is registered before what it tells of. */
 async function start() {
   const readiness = createReadiness(() => Promise.resolve("ready"));
-  const server = http2.createServer(
-    connectNodeAdapter({
-      routes(router) {
-        reflectionRoutes(readiness, [file_google_rpc_error_details])(router);
-        healthRoutes(readiness, [StatusService])(router);
-        router.service(StatusService, {
-          getStatus: (request) => ({
-            status:
-              request.reqId === reqId ? GetStatusResponse_Status.success : GetStatusResponse_Status.pending,
-            createdAt: timestampFromDate(new Date("2026-03-03T21:44:15Z")),
-          }),
-        });
-      },
-    }),
-  );
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const statuses = {
+    find: (id: string) =>
+      Promise.resolve({
+        status: id === reqId ? ("success" as const) : ("pending" as const),
+        createdAt: new Date("2026-03-03T21:44:15Z"),
+      }),
+  };
+  const endpoints = [
+    ...reflection(readiness, [StatusService, Health], [file_google_rpc_error_details]),
+    ...health(readiness, [StatusService]),
+    getStatus(statuses),
+  ];
+  const server = await serveEndpoints(endpoints, { shutdownTimeout: 10_000 });
+  const address = `127.0.0.1:${server.address.port}`;
   const channel = new grpc.Channel(address, grpc.credentials.createInsecure(), {});
   return {
     address,
     /** The one connection of all clients. */
     channel,
     readiness,
-    close: () => new Promise<unknown>((resolve) => server.close(resolve)),
+    close: () => server[Symbol.asyncDispose](),
     async [Symbol.asyncDispose]() {
       readiness.drain();
       channel.close();
-      if (server.listening) await this.close();
+      await this.close();
     },
   };
 }

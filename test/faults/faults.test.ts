@@ -28,7 +28,7 @@ describe.for([
   beforeAll(async () => {
     rig = await startRig({ tls });
     await using callers = startCallers(rig.service.url, rig.known, requestTimeout);
-    await pause(2_000); // what is compiled and filled only once is no leak
+    await pause(2_000); // memory that is allocated only once, such as compiled code and caches, is no leak
     const tallies = await callers.stop(performance.now());
     expect(tallies.map(({ wrong, failed }) => wrong + failed)).toEqual(tallies.map(() => 0));
     heapBefore = await heapAfterCollection(rig);
@@ -41,7 +41,7 @@ describe.for([
   afterAll(() => rig[Symbol.asyncDispose]());
 
   test.for(faults)("$name", async (fault) => {
-    const report = await suffer(rig, fault);
+    const report = await inject(rig, fault);
     reports.push(report);
 
     for (const { family, calls, wrong, late, recoveredIn, complaints } of report.tallies) {
@@ -53,13 +53,13 @@ describe.for([
       expect(report.notReadyAfter, "not ready after").toBeLessThanOrEqual(readinessBound);
       expect(report.readyAfter, "ready after").toBeLessThanOrEqual(readinessBound);
     }
-    await expectLevel(rig);
+    await expectNothingLeft(rig);
     await expect
       .poll(() => heapAfterCollection(rig), { timeout: 5_000 })
       .toBeLessThan(heapBefore + heapBound);
   });
 
-  test("the service has survived it all in one piece, without a complaint, and ends in good order", async () => {
+  test("the service is still the same process, has written nothing to standard error, and shuts down gracefully", async () => {
     if (!tls) {
       memory.heapAfter = await heapAfterCollection(rig);
       memory.rssAfter = await rig.metric("process_resident_memory_bytes");
@@ -70,24 +70,24 @@ describe.for([
 });
 
 afterAll(async () => {
-  // Not when only some of them were run.
+  // The report needs all faults: a run of some of them leaves it as it is.
   if (reports.length < faults.length + tlsFaults.length) return;
   await writeReport(reports, { postgres, requestTimeout, ...memory });
 });
 
-async function suffer(rig: Rig, fault: Fault): Promise<FaultReport> {
+async function inject(rig: Rig, fault: Fault): Promise<FaultReport> {
   const logged = rig.service.logs.length;
   await using readiness = watchReadiness(rig.service.url);
   await using callers = startCallers(rig.service.url, rig.known, requestTimeout);
   await pause(before);
   const injectedAt = performance.now();
-  const mend = await fault.inject(rig);
+  const end = await fault.inject(rig);
   await pause(fault.lasts ?? lasting);
-  const notReadyAfter = readiness.followed(false, injectedAt);
-  await mend();
-  const mendedAt = performance.now();
+  const notReadyAfter = readiness.changedTo(false, injectedAt);
+  await end();
+  const endedAt = performance.now();
   await pause(after);
-  const tallies = await callers.stop(mendedAt);
+  const tallies = await callers.stop(endedAt);
 
   const messages = rig.service.logs.slice(logged).map(({ msg }) => msg);
   const breaker = messages.filter((message) => message.startsWith("the database is "));
@@ -99,12 +99,12 @@ async function suffer(rig: Rig, fault: Fault): Promise<FaultReport> {
     name: fault.name,
     tallies,
     notReadyAfter: fault.outage && notReadyAfter,
-    readyAfter: readiness.followed(true, mendedAt),
+    readyAfter: readiness.changedTo(true, endedAt),
   };
 }
 
-/** Nobody waits, nothing is refused, and the database knows of no more connections than the service does. */
-async function expectLevel(rig: Rig): Promise<void> {
+/** No call waits for a connection, the breaker is closed, and the database counts no more connections than the service. */
+async function expectNothingLeft(rig: Rig): Promise<void> {
   const state = async () => ({
     exitCode: rig.service.process.exitCode,
     refused: await rig.metric("status_store_breaker_open"),
@@ -119,6 +119,6 @@ async function expectLevel(rig: Rig): Promise<void> {
 
 async function heapAfterCollection(rig: Rig): Promise<number> {
   rig.service.kill("SIGUSR2");
-  await pause(100); // a signal says nothing when it has been heeded
+  await pause(100); // nothing reports that the collection is done
   return await rig.metric("nodejs_heap_size_used_bytes");
 }

@@ -14,7 +14,7 @@ export interface Http1Response {
   readonly body: Buffer;
 }
 
-/** Sends requests on one connection, one right behind the other. @returns what came back for each of them. */
+/** Sends requests on one connection without waiting for answers (pipelining). @returns the response to each of them. */
 export async function pipeline(port: number, requests: readonly Http1Request[]): Promise<Http1Response[]> {
   using peer = await openPeer(port);
   peer.send(Buffer.concat(requests.map((request, index) => write(request, index === requests.length - 1))));
@@ -37,7 +37,7 @@ function write({ method, target, headers = [], body }: Http1Request, isLast: boo
 
 /**
  * @param methods of the requests, in order: the answer to HEAD has no body.
- * @throws Error at whatever is not a row of whole responses.
+ * @throws Error when the bytes are not a sequence of complete responses.
  */
 function readResponses(bytes: Buffer, methods: readonly string[]): Http1Response[] {
   const responses: Http1Response[] = [];
@@ -65,9 +65,9 @@ function readResponses(bytes: Buffer, methods: readonly string[]): Http1Response
 
 function readBody(bytes: Buffer, start: number, headers: Readonly<Record<string, string>>) {
   if (headers["transfer-encoding"] === "chunked") return readChunks(bytes, start);
-  // Without a length it goes on until the connection is closed (RFC 9112, section 6.3).
+  // A body without a length ends with the connection (RFC 9112, section 6.3).
   const end = "content-length" in headers ? start + Number(headers["content-length"]) : bytes.length;
-  if (end > bytes.length) throw new Error("a body was cut short");
+  if (end > bytes.length) throw new Error("a body is truncated");
   return { body: bytes.subarray(start, end), end };
 }
 

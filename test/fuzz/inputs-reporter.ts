@@ -1,6 +1,6 @@
 import type { Reporter, TestCase, TestModule } from "vitest/node";
 
-/** Says how many inputs each test has tried, and all of them together. */
+/** Prints the number of inputs of each test, and the total. */
 export default class InputsReporter implements Reporter {
   #inputs = 0;
 
@@ -11,6 +11,6 @@ export default class InputsReporter implements Reporter {
   }
 
   onTestRunEnd(_modules: readonly TestModule[]): void {
-    process.stdout.write(`${this.#inputs} inputs in all\n`);
+    process.stdout.write(`${this.#inputs} inputs in total\n`);
   }
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type Fuzzed, startFuzzed } from "./fuzzed.ts";
+import { type Fuzzed, knownId, startFuzzed, unknownId } from "./fuzzed.ts";
 import { type Http1Request, type Http1Response, pipeline } from "./http1.ts";
 
 let fuzzed: Fuzzed;
@@ -16,7 +16,7 @@ const badRequest = `{"Error":"Bad Request","Message":"Bad Request","Status":400}
 const issues = "We are experiencing some techincal issues right now. Please try again after some time!";
 const technicalIssues = `{"Error":"${issues}","Message":"${issues}","Status":500}`;
 
-/** What may stand in a request line, and in a header's value. */
+/** Characters of a request target, and of a header's value. */
 const targetText = fc.string({
   unit: fc.constantFrom(..."/?#%&=.-_~:@!$'()*+,;[]|^{}\"<>\\aZ09".split("")),
 });
@@ -29,23 +29,22 @@ const method = fc.constantFrom(
   ...["GET", "GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND"],
 );
 
-/** An id by its name: it is known once the service runs. */
-const id = fc.constantFrom<"known" | "unknown">("known", "unknown");
+const id = fc.constantFrom(knownId, unknownId);
 const idText = fc.oneof(
-  fc.record({ id, spell: fc.constantFrom("lower", "upper", "encoded", "cut", "slash") }),
+  fc.record({ id, spell: fc.constantFrom("lower", "upper", "encoded", "truncated", "slash") }),
   targetText.map((other) => ({ other })),
   fc.uuid().map((other) => ({ other: `{${other}}` })),
 );
 
 function spell(of: typeof idText extends fc.Arbitrary<infer T> ? T : never): string {
   if ("other" in of) return of.other;
-  const text = fuzzed[of.id];
+  const text = of.id;
   switch (of.spell) {
     case "upper":
       return text.toUpperCase();
     case "encoded":
       return text.replaceAll("-", "%2D");
-    case "cut":
+    case "truncated":
       return text.slice(1);
     case "slash":
       return `${text}/`;
@@ -78,7 +77,7 @@ function toHttp1(input: typeof request extends fc.Arbitrary<infer T> ? T : never
   return { ...rest, target, ...(body !== undefined && { body }) };
 }
 
-/** The contract, once more. @returns the status, and what else tells that the answer is right. */
+/** The contract, independently of the service's code. @returns the status of the right answer, and its other marks. */
 function expected({ method, target }: Http1Request) {
   const path = target.split("?", 1)[0] as string;
   const isRead = method === "GET" || method === "HEAD";
@@ -89,7 +88,7 @@ function expected({ method, target }: Http1Request) {
   if (!canonicalUuid.test(reqId)) {
     return { status: 400, reason: "INVALID_REQ_ID", body: badRequest };
   }
-  if (reqId.toLowerCase() === fuzzed.known) return { status: 200, body: fuzzed.json };
+  if (reqId.toLowerCase() === knownId) return { status: 200, body: fuzzed.json };
   return { status: 500, reason: "STATUS_NOT_FOUND", body: technicalIssues };
 }
 

@@ -7,13 +7,13 @@ import { type Fuzzed, startFuzzed } from "./fuzzed.ts";
 let fuzzed: Fuzzed;
 
 beforeAll(async () => {
-  // Whoever leaves something half said is let go soon.
+  // The timeouts close connections whose last request or frame is incomplete.
   fuzzed = await startFuzzed({ PEER_TIMEOUT: "1s", IDLE_TIMEOUT: "1s" });
 });
 
 afterAll(() => fuzzed[Symbol.asyncDispose]());
 
-/** Sends pieces, one after the other, and no more. @returns all that came back until the server closed. */
+/** Sends pieces, one after the other, and ends. @returns the server's bytes until it closed the connection. */
 async function talk(pieces: readonly Uint8Array[]): Promise<Buffer> {
   using peer = await openPeer(fuzzed.serving.port);
   for (const piece of pieces) await new Promise<void>((resolve) => peer.socket.write(piece, () => resolve()));
@@ -21,7 +21,7 @@ async function talk(pieces: readonly Uint8Array[]): Promise<Buffer> {
   return await peer.closed;
 }
 
-/** Bytes with some of them changed, left out, said twice or cut off, in pieces. */
+/** Bytes with some of them changed, removed or added, in pieces. */
 function damaged(text: fc.Arbitrary<Buffer>): fc.Arbitrary<Uint8Array[]> {
   const change = fc.record({ at: fc.nat(), length: fc.nat(8), by: fc.uint8Array({ maxLength: 8 }) });
   return fc
@@ -57,7 +57,7 @@ test("HTTP/1.1: damaged requests, in pieces and in pipelines", async (context) =
     answers.forEach((answer, index) => {
       const input = JSON.stringify(Buffer.concat(batch[index] as Uint8Array[]).toString("latin1"));
       const text = answer.toString("latin1");
-      // Damage can turn the first bytes into HTTP/2's, whose first word is SETTINGS.
+      // Damage can turn the first bytes into HTTP/2's preface, which the server answers with SETTINGS.
       if (answer[3] === frameType.settings) return;
       expect(text, input).toMatch(/^($|HTTP\/1\.1 \d{3} )/);
       for (const [, status = "", head = ""] of text.matchAll(/^HTTP\/1\.1 (\d{3}) ([\s\S]*?)\r\n\r\n/gm)) {
@@ -71,7 +71,7 @@ test("HTTP/1.1: damaged requests, in pieces and in pipelines", async (context) =
 const block = fc.oneof(
   fc.constant(grpcCall),
   fc.constant(headerBlock({ ":method": "GET", ":scheme": "http", ":path": "/healthz", ":authority": "x" })),
-  // HPACK that means nothing, or something else.
+  // Random bytes: most are not valid HPACK.
   fc.uint8Array({ maxLength: 100 }).map((bytes) => Buffer.from(bytes)),
 );
 const stream = fc.constantFrom(1, 1, 1, 3, 3, 5, 0, 2, 2 ** 31 - 1);
@@ -98,7 +98,7 @@ test("HTTP/2: any frames, bad HPACK, damaged and in pieces", async (context) => 
   });
 });
 
-test("neither: any bytes", async (context) => {
+test("neither protocol: any bytes", async (context) => {
   const bytes = fc.array(fc.uint8Array({ maxLength: 100 }), { maxLength: 3 });
   await fuzzed.withstands(context, bytes, [200, 15], async (batch) => {
     for (const answer of await Promise.all(batch.map(talk))) {

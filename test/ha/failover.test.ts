@@ -9,30 +9,30 @@ import { installPrograms, type Programs, skipped } from "../support/ha/programs.
 import { type EventReport, writeReport } from "../support/ha/report.ts";
 import { runCli } from "../support/process.ts";
 
-/** How old an answer may be, in milliseconds. 0: the service reads from the primary alone. */
+/** `maxStaleness` is REPLICA_MAX_STALENESS in milliseconds. 0: the service reads from the primary alone. */
 const services = [
   { name: "replicas, 10 s", maxStaleness: 10_000 },
   { name: "replicas, 1 s", maxStaleness: 1_000 },
   { name: "primary alone", maxStaleness: 0 },
 ];
-/** The one whose bound is longer than a failover. */
+/** The service that must lose no call: its REPLICA_MAX_STALENESS is longer than a failover. */
 const survivor = services[0]?.name;
-/** Of each service, behind its balancer. */
+/** The number of instances of each service. */
 const instances = 2;
 
-/** Longer than a lease of Patroni's, in milliseconds. */
+/** How long etcd is down, in milliseconds: longer than Patroni's lease (`ttl`). */
 const withoutEtcd = 8_000;
-/** A primary that is gone for so much longer than the bound is noticed at `/readyz` in any case, in milliseconds. */
+/** The time within which `/readyz` reports a primary that is down for longer than the bound, in milliseconds. */
 const noticed = 2_000;
-/** Calls are made for so long before an event, and after it, in milliseconds. */
+/** The time of calls before an event, and after it, in milliseconds. */
 const before = 1_000;
 const after = 1_500;
 
 const events: readonly {
   readonly name: string;
-  /** The database is there all the time. */
+  /** The primary stays available. */
   readonly harmless?: true;
-  /** @returns what ends it. */
+  /** @returns a function that ends the event. */
   readonly happen: (cluster: Cluster) => Promise<() => Promise<void>>;
 }[] = [
   { name: "`kill -9` of the primary and its Patroni", happen: (cluster) => cluster.killPrimary() },
@@ -44,7 +44,7 @@ const events: readonly {
     },
   },
   {
-    name: `etcd is gone for ${withoutEtcd / 1_000} s`,
+    name: `etcd is down for ${withoutEtcd / 1_000} s`,
     harmless: true,
     async happen(cluster) {
       await cluster.stopEtcd();
@@ -78,7 +78,7 @@ describe.skipIf(skipped)("failover", () => {
 
   afterAll(() => started.disposeAsync());
 
-  /** Waits until nothing is left of what happened before. */
+  /** Waits until the cluster and the services have recovered from the event before. */
   async function settled(): Promise<void> {
     await cluster.settled();
     for (const fleet of fleets) await fleet.settled();
@@ -98,9 +98,9 @@ describe.skipIf(skipped)("failover", () => {
     const services = await Promise.all(observers.map((stop) => stop(gap.from)));
     reports.push({ name, writeGap: gap.length, services });
 
-    for (const [index, { service, said, tallies }] of services.entries()) {
+    for (const [index, { service, readiness, tallies }] of services.entries()) {
       for (const { protocol, calls, wrong, failed, refused, balancer, complaints } of tallies) {
-        const shown = `${service}, ${protocol}, ${JSON.stringify(said)}:\n${complaints.join("\n")}`;
+        const shown = `${service}, ${protocol}, ${JSON.stringify(readiness)}:\n${complaints.join("\n")}`;
         expect(calls, shown).toBeGreaterThan(0);
         expect(wrong, shown).toBe(0);
         expect(refused, shown).toBeLessThanOrEqual(balancer.refused);
@@ -110,10 +110,10 @@ describe.skipIf(skipped)("failover", () => {
         expect(balancer.removedLast, shown).toBe(0);
       }
       const outlasted = gap.length > (fleets[index]?.maxStaleness ?? 0) + noticed;
-      for (const words of said) {
-        if (harmless) expect(words, service).not.toContain("not ready");
-        else if (service === survivor) expect(words, service).toContain("degraded");
-        else if (outlasted) expect(words, service).toContain("not ready");
+      for (const states of readiness) {
+        if (harmless) expect(states, service).not.toContain("not ready");
+        else if (service === survivor) expect(states, service).toContain("degraded");
+        else if (outlasted) expect(states, service).toContain("not ready");
       }
     }
   });
@@ -133,11 +133,11 @@ describe.skipIf(skipped)("failover", () => {
     expect(Object.fromEntries(rows.map((row) => [row.req_id, row.status]))).toEqual(written);
   });
 
-  test("the services end in good order, without a complaint", async () => {
+  test("the services shut down gracefully, and have written nothing to standard error", async () => {
     for (const fleet of fleets) {
       expect(await fleet.stop()).toEqual(Array(instances).fill({ code: 0, stderr: "" }));
     }
-    // Not when only some of the events have happened.
+    // The report needs all events: a run of some of them leaves it as it is.
     if (reports.length < events.length) return;
     const table = await writeReport(reports, versionsOf(programs), producers.jobs.length, instances);
     process.stdout.write(`${table}\n`);

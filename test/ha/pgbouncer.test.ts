@@ -22,7 +22,7 @@ const states: readonly JobState[] = ["pending", "processing", "success", "failur
 
 describe.skipIf(skipped)("pgbouncer in transaction mode", () => {
   const started = new AsyncDisposableStack();
-  /** Past pgbouncer. */
+  /** The database without pgbouncer. */
   let database: TestDatabase;
   let pgbouncer: Pgbouncer;
   let through: Connections;
@@ -36,7 +36,7 @@ describe.skipIf(skipped)("pgbouncer in transaction mode", () => {
       openConnections({ url: pgbouncer.url, size: 10, connectTimeout: 1_000, onLost() {} }),
     );
     const DATABASE_URL = pgbouncer.url;
-    // Several at once, as when several instances are started.
+    // Concurrent migrations, as when several instances start at the same time.
     const migrations = Array.from({ length: 3 }, () => runCli(["migrate"], { DATABASE_URL }).exit);
     for (const exit of await Promise.all(migrations)) expect(exit).toMatchObject({ code: 0, stderr: "" });
     service = started.use(
@@ -66,7 +66,7 @@ describe.skipIf(skipped)("pgbouncer in transaction mode", () => {
     client.close();
   });
 
-  test("the ledger writes, many at once", async () => {
+  test("concurrent writes by the job ledger", async () => {
     const ledger = createJobLedger(through.db);
     const [client] = protocols.map(({ open }) => open(service.url));
     const jobs = Array.from({ length: 100 }, async (_, index) => {
@@ -83,7 +83,7 @@ describe.skipIf(skipped)("pgbouncer in transaction mode", () => {
     client?.close();
   });
 
-  test("a statement that nobody waits for any more is cancelled", async () => {
+  test("the statement of a call whose deadline has passed is cancelled", async () => {
     const reqId = await insertJob(database.db);
     await using lock = await lockTable(database);
     const grpc = protocols.at(-1)?.open(service.url);
@@ -94,7 +94,7 @@ describe.skipIf(skipped)("pgbouncer in transaction mode", () => {
     grpc?.close();
   });
 
-  test("nothing is left in the sessions that are shared", async () => {
+  test("shared sessions keep no prepared statement, setting or lock", async () => {
     const rows = await Promise.all(
       Array.from({ length: 30 }, async () => {
         const { rows } = await sql<{ left: string }>`
@@ -106,24 +106,24 @@ describe.skipIf(skipped)("pgbouncer in transaction mode", () => {
         return rows.map(({ left }) => left);
       }),
     );
-    // What pgbouncer itself keeps in step with each client.
+    // Settings that pgbouncer itself restores for each client.
     const synchronized = ["application_name", "client_encoding", "DateStyle", "TimeZone"];
     expect(new Set(rows.flat()).difference(new Set(synchronized))).toEqual(new Set());
   });
 
   test.for([
-    { name: "RECONNECT", failsCalls: false, act: () => pgbouncer.order("RECONNECT") },
+    { name: "RECONNECT", failsCalls: false, act: () => pgbouncer.command("RECONNECT") },
     {
       name: "KILL and RESUME",
       failsCalls: true,
       async act() {
         const { pathname } = new URL(database.url);
-        await pgbouncer.order(`KILL ${pathname.slice(1)}`);
-        await pgbouncer.order(`RESUME ${pathname.slice(1)}`);
+        await pgbouncer.command(`KILL ${pathname.slice(1)}`);
+        await pgbouncer.command(`RESUME ${pathname.slice(1)}`);
       },
     },
-    { name: "kill -9 and a new start", failsCalls: true, act: () => pgbouncer.restart() },
-  ])("$name under load: no wrong answer, and answers at once when it is back", async ({
+    { name: "kill -9 and restart", failsCalls: true, act: () => pgbouncer.restart() },
+  ])("$name under load: no wrong answer, and no failure after recovery", async ({
     name,
     failsCalls,
     act,
@@ -136,10 +136,10 @@ describe.skipIf(skipped)("pgbouncer in transaction mode", () => {
     await using callers = startCallers(service.url, known, requestTimeout);
     await pause(500);
     await act();
-    const mendedAt = performance.now();
+    const endedAt = performance.now();
     await pause(1_500);
     for (const { family, calls, wrong, late, failed, recoveredIn, complaints } of await callers.stop(
-      mendedAt,
+      endedAt,
     )) {
       expect(calls).toBeGreaterThan(0);
       expect({ family, wrong, late, complaints }).toEqual({ family, wrong: 0, late: 0, complaints: [] });
@@ -149,7 +149,7 @@ describe.skipIf(skipped)("pgbouncer in transaction mode", () => {
     }
   });
 
-  test("the service has no complaint, and ends in good order", async () => {
+  test("the service shuts down gracefully, and has written nothing to standard error", async () => {
     service.kill("SIGTERM");
     expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
   });

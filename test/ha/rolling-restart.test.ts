@@ -11,7 +11,7 @@ import { protocols } from "../support/protocols.ts";
 import { documentedJson, insertJob } from "../support/rows.ts";
 
 const rounds = 3;
-const callersOfEach = 4;
+const callersPerProtocol = 4;
 
 describe.skipIf(skipped)("a rolling restart of two instances behind HAProxy", () => {
   const started = new AsyncDisposableStack();
@@ -43,10 +43,10 @@ describe.skipIf(skipped)("a rolling restart of two instances behind HAProxy", ()
     await front.allUp();
     const agent = new Agent({ keepAlive: true });
     const grpc = protocols.find(({ name }) => name.includes("grpc-js"))?.open(front.urls.grpc);
-    const rest = callOnAndOn(async () => ({
-      json: await askOverRest(`${front.urls.rest}/get_status/${reqId}`, agent),
+    const rest = callRepeatedly(async () => ({
+      json: await getOverRest(`${front.urls.rest}/get_status/${reqId}`, agent),
     }));
-    const rpc = callOnAndOn(async () => grpc?.ask(reqId));
+    const rpc = callRepeatedly(async () => grpc?.ask(reqId));
     for (let round = 0; round < rounds; round++) {
       for (const instance of instances) {
         instance.running.kill("SIGTERM");
@@ -65,7 +65,7 @@ describe.skipIf(skipped)("a rolling restart of two instances behind HAProxy", ()
   });
 });
 
-async function askOverRest(url: string, agent: Agent): Promise<string> {
+async function getOverRest(url: string, agent: Agent): Promise<string> {
   try {
     const [response] = (await once(get(url, { agent }), "response")) as [IncomingMessage];
     const body = await text(response);
@@ -75,18 +75,18 @@ async function askOverRest(url: string, agent: Agent): Promise<string> {
   }
 }
 
-/** Several callers who ask, one call after the other, until told to stop. */
-function callOnAndOn(ask: () => Promise<unknown>) {
+/** Starts several callers, each of which makes one call after the other. */
+function callRepeatedly(call: () => Promise<unknown>) {
   const answers = new Map<string, number>();
   let stopping = false;
-  const running = Array.from({ length: callersOfEach }, async () => {
+  const running = Array.from({ length: callersPerProtocol }, async () => {
     while (!stopping) {
-      const answer = JSON.stringify(await ask());
+      const answer = JSON.stringify(await call());
       answers.set(answer, (answers.get(answer) ?? 0) + 1);
     }
   });
   return {
-    /** @returns the different answers that there were, and how many of each. */
+    /** Ends the calls. @returns the distinct answers, and the number of each. */
     async stop(): Promise<ReadonlyMap<string, number>> {
       stopping = true;
       await Promise.all(running);

@@ -6,7 +6,7 @@ import { createFolder, type Folder } from "../support/folder.ts";
 import { startCluster } from "../support/ha/cluster.ts";
 import { installPrograms, type Programs, skipped } from "../support/ha/programs.ts";
 
-describe.skipIf(skipped)("what is unpacked", () => {
+describe.skipIf(skipped)("the unpacked packages", () => {
   let programs: Programs;
   let folder: Folder;
 
@@ -20,7 +20,7 @@ describe.skipIf(skipped)("what is unpacked", () => {
     await programs[Symbol.asyncDispose]();
   });
 
-  test("is the same on a machine where all of it is installed and current", async () => {
+  test("are the same on a machine where all of them are installed and current", async () => {
     const here = await listPackages("postgresql-15", "patroni");
     expect(here).toContain("postgresql-client-15");
     expect(here).toContain("python3-psycopg2");
@@ -36,14 +36,14 @@ describe.skipIf(skipped)("what is unpacked", () => {
     }
   });
 
-  test("a cluster whose standbys never come says why, in Patroni's words", async () => {
-    // As when PostgreSQL's client programs were not unpacked. The user who runs PostgreSQL reads the folder, too.
+  test("the error of a cluster whose standbys do not start quotes Patroni", async () => {
+    // As if PostgreSQL's client programs had not been unpacked. The user that runs PostgreSQL must be able to read the folder.
     await chmod(folder.path, 0o755);
     for (const name of await readdir(programs.postgresPath)) {
       if (name !== "pg_basebackup") await symlink(join(programs.postgresPath, name), join(folder.path, name));
     }
-    const crippled = { ...programs, postgresPath: folder.path };
-    await expect(startCluster(crippled, 15_000)).rejects.toThrow(
+    const incomplete = { ...programs, postgresPath: folder.path };
+    await expect(startCluster(incomplete, 15_000)).rejects.toThrow(
       /waited for 15000 ms.*etcd: .*pg_basebackup.*PostgreSQL of node/s,
     );
   });

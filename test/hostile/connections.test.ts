@@ -4,16 +4,16 @@ import { preface } from "../support/http2-frames.ts";
 import { openPeer, type Peer } from "../support/peer.ts";
 import { startTarget } from "./support.ts";
 
-/** What one process may have open, ours and the service's alike, less what it needs besides. */
+/** The limit on open files of one process (the test's and the service's alike), less those that it needs otherwise. */
 const filesAllowed =
   Number(/^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "latin1"))?.[1]) - 500;
 const wanted = 20_000;
 const idle = Math.min(wanted, filesAllowed);
 
-/** In KiB: an HTTP/2 connection that has said its preface takes most. */
+/** In KiB. An HTTP/2 connection after its preface takes most. */
 const memoryEach = 64;
 
-test(`${idle} idle connections${idle < wanted ? ` (of ${wanted}: no more files may be open)` : ""}`, async () => {
+test(`${idle} idle connections${idle < wanted ? ` (of ${wanted}: the limit on open files)` : ""}`, async () => {
   await using target = await startTarget({ IDLE_TIMEOUT: "10m", MAX_CONNECTIONS: `${wanted}` });
   using opened = new DisposableStack();
   const before = target.memory();
@@ -36,25 +36,25 @@ test(`${idle} idle connections${idle < wanted ? ` (of ${wanted}: no more files m
   expect(target.memory() - before).toBeLessThan((idle * memoryEach) / 1024);
 }, 120_000);
 
-test("beyond MAX_CONNECTIONS they are closed at once, until others go", async () => {
-  const most = 13;
-  await using target = await startTarget({ MAX_CONNECTIONS: `${most}` });
+test("connections beyond MAX_CONNECTIONS are closed at once, until others have been closed", async () => {
+  const maxConnections = 13;
+  await using target = await startTarget({ MAX_CONNECTIONS: `${maxConnections}` });
   await target.honest.check();
   const peers: Peer[] = [];
   let isRefused = false;
   while (!isRefused) {
     const peer = await openPeer(target.serving.port);
-    // One that has said nothing would be closed for others.
+    // An idle connection without a request would be closed in favour of others.
     peer.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
     isRefused = await Promise.race([
       new Promise<boolean>((resolve) => peer.socket.once("data", () => resolve(false))),
       peer.closed.then((answer) => answer.length === 0),
     ]);
     if (!isRefused) peers.push(peer);
-    expect(peers.length).toBeLessThan(most);
+    expect(peers.length).toBeLessThan(maxConnections);
   }
   // The honest callers have three connections, or a few more.
-  expect(peers.length).toBeGreaterThan(most - 8);
+  expect(peers.length).toBeGreaterThan(maxConnections - 8);
   await target.honest.check();
 
   for (const peer of peers) peer.socket.destroy();

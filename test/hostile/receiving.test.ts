@@ -5,7 +5,7 @@ import { startTarget, type Target } from "./support.ts";
 
 let target: Target;
 
-/** Of a message, in bytes. */
+/** The size of a message, in bytes. */
 const size = 200 * 2 ** 10;
 
 beforeAll(async () => {
@@ -16,8 +16,8 @@ afterAll(() => target[Symbol.asyncDispose]());
 
 const method = "/gomemory.status.v1.StatusService/GetStatus";
 
-/** Sends all but the end of a message: over one protocol, on a connection of its own. @returns what ends it. */
-const halves = {
+/** Sends all but the last byte of a message, on a connection of its own. @returns a function that ends the call. */
+const unfinished = {
   "HTTP/1.1": async () => {
     const peer = await openPeer(target.serving.port);
     const head = `POST ${method} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${size}`;
@@ -38,8 +38,8 @@ const halves = {
   },
 };
 
-/** Asks with a message that is as large, and malformed. @returns the HTTP status. */
-async function ask(): Promise<number> {
+/** Makes a call with a message of the same size and a malformed id. @returns the HTTP status. */
+async function callWithLargeMessage(): Promise<number> {
   const response = await fetch(target.serving.url + method, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -50,19 +50,22 @@ async function ask(): Promise<number> {
 }
 
 test.for(
-  Object.entries(halves),
-)("over %s, messages that never end take no more than they may together", async ([, sendHalf]) => {
-  expect(await ask()).toBe(400);
+  Object.entries(unfinished),
+)("over %s, messages that never end take no more memory together than MAX_RECEIVING_SIZE", async ([
+  ,
+  send,
+]) => {
+  expect(await callWithLargeMessage()).toBe(400);
   const ends: (() => void)[] = [];
-  // One may be shed itself, beside the message that asks.
+  // The unfinished message may be shed itself, instead of the call after it.
   const sendAnother = async () => {
-    ends.push(await sendHalf());
-    return await ask();
+    ends.push(await send());
+    return await callWithLargeMessage();
   };
   // 429 is Connect's RESOURCE_EXHAUSTED.
   await expect.poll(sendAnother, { timeout: 10_000 }).toBe(429);
   await target.honest.check();
 
   for (const end of ends) end();
-  await expect.poll(ask, { timeout: 10_000 }).toBe(400);
+  await expect.poll(callWithLargeMessage, { timeout: 10_000 }).toBe(400);
 });

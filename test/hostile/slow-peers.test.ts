@@ -40,7 +40,7 @@ afterEach(() => target.honest.check());
 const post = (type: string) =>
   `POST /gomemory.status.v1.StatusService/GetStatus HTTP/1.1\r\nHost: x\r\nContent-Type: ${type}\r\n`;
 
-describe("a slow sender over HTTP/1.1 is dropped in time", () => {
+describe("a slow sender over HTTP/1.1 is disconnected after PEER_TIMEOUT", () => {
   const peers = [
     { name: "half a request line", first: "GET /get_st" },
     { name: "headers that never end", first: "GET / HTTP/1.1\r\n", drip: "X-Slow: 1\r\n" },
@@ -52,7 +52,7 @@ describe("a slow sender over HTTP/1.1 is dropped in time", () => {
     },
     {
       name: "chunks, byte by byte",
-      // The message is to be 16 KiB long.
+      // The prefix announces a message of 16 KiB.
       first: `${post("application/grpc-web+proto")}Transfer-Encoding: chunked\r\n\r\n5\r\n\0\0\0\x40\0\r\n`,
       drip: "1\r\n\0\r\n",
     },
@@ -65,7 +65,7 @@ describe("a slow sender over HTTP/1.1 is dropped in time", () => {
   });
 });
 
-describe("a slow sender over HTTP/2 loses its stream in time", () => {
+describe("the stream of a slow sender over HTTP/2 is reset after PEER_TIMEOUT", () => {
   const peers = [
     { name: "gRPC, no message", headers: grpcCall },
     { name: "gRPC, half a message", headers: grpcCall, data: Buffer.from([0, 0, 0, 0, 38, 0x0a]) },
@@ -105,19 +105,19 @@ describe("a slow sender over HTTP/2 loses its stream in time", () => {
   });
 });
 
-describe("a peer that never takes its answers", () => {
-  test("over HTTP/1.1 is dropped in time, and its requests wait meanwhile", async () => {
+describe("a peer that never reads its answers", () => {
+  test("over HTTP/1.1 is disconnected, and its requests wait until then", async () => {
     const before = target.memory();
     using peer = await openPeer(target.serving.port);
     peer.socket.pause();
     const requests = Buffer.from(`GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(1_000));
-    // More than the kernel takes: who still has something to send notices that nobody is there any more.
+    // More than the kernel's buffers hold: a client that still has something to send notices that the connection is gone.
     for (let sent = 0; sent < 500; sent++) peer.send(requests);
     await peer.closed;
     expect(target.memory() - before).toBeLessThan(100);
   });
 
-  test("over HTTP/2, with a window of nothing, loses its stream in time", async () => {
+  test("over HTTP/2, with a window of 0, has its stream reset", async () => {
     using peer = await openPeer(target.serving.port);
     peer.send(Buffer.concat([preface, settings(setting.initialWindowSize, 0)]));
     peer.send(frame(frameType.headers, flag.endHeaders | flag.endStream, 1, restCall(target.reqId)));
@@ -125,7 +125,7 @@ describe("a peer that never takes its answers", () => {
     expect(payload.readUInt32BE()).toBe(errorCode.cancel);
   });
 
-  test("over HTTP/2, on a socket that nobody reads, is dropped in time", async () => {
+  test("over HTTP/2, on a socket that it does not read, is disconnected", async () => {
     const before = target.memory();
     using peer = await openPeer(target.serving.port);
     peer.socket.pause();
@@ -140,7 +140,7 @@ describe("a peer that never takes its answers", () => {
     for (let stream = 1; stream < 400; stream += 2) {
       peer.send(frame(frameType.headers, flag.endHeaders | flag.endStream, stream, path));
     }
-    // Who reads nothing learns that the connection is gone when there is something to send.
+    // A client that reads nothing notices that the connection is gone when it sends something.
     peer.drip(frame(frameType.ping, 0, 0, Buffer.alloc(8)).toString("latin1").repeat(1_000), 5);
     await peer.closed;
     expect(target.memory() - before).toBeLessThan(100);
@@ -189,7 +189,7 @@ describe("an idle connection is closed", () => {
     await peer.closed;
   });
 
-  test("HTTP/2, but not while there is a stream on it, however quiet", async () => {
+  test("HTTP/2, but not while a stream is open on it, even without traffic", async () => {
     const session = connectHttp2(target.serving.url);
     const watch = session.request({
       ":method": "POST",
@@ -200,7 +200,7 @@ describe("an idle connection is closed", () => {
     const message = toBinary(HealthCheckRequestSchema, create(HealthCheckRequestSchema, {}));
     watch.end(Buffer.concat([Buffer.from([0, 0, 0, 0, message.length]), message]));
     await once(watch, "data");
-    // Longer than any timeout of the service's: the honest callers get their answers one after the other meanwhile.
+    // Longer than every timeout of the service. The honest callers' calls fill the time.
     const until = performance.now() + 2 * (peerTimeout + idleTimeout);
     while (performance.now() < until) await target.honest.check();
     expect(watch.destroyed || session.closed).toBe(false);

@@ -4,13 +4,16 @@ import { type HonestCallers, startHonestCallers } from "../support/honest.ts";
 import { type Serving, startServing } from "../support/process.ts";
 import { documentedJson, insertJob } from "../support/rows.ts";
 
-/** The service in a process of its own, with honest callers who ask it all the while. */
+/** The greatest growth of the service's memory under an attack, in MiB, including garbage that is not collected yet. */
+export const memoryAllowed = 150;
+
+/** The service in a process of its own, with honest callers that call it all the time. */
 export interface Target extends AsyncDisposable {
   readonly serving: Serving;
   readonly honest: HonestCallers;
-  /** A row that is there. */
+  /** The id of a job. */
   readonly reqId: string;
-  /** Of the service, in MiB. */
+  /** The service's resident memory, in MiB. */
   memory(): number;
 }
 

@@ -13,13 +13,13 @@ import { type ClientProgram, converse } from "./client.ts";
 import { installJs } from "./js.ts";
 import { installDebian, type Tool } from "./tools.ts";
 
-/** A page in a browser that asks as it is told to, and the server that it comes from. */
+/** A page in a browser that makes the tests' calls, and the server that serves the page. */
 export interface Browser extends AsyncDisposable {
-  /** The page's. */
+  /** The page's origin. */
   readonly origin: string;
-  /** Opens the page. @param certificate of a service that the browser is to take for good, in PEM: a file. */
+  /** Opens the page. @param certificate the file, in PEM, of a service's certificate that the browser accepts. */
   open(certificate: string): Promise<void>;
-  /** @param by one of the page's clients. @param url of the service. */
+  /** @param by the name of one of the page's clients. @param url the service's. */
   client(by: string, url: string): Omit<ClientProgram, typeof Symbol.asyncDispose>;
 }
 
@@ -28,11 +28,11 @@ export function installBrowser(): Promise<Tool> {
   return installDebian("chromium-headless-shell", "usr/lib/chromium/chromium-headless-shell");
 }
 
-/** Starts the server. */
+/** Starts the server of the page. */
 export async function startBrowser(chromium: Tool): Promise<Browser> {
   const started = new AsyncDisposableStack();
   const script = await bundlePage();
-  const talks: ReturnType<typeof converse>[] = [];
+  const conversations: ReturnType<typeof converse>[] = [];
   const page = Promise.withResolvers<ServerResponse>();
 
   const server = createServer(async (request, response) => {
@@ -41,8 +41,10 @@ export async function startBrowser(chromium: Tool): Promise<Browser> {
       response.writeHead(200, { "Content-Type": "text/event-stream" }).flushHeaders();
       page.resolve(response);
     } else if (request.url === "/answers") {
-      for (const { id, ...answer } of (await json(request)) as { id: { talk: number; call: number } }[]) {
-        talks[id.talk]?.answer({ id: id.call, ...answer });
+      for (const { id, ...answer } of (await json(request)) as {
+        id: { conversation: number; call: number };
+      }[]) {
+        conversations[id.conversation]?.answer({ id: id.call, ...answer });
       }
       response.end();
     } else {
@@ -69,7 +71,7 @@ export async function startBrowser(chromium: Tool): Promise<Browser> {
         ...["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"],
         ...["--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"],
         ...[`--user-data-dir=${profile.path}`, `--ignore-certificate-errors-spki-list=${key}`],
-        // Otherwise the browser ends at once.
+        // Without it, the browser ends at once.
         "--remote-debugging-port=0",
       ];
       const env = { ...chromium.env, HOME: profile.path };
@@ -78,18 +80,18 @@ export async function startBrowser(chromium: Tool): Promise<Browser> {
       await Promise.race([page.promise, failure(browser)]);
     },
     client(by, url) {
-      const talk = talks.length;
-      const told = converse(async (calls) => {
+      const index = conversations.length;
+      const conversation = converse(async (calls) => {
         const data = calls.map((call) => ({
           by,
           url,
           ...call,
-          id: { talk, call: (call as { id: number }).id },
+          id: { conversation: index, call: (call as { id: number }).id },
         }));
         (await page.promise).write(`data: ${JSON.stringify(data)}\n\n`);
       });
-      talks.push(told);
-      return told;
+      conversations.push(conversation);
+      return conversation;
     },
     [Symbol.asyncDispose]: () => started.disposeAsync(),
   };
@@ -97,10 +99,10 @@ export async function startBrowser(chromium: Tool): Promise<Browser> {
 
 async function failure(browser: Tethered): Promise<never> {
   await browser.ended;
-  throw new Error(`the browser has opened no page: ${browser.describeEnd()}`);
+  throw new Error(`the browser has not opened the page: ${browser.describeEnd()}`);
 }
 
-/** @returns the page's script, in one piece. */
+/** @returns the page's script in one file. */
 async function bundlePage(): Promise<string> {
   const { platform, arch } = process;
   const bun = await installJs("bun", `@oven/bun-${platform}-${arch === "arm64" ? "aarch64" : arch}/bin/bun`);

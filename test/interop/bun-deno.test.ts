@@ -11,7 +11,7 @@ const deno = await installJs("deno", `@deno/${platform}-${arch}${platform === "l
 
 const runtimes = [
   { tool: bun, args: ["run"], secure: "REST over TLS" },
-  // Told to refuse HTTP/1.1 there.
+  // Deno's client refuses HTTP/1.1 there.
   { tool: deno, args: ["run", "--allow-all", "--no-config"], secure: "REST, HTTP/2 over TLS" },
 ];
 

@@ -2,42 +2,42 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 
-/** What a client was told: by RPC either a response or a `google.rpc.Status`, in their canonical JSON. */
-interface ToldAnswer {
+/** The answer that a client reports. An RPC has either a response or a `google.rpc.Status`, in their canonical JSON. */
+interface ClientAnswer {
   readonly response?: object;
   readonly status?: {
     readonly code: number;
     readonly message?: string;
     readonly details?: readonly object[];
   };
-  /** Of HTTP, where the client knows it. */
+  /** HTTP's method, where the client knows it. */
   readonly method?: string;
-  /** The x-request-id that came along. */
+  /** The x-request-id of the answer. */
   readonly requestId?: string;
-  /** Over REST. */
+  /** The answer over REST. */
   readonly rest?: {
     readonly status: number;
-    /** Of HTTP, such as `HTTP/2`, where the client knows it. */
+    /** HTTP's version, such as `HTTP/2`, where the client knows it. */
     readonly version?: string;
     /** The header `Error-Reason`. */
     readonly reason?: string;
     readonly body: string;
   };
-  /** Over REST: why there is no answer, in the client's words. */
+  /** Over REST: the client's error, when there is no answer. */
   readonly failed?: string;
 }
 
-/** A program that asks as it is told to. Disposing of it ends it, whatever it still waits for. */
+/** A program that makes calls with a client library. Disposing of it ends it, even while calls are running. */
 export interface ClientProgram extends AsyncDisposable {
-  ask(
+  call(
     reqId: string,
     options?: { readonly timeoutMs?: number; readonly requestId?: string; readonly signal?: AbortSignal },
-  ): Promise<ToldAnswer>;
-  /** Begins calls at once. */
-  askAll(reqIds: readonly string[]): Promise<ToldAnswer[]>;
+  ): Promise<ClientAnswer>;
+  /** Starts calls concurrently. */
+  callAll(reqIds: readonly string[]): Promise<ClientAnswer[]>;
 }
 
-/** Starts one of the programs beside this file: it takes a JSON array of calls a line, and gives a JSON value an answer. */
+/** Starts one of the programs in this folder: it reads a JSON array of calls from each line, and writes a line for each answer. */
 export function startClientProgram(
   program: string,
   args: readonly string[],
@@ -47,49 +47,49 @@ export function startClientProgram(
     env: { ...process.env, ...env },
     stdio: ["pipe", "pipe", "inherit"],
   });
-  const talk = converse((calls) => child.stdin.write(`${JSON.stringify(calls)}\n`));
-  createInterface({ input: child.stdout }).on("line", (line) => talk.answer(JSON.parse(line)));
-  const ended = once(child, "close").then(([code]) => talk.end(`the client has ended with ${code}`));
+  const conversation = converse((calls) => child.stdin.write(`${JSON.stringify(calls)}\n`));
+  createInterface({ input: child.stdout }).on("line", (line) => conversation.answer(JSON.parse(line)));
+  const ended = once(child, "close").then(([code]) => conversation.end(`the client has ended with ${code}`));
   return {
-    ...talk,
+    ...conversation,
     async [Symbol.asyncDispose]() {
-      if (talk.isWaiting()) child.kill();
+      if (conversation.isWaiting()) child.kill();
       child.stdin.end();
       await ended;
     },
   };
 }
 
-/** Keeps which answer belongs to which call. @param send takes calls that are to begin at once, or one to cancel. */
+/** Matches answers with their calls. @param send takes calls to start concurrently, or one to cancel. */
 export function converse(send: (calls: readonly object[]) => void) {
-  const waiting = new Map<number, PromiseWithResolvers<ToldAnswer>>();
-  let begun = 0;
+  const waiting = new Map<number, PromiseWithResolvers<ClientAnswer>>();
+  let calls = 0;
 
-  function expectAnswer(): { id: number; answer: Promise<ToldAnswer> } {
-    const id = begun++;
-    const answer = Promise.withResolvers<ToldAnswer>();
+  function expectAnswer(): { id: number; answer: Promise<ClientAnswer> } {
+    const id = calls++;
+    const answer = Promise.withResolvers<ClientAnswer>();
     waiting.set(id, answer);
     return { id, answer: answer.promise };
   }
 
   return {
-    ask(reqId, { signal, ...options } = {}) {
+    call(reqId, { signal, ...options } = {}) {
       const { id, answer } = expectAnswer();
       signal?.addEventListener("abort", () => send([{ id, cancel: true }]));
       send([{ id, reqId, ...options }]);
       return answer;
     },
-    askAll(reqIds) {
+    callAll(reqIds) {
       const calls = reqIds.map((reqId) => ({ reqId, ...expectAnswer() }));
       send(calls.map(({ id, reqId }) => ({ id, reqId })));
       return Promise.all(calls.map(({ answer }) => answer));
     },
-    answer({ id, ...answer }: ToldAnswer & { readonly id: number }): void {
+    answer({ id, ...answer }: ClientAnswer & { readonly id: number }): void {
       waiting.get(id)?.resolve(answer);
       waiting.delete(id);
     },
     isWaiting: () => waiting.size > 0,
-    /** Nobody answers any more. */
+    /** Fails all calls without an answer. */
     end(reason: string): void {
       for (const { reject } of waiting.values()) reject(new Error(reason));
     },

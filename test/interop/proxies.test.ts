@@ -17,11 +17,11 @@ import { nginx } from "./proxies/nginx.ts";
 import { type ProxyKind, type ReverseProxy, startReverseProxy } from "./proxies/reverse-proxy.ts";
 import type { Tool } from "./tools.ts";
 
-// One after the other: they share apt's lists.
+// Serially, since they share apt's lists.
 const installed: { kind: ProxyKind; tool: Tool }[] = [];
 for (const kind of [nginx, haproxy, envoy]) installed.push({ kind, tool: await kind.install() });
 
-/** In milliseconds. */
+/** How long connections are idle, in milliseconds. */
 const idleTime = 30_000;
 
 let database: TestDatabase;
@@ -29,7 +29,7 @@ let app: TestApp;
 let reqId: string;
 const proxies: ReverseProxy[] = [];
 const idlers: Idler[] = [];
-/** All proxies are idle at the same time. */
+/** Resolves after the idle time, which all proxies share. */
 let idled: Promise<void>;
 
 beforeAll(async () => {
@@ -55,7 +55,7 @@ describe.each(installed)("$tool.title", ({ tool }) => {
   describe.skipIf(tool.skipped)("reverse proxy", () => {
     const index = installed.filter((other) => !other.tool.skipped).findIndex((other) => other.tool === tool);
 
-    test.for(protocols)("$name: the answers that the service itself gives", async ({ name, open }) => {
+    test.for(protocols)("$name: the same answers as without the proxy", async ({ name, open }) => {
       const { http1, http2 } = (proxies[index] as ReverseProxy).urls;
       const direct = open(app.url);
       const behind = open(name.includes("HTTP/1.1") ? http1 : http2);
@@ -81,12 +81,12 @@ describe.each(installed)("$tool.title", ({ tool }) => {
       const grpcJs = protocols.find(({ name }) => name.includes("grpc-js"))?.open(proxy.urls.http2) as Client;
       const agent = new Agent({ keepAlive: true });
       const callers = [
-        ...Array.from({ length: 4 }, () => callOnAndOn(() => askOverRest(proxy.urls.http1, agent))),
-        ...Array.from({ length: 4 }, () => callOnAndOn(() => grpcJs.ask(reqId))),
+        ...Array.from({ length: 4 }, () => callRepeatedly(() => getOverRest(proxy.urls.http1, agent))),
+        ...Array.from({ length: 4 }, () => callRepeatedly(() => grpcJs.ask(reqId))),
       ];
-      await Promise.all(callers.map((caller) => caller.further(50)));
+      await Promise.all(callers.map((caller) => caller.answerMore(50)));
       await proxy.reload();
-      await Promise.all(callers.map((caller) => caller.further(200)));
+      await Promise.all(callers.map((caller) => caller.answerMore(200)));
       const answers = await Promise.all(callers.map((caller) => caller.stop()));
       agent.destroy();
       grpcJs.close();
@@ -96,7 +96,7 @@ describe.each(installed)("$tool.title", ({ tool }) => {
   });
 });
 
-/** Has asked over connections that are kept, and asks again over the same ones. */
+/** A client that has made calls over kept connections, and makes further calls over the same ones. */
 interface Idler {
   rest(): Promise<{ status: number | undefined; reused: boolean }>;
   grpc(): Promise<{ status: GetStatusResponse_Status; reused: boolean }>;
@@ -128,7 +128,7 @@ async function beginToIdle({ urls }: ReverseProxy): Promise<Idler> {
   return idler;
 }
 
-/** All calls on one connection, which is not replaced. */
+/** A transport whose calls share one connection, which is not replaced. */
 function overSession(baseUrl: string, session: ClientHttp2Session) {
   return {
     baseUrl,
@@ -141,36 +141,36 @@ function overSession(baseUrl: string, session: ClientHttp2Session) {
   };
 }
 
-/** As clients do, asks again when a kept connection was closed before anything came back (RFC 9112, section 9.3.1). */
-async function askOverRest(url: string, agent: Agent): Promise<unknown> {
+/** Retries, as clients do, when a kept connection was closed before any response (RFC 9112, section 9.3.1). */
+async function getOverRest(url: string, agent: Agent): Promise<unknown> {
   const request = get(`${url}/get_status/${reqId}`, { agent });
   try {
     const [response] = (await once(request, "response")) as [IncomingMessage];
     const body = await text(response);
     return response.statusCode === 200 ? { json: body } : { code: response.statusCode, body };
   } catch (error) {
-    return request.reusedSocket ? askOverRest(url, agent) : { error: String(error) };
+    return request.reusedSocket ? getOverRest(url, agent) : { error: String(error) };
   }
 }
 
-/** Asks, one call after the other, until told to stop. */
-function callOnAndOn(ask: () => Promise<unknown>) {
+/** Makes one call after the other until stopped. */
+function callRepeatedly(call: () => Promise<unknown>) {
   const answers = new Set<string>();
   let calls = 0;
   let stopping = false;
   const running = (async () => {
     while (!stopping) {
-      answers.add(JSON.stringify(await ask()));
+      answers.add(JSON.stringify(await call()));
       calls++;
     }
   })();
   return {
-    /** Waits until so many more calls were answered. */
-    async further(count: number): Promise<void> {
+    /** Waits until this many more calls have been answered. */
+    async answerMore(count: number): Promise<void> {
       const enough = calls + count;
       await expect.poll(() => calls, { timeout: 20_000 }).toBeGreaterThanOrEqual(enough);
     },
-    /** @returns the different answers that there were. */
+    /** @returns the distinct answers. */
     async stop(): Promise<ReadonlySet<string>> {
       stopping = true;
       await running;

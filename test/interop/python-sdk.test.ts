@@ -14,7 +14,7 @@ const sdk = await installPython("gomemory", ["gomemory==0.1.0", "pydantic==2.14.
 
 const sorry = "We are experiencing some techincal issues right now. Please try again after some time!";
 
-// Prints what get_status returns, or the exception with what it shows its user and what it carries.
+// Prints the result of get_status, or the exception with its text and its attributes.
 const getStatus = `
 import json, sys
 from gomemory import GoMemoryClient
@@ -33,7 +33,7 @@ async function ask(url: string, reqId: string): Promise<unknown> {
   return JSON.parse(await python(getStatus, url, reqId));
 }
 
-/** What the SDK makes of an answer that is none. */
+/** The SDK's exception for an error response. */
 function apiError(status: number, message: string) {
   const shown = `HTTP ${status} - ${message} (${message})`;
   return { raised: "gomemory.exceptions.APIError", shown, status, message, error_details: message };
@@ -87,17 +87,25 @@ describe.skipIf(sdk.skipped)(`${sdk.title} (Python SDK)`, () => {
     expect(await ask(lost.url, crypto.randomUUID())).toEqual(apiError(500, sorry));
   });
 
+  test("the call of the README", async () => {
+    const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
+    const [, documented = ""] = /```python\n(.*?)```/s.exec(readme) ?? [];
+    const reqId = await insertJob(database.db, { status: "success" });
+    const call = documented.replace("http://localhost:9000", app.url).replace(/(?<=req_id=")[^"]+/, reqId);
+    expect(await python(call)).toBe("Status: success\n");
+  });
+
   describe("the polling loop of its documentation, with the demo", () => {
     let demo: Demo;
     let loop: string;
 
     beforeAll(async () => {
-      // The loop looks at once, after two seconds, and after four.
+      // The loop polls at once, after two seconds, and after four.
       const step = 1_300;
       const config = readConfig({ DATABASE_URL: database.url, HOST: "127.0.0.1", PORT: "0" }, "serve");
       demo = await startDemo(config, createLog("silent", { write() {} }), new AbortController().signal, step);
-      const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
-      const [, documented = ""] = /```python\n(.*?)```/s.exec(readme) ?? [];
+      const page = await readFile(new URL("../../docs/use/python-sdk.md", import.meta.url), "utf8");
+      const [, documented = ""] = /```python\n(.*?)```/s.exec(page) ?? [];
       loop = documented.replace("http://localhost:9000", `http://127.0.0.1:${demo.port}`);
     });
 

@@ -8,13 +8,13 @@ import { buf, install, type Tool } from "./tools.ts";
 
 const run = promisify(execFile);
 
-/** Of two hundred crates, on a machine that has other work, in milliseconds. */
-const compilePatience = 600_000;
+/** The time limit of a build of two hundred crates on a busy machine, in milliseconds. */
+const compileTimeout = 600_000;
 
 /**
- * Builds a program of ours, of test/interop/rust, in the cache, where cargo keeps what has not changed.
+ * Builds a client program of test/interop/rust in the cache, where cargo keeps unchanged parts.
  *
- * @param name of the program, and of the crate whose version is the tool's.
+ * @param name the program's, and that of the crate whose version is the tool's.
  * @throws Error that names the tool.
  */
 export function buildRust(name: string): Promise<Tool> {
@@ -23,7 +23,7 @@ export function buildRust(name: string): Promise<Tool> {
     const source = join(directory, "source");
     await rm(source, { recursive: true, force: true });
     await mkdir(directory, { recursive: true });
-    // With their times: cargo goes by those.
+    // With their times, by which cargo detects changes.
     await cp(join(import.meta.dirname, "rust"), source, { recursive: true, preserveTimestamps: true });
     const descriptors = join(directory, "status.binpb");
     await buf("build", "-o", descriptors);
@@ -32,7 +32,7 @@ export function buildRust(name: string): Promise<Tool> {
     await run(cargo.path, ["build", "--locked", "--quiet", "--bin", name, "--target-dir", target], {
       cwd: source,
       env: { ...process.env, ...cargo.env, CARGO_HOME: join(directory, "home"), DESCRIPTORS: descriptors },
-      timeout: compilePatience,
+      timeout: compileTimeout,
     });
     const manifest = await readFile(join(source, "Cargo.toml"), "utf8");
     const [, version] = new RegExp(`^${name} = .*"=([^"]+)"`, "m").exec(manifest) ?? [];
@@ -40,7 +40,7 @@ export function buildRust(name: string): Promise<Tool> {
   });
 }
 
-/** @returns this machine's cargo, or else Debian's newest. It links with the machine's `cc` in any case. */
+/** @returns this machine's cargo, or Debian's newest if it is too old. Both link with the machine's `cc`. */
 async function findCargo(): Promise<{ path: string; env: NodeJS.ProcessEnv }> {
   const { stdout } = await run("cargo", ["--version"]).catch(() => ({ stdout: "" }));
   const [, minor = 0] = /^cargo 1\.(\d+)/.exec(stdout) ?? [];

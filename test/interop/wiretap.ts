@@ -2,17 +2,17 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { type Frame, frameReader } from "../support/http2-frames.ts";
 
-/** Stands between a client and the service, and keeps what each of them says in HTTP/2. */
+/** A proxy between a client and the service that records the HTTP/2 frames of both. */
 export interface Wiretap extends AsyncDisposable {
-  /** Where the client finds the service. */
+  /** The address for the client. */
   readonly target: string;
-  /** How many connections there were. */
+  /** The number of connections so far. */
   readonly connections: number;
   readonly fromClient: readonly Frame[];
   readonly fromService: readonly Frame[];
 }
 
-/** What a client says before its first frame (RFC 9113, section 3.4). */
+/** The length of the preface before a client's first frame (RFC 9113, section 3.4). */
 const prefaceLength = 24;
 
 export async function tap(servicePort: number): Promise<Wiretap> {

@@ -13,18 +13,16 @@ import {
 } from "@connectrpc/connect-node";
 import * as grpc from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { statusRoutes } from "../../src/endpoints/get-status.ts";
+import { getStatus } from "../../src/endpoints/get-status.ts";
 import { StatusService } from "../../src/gen/gomemory/status/v1/status_pb.ts";
 import { ErrorInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
-import { createRest } from "../../src/protocols/rest/rest.ts";
-import { listen } from "../../src/server/listener.ts";
-import { createRouter } from "../../src/server/router.ts";
 import { type CallOutcome, observeCalls } from "../../src/telemetry/calls.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { lockTable } from "../support/lock.ts";
 import { protocols } from "../support/protocols.ts";
 import { documentedJson, insertJob } from "../support/rows.ts";
+import { serveEndpoints } from "../support/serve.ts";
 
 let database: TestDatabase;
 let app: TestApp;
@@ -164,16 +162,13 @@ test("an HTTP/2 caller that resets its stream has its statement cancelled", asyn
   session.destroy();
 });
 
-test("a failure that nobody foresaw is INTERNAL without its text, and the log gets all of it", async () => {
+test("an unforeseen failure is INTERNAL without its text, and the log gets all of it", async () => {
   const secret = new Error("password=hunter2");
-  const statuses = { getStatus: () => Promise.reject(secret) };
   const ended: CallOutcome[] = [];
   const observe = observeCalls([() => ({ ended: (outcome) => void ended.push(outcome) })]);
-  const rest = createRest(statuses, 1_000, observe);
-  const rpcs = [statusRoutes(statuses, 1_000)];
-  const handler = createRouter({ rest, probes: new Map(), rpcs, lane: undefined, observe });
-  await using listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 1_000, handler });
-  const baseUrl = `http://127.0.0.1:${listener.address.port}`;
+  const endpoint = getStatus({ find: () => Promise.reject(secret) });
+  await using served = await serveEndpoints([endpoint], { observe });
+  const baseUrl = served.url;
   const transports = [createConnectTransport, createGrpcTransport, createGrpcWebTransport];
   for (const createTransport of transports) {
     const client = createClient(StatusService, createTransport({ baseUrl, httpVersion: "2" }));

@@ -22,7 +22,7 @@ beforeAll(async () => {
   database = await createDatabase();
   known = await insertJob(database.db);
   for (const lane of ["on", "off"] as const)
-    apps[lane] = await startTestApp({ DATABASE_URL: database.url, GRPC_LANE: lane });
+    apps[lane] = await startTestApp({ DATABASE_URL: database.url, GRPC_FAST_PATH: lane });
 });
 
 afterAll(async () => {

@@ -2,12 +2,9 @@ import { randomUUID } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { statusRoutes } from "../../src/endpoints/get-status.ts";
-import { unobserved } from "../../src/endpoints/observer.ts";
+import { getStatus } from "../../src/endpoints/get-status.ts";
 import { GetStatusRequestSchema } from "../../src/gen/gomemory/status/v1/status_pb.ts";
-import { createRest } from "../../src/protocols/rest/rest.ts";
-import { type Listener, listen } from "../../src/server/listener.ts";
-import { createRouter } from "../../src/server/router.ts";
+import type { Listener } from "../../src/server/listener.ts";
 import { overloaded } from "../../src/status/errors.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { connectGet, framed, getStatusPath, healthPath, post, reflectionPath } from "../support/calls.ts";
@@ -17,6 +14,7 @@ import { flag, frame, frameType, headerBlock, preface, setting, settings } from 
 import { openPeer } from "../support/peer.ts";
 import type { Asked } from "../support/raw-http.ts";
 import { insertJob } from "../support/rows.ts";
+import { serveEndpoints } from "../support/serve.ts";
 import { tokenLine } from "../support/tokens.ts";
 
 let folder: Folder;
@@ -56,11 +54,8 @@ afterAll(async () => {
 
 /** A service that sheds every call. */
 function startFull(): Promise<Listener> {
-  const statuses = { getStatus: () => Promise.reject(overloaded("MAX_IN_FLIGHT")) };
-  const rest = createRest(statuses, 1_000, unobserved);
-  const rpcs = [statusRoutes(statuses, 1_000)];
-  const handler = createRouter({ rest, probes: new Map(), rpcs, lane: undefined });
-  return listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 0, handler });
+  const endpoint = getStatus({ find: () => Promise.reject(overloaded("MAX_IN_FLIGHT")) });
+  return serveEndpoints([endpoint], { shutdownTimeout: 0 });
 }
 
 interface Case {

@@ -17,7 +17,7 @@ const apps = {} as Record<"on" | "off", TestApp>;
 beforeAll(async () => {
   database = await createDatabase();
   for (const lane of ["on", "off"] as const)
-    apps[lane] = await startTestApp({ DATABASE_URL: database.url, GRPC_LANE: lane });
+    apps[lane] = await startTestApp({ DATABASE_URL: database.url, GRPC_FAST_PATH: lane });
 });
 
 afterAll(async () => {

@@ -26,7 +26,11 @@ beforeAll(async () => {
   database = await createDatabase();
   known = await insertJob(database.db);
   for (const lane of ["on", "off"] as const) {
-    apps[lane] = await startTestApp({ DATABASE_URL: database.url, LOG_REQUESTS: "true", GRPC_LANE: lane });
+    apps[lane] = await startTestApp({
+      DATABASE_URL: database.url,
+      LOG_REQUESTS: "true",
+      GRPC_FAST_PATH: lane,
+    });
   }
 });
 

@@ -32,7 +32,7 @@ async function ended({ url }: TestApp, protocol: string, code: string): Promise<
   const labels = {
     rpc_system_name: protocol,
     rpc_method: "gomemory.status.v1.StatusService/GetStatus",
-    rpc_response_status_code: code,
+    rpc_status_code: code,
   };
   return metricValue(metrics, "rpc_server_call_duration_seconds_count", labels) ?? 0;
 }
@@ -159,7 +159,7 @@ describe("the example of the docs for Node, over REST", () => {
 
   beforeAll(async () => {
     folder = await createFolder();
-    const docs = await readFile(new URL("../../docs/retries.md", import.meta.url), "utf8");
+    const docs = await readFile(new URL("../../docs/use/errors-and-retries.md", import.meta.url), "utf8");
     const [, code = ""] = /```js\n(\/\*\* Asks.*?)```/s.exec(docs) ?? [];
     ({ getStatus } = await import(await folder.write("example.mjs", code)));
   });
@@ -198,7 +198,7 @@ describe("the example of the docs for Node, over REST", () => {
 
 describe("grpc-js, with the service config of the docs", async () => {
   const serviceConfig = await readFile(
-    new URL("../../docs/grpc-service-config.json", import.meta.url),
+    new URL("../../docs/use/grpc-service-config.json", import.meta.url),
     "utf8",
   );
   const { maxAttempts } = JSON.parse(serviceConfig).methodConfig[0].retryPolicy;

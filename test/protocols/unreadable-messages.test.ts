@@ -1,10 +1,10 @@
 import { gzipSync } from "node:zlib";
-import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Endpoint } from "../../src/endpoints/endpoint.ts";
 import { ServerReflection } from "../../src/gen/grpc/reflection/v1/reflection_pb.ts";
 import { Health } from "../../src/gen/health/v1/health_pb.ts";
-import { type Listener, listen } from "../../src/server/listener.ts";
-import { createRouter } from "../../src/server/router.ts";
+import type { Listener } from "../../src/server/listener.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import {
   framed,
@@ -18,6 +18,7 @@ import {
 } from "../support/calls.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import type { Asked, Told } from "../support/raw-http.ts";
+import { serveEndpoints } from "../support/serve.ts";
 
 let database: TestDatabase;
 const apps = {} as Record<"on" | "off", TestApp>;
@@ -25,7 +26,7 @@ const apps = {} as Record<"on" | "off", TestApp>;
 beforeAll(async () => {
   database = await createDatabase();
   for (const lane of ["on", "off"] as const)
-    apps[lane] = await startTestApp({ DATABASE_URL: database.url, GRPC_LANE: lane });
+    apps[lane] = await startTestApp({ DATABASE_URL: database.url, GRPC_FAST_PATH: lane });
 });
 
 afterAll(async () => {
@@ -138,29 +139,32 @@ describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
 describe("a fault of a handler is no mistake of the caller, whatever it looks like", () => {
   let listener: Listener;
 
-  function routes(router: ConnectRouter): void {
-    const fault = () => new ConnectError("parse binary: premature EOF", Code.Internal);
-    router.service(Health, {
-      check() {
+  const fault = () => new ConnectError("parse binary: premature EOF", Code.Internal);
+  const endpoints = [
+    {
+      method: Health.method.check,
+      handle() {
         throw fault();
       },
+    },
+    {
+      method: Health.method.watch,
       // biome-ignore lint/correctness/useYield: it fails before it has an answer.
-      async *watch() {
+      async *handle() {
         throw await fault();
       },
-    });
-    router.service(ServerReflection, {
+    },
+    {
+      method: ServerReflection.method.serverReflectionInfo,
       // biome-ignore lint/correctness/useYield: it fails before it has an answer.
-      async *serverReflectionInfo(requests) {
+      async *handle(requests: AsyncIterable<unknown>) {
         for await (const _ of requests) throw fault();
       },
-    });
-  }
+    },
+  ] as unknown as Endpoint[];
 
   beforeAll(async () => {
-    const rest = { matches: () => false, handle: () => {} };
-    const handler = createRouter({ rest, probes: new Map(), rpcs: [routes], lane: undefined });
-    listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 0, handler });
+    listener = await serveEndpoints(endpoints);
   });
 
   afterAll(() => listener[Symbol.asyncDispose]());

@@ -1,7 +1,8 @@
 import { mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { calmest } from "../../bench/against/calm.ts";
+import { renameSettings } from "../../bench/against/renamed-settings.ts";
 import { compareFigures } from "../../bench/against/verdict.ts";
 import type { Candidate } from "../../bench/candidates.ts";
 import { openCheckout, problemOf } from "../../bench/checkout.ts";
@@ -160,6 +161,28 @@ describe("--against", () => {
       expect(migrate).toEqual([node, "src/cli.ts", "migrate"]);
     });
   }
+
+  test.for([
+    { name: "knows the present name", file: "src/config/settings.ts", knows: "GRPC_FAST_PATH", changes: {} },
+    {
+      name: "knows the former name",
+      file: "src/config/settings.ts",
+      knows: "GRPC_LANE",
+      changes: { GRPC_FAST_PATH: undefined, GRPC_LANE: "off" },
+    },
+    {
+      name: "knows the former name, and keeps its settings in src",
+      file: "src/settings.ts",
+      knows: "GRPC_LANE",
+      changes: { GRPC_FAST_PATH: undefined, GRPC_LANE: "off" },
+    },
+  ])("a renamed setting reaches a checkout that $name", async ({ file, knows, changes }) => {
+    await using folder = await createFolder();
+    await mkdir(dirname(join(folder.path, file)), { recursive: true });
+    await folder.write(file, `export const settings = { ${knows}: {} };`);
+    expect(renameSettings(folder.path, { GRPC_FAST_PATH: "off", PORT: "1" })).toStrictEqual(changes);
+    expect(renameSettings(folder.path, { PORT: "1" })).toEqual({});
+  });
 
   test.for([
     "node a.ts && node b.ts",

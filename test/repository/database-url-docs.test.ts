@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { type UrlParameter, urlParameters } from "../../src/store/url/parameters.ts";
 
-test("docs/database-url.md lists the parameters as the service reads them", async () => {
+test("docs/operate/database-url.md lists the parameters as the service reads them", async () => {
   const rows = Object.entries<UrlParameter>(urlParameters).map(
     ([name, { env, takes, help }]) =>
       `| \`${name}\` | ${env === undefined ? "" : `\`${env}\``} | ${takes?.words ?? "any text"} | ${help} |`,
@@ -11,6 +11,6 @@ test("docs/database-url.md lists the parameters as the service reads them", asyn
     "| parameter | variable | takes | what it does, or why it takes no more |",
     "|---|---|---|---|",
   ];
-  const page = await readFile(new URL("../../docs/database-url.md", import.meta.url), "utf8");
+  const page = await readFile(new URL("../../docs/operate/database-url.md", import.meta.url), "utf8");
   expect(page).toContain(`\n\n${[...heading, ...rows].join("\n")}\n\n`);
 });

@@ -168,7 +168,7 @@ test("without a DATABASE_URL it ends with exit code 2 and says so", async () => 
   await using service = runInImage(image.command);
   const exit = await service.exit;
   expect(exit).toMatchObject({ code: 2, stdout: "" });
-  expect(exit.stderr).toMatch(/^DATABASE_URL takes .* it is not set, and NODE_ENV=production demands it\n$/);
+  expect(exit.stderr).toMatch(/^DATABASE_URL takes .* it is not set, and NODE_ENV=production requires it\n$/);
 });
 
 test.for([

@@ -96,7 +96,7 @@ describe("npm start", () => {
 
 describe("npm run demo", () => {
   test.for([
-    "A simulator: Add Memory",
+    "A simulation: Add Memory",
     '"msg":"ready"',
     "The service itself, with gRPC",
   ])("SIGTERM after %j ends it with 0, and its database", async (line) => {

@@ -148,7 +148,7 @@ describe.for(["on", "off"])("with the lane %s", (lane) => {
   let app: Guarded;
 
   beforeAll(async () => {
-    app = await startGuarded({ GRPC_LANE: lane });
+    app = await startGuarded({ GRPC_FAST_PATH: lane });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());

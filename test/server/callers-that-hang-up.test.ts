@@ -54,7 +54,7 @@ describe.for([
   let complaints: MockInstance<typeof console.error>;
 
   beforeAll(async () => {
-    app = await startTestApp({ DATABASE_URL: job.env.DATABASE_URL, LOG_REQUESTS: "true", GRPC_LANE: lane });
+    app = await startTestApp({ DATABASE_URL: job.env.DATABASE_URL, LOG_REQUESTS: "true", GRPC_FAST_PATH: lane });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());
@@ -94,7 +94,7 @@ describe.for([
       // OK is for the calls of beforeEach.
       .filter((line) => !/"(?:CANCELLED|OK)"/.test(line));
     expect(others).toEqual([]);
-    return metricValue(lines, name, { ...labels, rpc_response_status_code: "CANCELLED" }) ?? 0;
+    return metricValue(lines, name, { ...labels, rpc_status_code: "CANCELLED" }) ?? 0;
   }
 
   /** @param until settles when the call is where its caller is to go. */

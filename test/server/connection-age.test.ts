@@ -15,9 +15,9 @@ test.for([
   const age = new ConnectionAge({ maxConnectionAge: 1_000, maxConnectionAgeGrace: 300 });
   const born = 5_000;
   // The sweeps ask for both, in either order.
-  expect([age.isOver(born), age.isOld(born)]).toEqual([false, false]);
-  expect(age.isOld(born + oldAt - 2)).toBe(false);
-  expect([age.isOld(born + oldAt), age.isOver(born + oldAt)]).toEqual([true, false]);
-  expect(age.isOver(born + oldAt + 298)).toBe(false);
-  expect(age.isOver(born + oldAt + 300)).toBe(true);
+  expect([age.exceedsGrace(born), age.exceedsLimit(born)]).toEqual([false, false]);
+  expect(age.exceedsLimit(born + oldAt - 2)).toBe(false);
+  expect([age.exceedsLimit(born + oldAt), age.exceedsGrace(born + oldAt)]).toEqual([true, false]);
+  expect(age.exceedsGrace(born + oldAt + 298)).toBe(false);
+  expect(age.exceedsGrace(born + oldAt + 300)).toBe(true);
 });

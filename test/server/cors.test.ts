@@ -215,7 +215,7 @@ describe.for([
   test("preflights are counted by themselves", async () => {
     const count = async () => {
       const response = await fetch(`${app.url}/metrics`, { headers: bearing });
-      const labels = { rpc_method: "OPTIONS", rpc_response_status_code: "OK" };
+      const labels = { rpc_method: "OPTIONS", rpc_status_code: "OK" };
       return metricValue(await response.text(), "rpc_server_call_duration_seconds_count", labels) ?? 0;
     };
     const before = await count();

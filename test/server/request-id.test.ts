@@ -92,7 +92,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
   let app: TestApp;
 
   beforeAll(async () => {
-    app = await startTestApp({ ...job.env, GRPC_LANE: lane });
+    app = await startTestApp({ ...job.env, GRPC_FAST_PATH: lane });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());
@@ -132,7 +132,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
     await using failing = await startTestApp({
       DATABASE_URL: proxy.url,
       AUTH_TOKENS_FILE: job.env.AUTH_TOKENS_FILE,
-      GRPC_LANE: lane,
+      GRPC_FAST_PATH: lane,
       // Without it, the log has no more than ten faults a second.
       LOG_REQUESTS: "true",
     });

@@ -3,7 +3,7 @@ import { connect, createServer, type Http2Session, type Http2Stream } from "node
 import type { AddressInfo } from "node:net";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { keepStreamsBriefly, PendingStreams, StreamTable } from "../../src/server/http2/stream-table.ts";
+import { installStreamTable, PendingStreams, StreamTable } from "../../src/server/http2/stream-table.ts";
 
 const streamOf = (id: number) => ({ id }) as Http2Stream;
 
@@ -59,7 +59,7 @@ test("this Node lets a session keep its streams so, and closes it once the last 
   const kept: boolean[] = [];
   const sessions: Http2Session[] = [];
   server.on("session", (session) => {
-    kept.push(keepStreamsBriefly(session));
+    kept.push(installStreamTable(session));
     sessions.push(session);
   });
   server.on("stream", (stream) => stream.on("end", () => stream.end("done")).resume());
@@ -87,8 +87,8 @@ test("this Node lets a session keep its streams so, and closes it once the last 
 });
 
 test("a session that keeps them in another way is left as it is", () => {
-  expect(keepStreamsBriefly({} as Http2Session)).toBe(false);
+  expect(installStreamTable({} as Http2Session)).toBe(false);
   const session = { [Symbol("state")]: { streams: [1], pendingStreams: new Set() } };
-  expect(keepStreamsBriefly(session as unknown as Http2Session)).toBe(false);
+  expect(installStreamTable(session as unknown as Http2Session)).toBe(false);
   expect(Object.getOwnPropertySymbols(session).length).toBe(1);
 });

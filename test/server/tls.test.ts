@@ -93,7 +93,7 @@ describe.for(["on", "off"])("with the lane %s, it answers over TLS", (lane) => {
       DATABASE_URL: database.url,
       TLS_CERT,
       TLS_KEY,
-      GRPC_LANE: lane,
+      GRPC_FAST_PATH: lane,
       LOG_REQUESTS: "true",
     });
   });

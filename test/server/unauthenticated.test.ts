@@ -149,7 +149,7 @@ describe.for(["on", "off"])("with the fast path %s, 401 comes from the headers a
   let app: TestApp;
 
   beforeAll(async () => {
-    app = await startTestApp({ ...job.env, GRPC_LANE: lane });
+    app = await startTestApp({ ...job.env, GRPC_FAST_PATH: lane });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());

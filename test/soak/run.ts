@@ -1,44 +1,40 @@
+/** `npm run soak -- [faults|fast-path] [DURATION] [--seed N]`: repeats tests with real faults or random calls for a time. */
+import { parseArgs } from "node:util";
 import { duration } from "../../src/config/kinds.ts";
-import { type Level, soak } from "./soak.ts";
+import { compareFastPath } from "./fast-path.ts";
+import { soakFaults } from "./faults.ts";
 
-/** How much more a service may hold at the end. Memory after garbage collection, in bytes. */
-const heapBound = 16 * 2 ** 20;
-const filesBound = 16;
+const soaks = ["faults", "fast-path"] as const;
+const failuresShown = 20;
 
-const [, , wanted = "10m"] = process.argv;
-const lasting = duration.read(wanted);
-if (lasting === undefined) {
-  process.stderr.write(`soak takes ${duration.takes}: it got ${JSON.stringify(wanted)}\n`);
-  process.exit(2);
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { seed: { type: "string" } },
+});
+const name = soaks.find((each) => positionals.includes(each)) ?? "faults";
+const [length = "10m", ...others] = positionals.filter((each) => each !== name);
+const milliseconds = duration.read(length);
+if (milliseconds === undefined || others.length > 0) {
+  exitWith(`soak takes ${soaks.join(" or ")}, and ${duration.takes}: it got ${positionals.join(" ")}`);
 }
+const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(values.seed);
+if (!Number.isSafeInteger(seed)) exitWith(`--seed takes a whole number: it got ${values.seed}`);
 
 const stopping = new AbortController();
-const timer = setTimeout(() => stopping.abort(), lasting);
-for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, () => stopping.abort());
-process.stdout.write(`soaking for ${wanted}; Ctrl-C ends it sooner\n`);
+const timer = setTimeout(() => stopping.abort(), milliseconds);
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stopping.abort());
+const seedNote = name === "fast-path" ? `, --seed ${seed}` : "";
+process.stdout.write(`soak ${name} for ${length}${seedNote}; Ctrl-C ends it sooner\n`);
 const startedAt = performance.now();
-const result = await soak(stopping.signal);
+const { failures, lines } =
+  name === "fast-path" ? await compareFastPath(stopping.signal, seed) : await soakFaults(stopping.signal);
 clearTimeout(timer);
+const seconds = Math.round((performance.now() - startedAt) / 1_000);
+const shown = failures.slice(0, failuresShown).map((failure) => `FAILED: ${failure}`);
+process.stdout.write(`${[...shown, `${seconds} s`, ...lines].join("\n")}\n`);
+process.exitCode = failures.length > 0 ? 1 : 0;
 
-const { before, after } = result;
-const broken = [
-  ...result.complaints,
-  ...(after.heap - before.heap > heapBound ? ["memory was not given back"] : []),
-  ...(after.files - before.files > filesBound ? ["handles were not given back"] : []),
-];
-const count = (number: number) => number.toLocaleString("en");
-const mb = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MB`;
-const change = (show: (level: Level) => string | number) =>
-  `${show(before)} at the start, ${show(after)} at the end`;
-process.stdout.write(
-  `${[
-    ...broken.slice(0, 20).map((complaint) => `BROKEN: ${complaint}`),
-    `${Math.round((performance.now() - startedAt) / 1_000)} s, ${result.faults} faults, ${result.restarts} graceful restarts`,
-    `calls made: ${count(result.calls)} (${count(result.failed)} failed as documented while the database was broken, ${result.late} late)`,
-    `wrong answers: ${result.wrong}`,
-    `calls lost on graceful restart: ${result.lost} of ${count(result.callsDuringRestarts)}`,
-    `memory: resident ${change(({ resident }) => mb(resident))}; heap ${change(({ heap }) => mb(heap))}`,
-    `handles: ${change(({ files }) => files)}`,
-  ].join("\n")}\n`,
-);
-process.exitCode = result.wrong + result.lost + broken.length > 0 ? 1 : 0;
+function exitWith(message: string): never {
+  process.stderr.write(`${message}\n`);
+  process.exit(2);
+}

@@ -1,7 +1,7 @@
 import pg from "pg";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { type Breaker, createBreaker } from "../../src/store/connections/breaker.ts";
-import { NotSent } from "../../src/store/reads/reader.ts";
+import { NotSent } from "../../src/store/connections/not-sent.ts";
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });

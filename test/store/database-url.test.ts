@@ -4,7 +4,9 @@ import os from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
-import { type Command, ConfigError, readConfig, showConfig } from "../../src/config/config.ts";
+import { ConfigError, readConfig } from "../../src/config/config.ts";
+import type { Command } from "../../src/config/constraints.ts";
+import { redactConfig } from "../../src/config/redact.ts";
 import { sessionVariables, type UrlParameter, urlParameters } from "../../src/store/url/parameters.ts";
 import { readTarget } from "../../src/store/url/target.ts";
 import { createFolder } from "../support/folder.ts";
@@ -237,7 +239,7 @@ describe("what the URL does not say", () => {
     expect(waysOf("postgres:///db", env)).toEqual(["a@a:6432 demanded", "b@b:6432 demanded"]);
     expect(waysOf("postgres://h:1/db?sslmode=disable", env)).toEqual(["h@h:1 none"]);
     expect(waysOf("postgres://h", { PGREQUIRESSL: "1" })).toEqual(["h@h:5432 demanded"]);
-    const { DATABASE_URL } = showConfig(readConfig({ ...env, DATABASE_URL: "postgres:///db" }, "serve"));
+    const { DATABASE_URL } = redactConfig(readConfig({ ...env, DATABASE_URL: "postgres:///db" }, "serve"));
     expect(DATABASE_URL).toBe("postgres:///db");
   });
 

@@ -13,14 +13,14 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** What the primary says: how far it is, on which timeline, and since when it runs. */
+/** What the primary answers: its position and timeline, and since when it runs. */
 function positionRow(written: number, timeline = 1, startedAt = "1") {
   const file = `${timeline.toString(16).padStart(8, "0")}0000000000000001`;
   return [String(written), file, startedAt, String(epoch), "cluster database table"];
 }
 
-/** What a replica shows along with the rows of a statement. */
-function evidence(replayed: number | null, timeline = 1, startedAt = "2", isolation = "read committed") {
+/** What a replica answers along with the rows of a statement. */
+function replicaRow(replayed: number | null, timeline = 1, startedAt = "2", isolation = "read committed") {
   return [replayed === null ? null : String(replayed), String(timeline), startedAt, isolation];
 }
 
@@ -29,52 +29,52 @@ const row = ["id", "pending", null, "0"];
 describe("check", () => {
   test("wants what the primary had written a bound ago, not what it has written since", () => {
     const freshness = createFreshness(bound);
-    freshness.note(positionRow(100), performance.now());
+    freshness.record(positionRow(100), performance.now());
     vi.advanceTimersByTime(600);
-    freshness.note(positionRow(200), performance.now());
-    expect(freshness.check([evidence(100), row])).toEqual([row]);
-    expect(() => freshness.check([evidence(99), row])).toThrow("had written 1000 ms ago");
+    freshness.record(positionRow(200), performance.now());
+    expect(freshness.check([replicaRow(100), row])).toEqual([row]);
+    expect(() => freshness.check([replicaRow(99), row])).toThrow("had written 1000 ms ago");
     vi.advanceTimersByTime(400);
-    expect(freshness.check([evidence(100), row])).toEqual([row]);
+    expect(freshness.check([replicaRow(100), row])).toEqual([row]);
     vi.advanceTimersByTime(1);
-    expect(() => freshness.check([evidence(199), row])).toThrow("had written 1000 ms ago");
-    expect(freshness.check([evidence(200), row])).toEqual([row]);
+    expect(() => freshness.check([replicaRow(199), row])).toThrow("had written 1000 ms ago");
+    expect(freshness.check([replicaRow(200), row])).toEqual([row]);
     vi.advanceTimersByTime(600);
-    expect(() => freshness.check([evidence(1_000), row])).toThrow("did not say how far it is");
+    expect(() => freshness.check([replicaRow(1_000), row])).toThrow("has not reported its position");
   });
 
   test("counts the age from when the primary was asked, not from when it answered", () => {
     const freshness = createFreshness(bound);
     const at = performance.now();
     vi.advanceTimersByTime(800);
-    freshness.note(positionRow(100), at);
-    expect(freshness.check([evidence(100), row])).toEqual([row]);
+    freshness.record(positionRow(100), at);
+    expect(freshness.check([replicaRow(100), row])).toEqual([row]);
     vi.advanceTimersByTime(201);
-    expect(() => freshness.check([evidence(100), row])).toThrow("did not say how far it is");
+    expect(() => freshness.check([replicaRow(100), row])).toThrow("has not reported its position");
   });
 
   test("positions of a bound of hours do not pile up, and stay exact to a sixteenth", () => {
     const freshness = createFreshness(16 * bound);
     for (let written = 0; written <= 160; written++) {
-      freshness.note(positionRow(written), performance.now());
+      freshness.record(positionRow(written), performance.now());
       vi.advanceTimersByTime(100);
     }
-    expect(freshness.check([evidence(10), row])).toEqual([row]);
-    expect(() => freshness.check([evidence(0), row])).toThrow("had written 16000 ms ago");
+    expect(freshness.check([replicaRow(10), row])).toEqual([row]);
+    expect(() => freshness.check([replicaRow(0), row])).toThrow("had written 16000 ms ago");
   });
 
   const refused = [
-    { name: "on the timeline before", row: evidence(900, 1), why: "on timeline 1, and the primary on 2" },
-    { name: "on the next timeline", row: evidence(900, 3), why: "on timeline 3, and the primary on 2" },
-    { name: "a primary, but another one", row: evidence(null, 2, "3"), why: "not the one" },
-    { name: "in a snapshot of its own", row: evidence(900, 2, "2", "repeatable read"), why: "isolation" },
+    { name: "on the timeline before", row: replicaRow(900, 1), why: "on timeline 1, and the primary on 2" },
+    { name: "on the next timeline", row: replicaRow(900, 3), why: "on timeline 3, and the primary on 2" },
+    { name: "a primary, but another one", row: replicaRow(null, 2, "3"), why: "not the one" },
+    { name: "in a snapshot of its own", row: replicaRow(900, 2, "2", "repeatable read"), why: "isolation" },
   ];
   test.for(refused)("refuses a server that is $name", ({ row: shown, why }) => {
     const freshness = createFreshness(bound);
-    freshness.note(positionRow(900, 1), performance.now());
-    freshness.note(positionRow(500, 2, "1"), performance.now());
-    expect(freshness.check([evidence(500, 2), row])).toEqual([row]);
-    expect(freshness.check([evidence(null, 2, "1"), row])).toEqual([row]);
+    freshness.record(positionRow(900, 1), performance.now());
+    freshness.record(positionRow(500, 2, "1"), performance.now());
+    expect(freshness.check([replicaRow(500, 2), row])).toEqual([row]);
+    expect(freshness.check([replicaRow(null, 2, "1"), row])).toEqual([row]);
     expect(() => freshness.check([shown, row])).toThrow(why);
   });
 });
@@ -83,14 +83,14 @@ test("what has expired by the primary's clock does not live, whatever a replica'
   const freshness = createFreshness(bound);
   const createdAt = new Date(epoch * 1_000 - statusLifetime + 500);
   expect(freshness.isLive(createdAt)).toBe(false);
-  freshness.note(positionRow(1), performance.now());
+  freshness.record(positionRow(1), performance.now());
   expect(freshness.isLive(createdAt)).toBe(true);
   vi.advanceTimersByTime(500);
   expect(freshness.isLive(createdAt)).toBe(false);
 });
 
-test("a primary that says nothing of use, such as another engine, is not sampled", () => {
+test("a primary that reports no position, as another engine, is an error", () => {
   const freshness = createFreshness(bound);
-  expect(() => freshness.note([], 0)).toThrow("does not say how far it is");
-  expect(() => freshness.note(undefined, 0)).toThrow("does not say how far it is");
+  expect(() => freshness.record([], 0)).toThrow("does not report its position");
+  expect(() => freshness.record(undefined, 0)).toThrow("does not report its position");
 });

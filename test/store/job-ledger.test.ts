@@ -135,8 +135,8 @@ test("what decides whether a job is submitted calls no function: Citus takes non
   });
   await createJobLedger(db).create(newId());
   const [submit = ""] = statements;
-  const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
-  const [, documented = ""] = /```sql\n(insert .*?)```/s.exec(readme) ?? [];
+  const page = await readFile(new URL("../../docs/use/producers.md", import.meta.url), "utf8");
+  const [, documented = ""] = /```sql\n(insert .*?)```/s.exec(page) ?? [];
   for (const statement of [submit, documented]) {
     const { rows } = await database.pool.query(`explain (generic_plan, verbose) ${statement}`);
     const filter = rows.map((row) => row["QUERY PLAN"]).find((line) => line.includes("Conflict Filter"));

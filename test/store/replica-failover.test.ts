@@ -1,83 +1,87 @@
-import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Call } from "../../src/status/call.ts";
-import { StatusError } from "../../src/status/errors.ts";
-import { parseReqId, type ReqId } from "../../src/status/req-id.ts";
-import { type Database, openDatabase } from "../../src/store/database.ts";
-import { createJobLedger } from "../../src/store/jobs/job-ledger.ts";
-import { openReplica, type Replica } from "../../src/store/replica/replica.ts";
-import { migrate } from "../../src/store/schema/migrate.ts";
+import { datastoreUnavailable } from "../../src/status/errors.ts";
+import type { ReqId } from "../../src/status/req-id.ts";
+import type { StatusStore } from "../../src/status/status-store.ts";
+import type { Replica } from "../../src/store/replica/replica.ts";
 import { startTestApp } from "../support/app.ts";
 import { startProxy } from "../support/proxy.ts";
-import { type Primary, type Standby, startPrimary } from "../support/standby.ts";
+import { maxStaleness, type Replicated, startReplicated } from "../support/replicated.ts";
+import type { Standby } from "../support/standby.ts";
+import { callWithin, wordsOf } from "../support/store.ts";
 
-/** Longer than any test here takes, in milliseconds. */
-const maxStaleness = 600_000;
-
-let primary: Primary;
-let database: Database;
+let replicated: Replicated;
 let standby: Standby;
 /** Behind a read-only port during a failover: the next primary, which DATABASE_URL does not lead to yet. */
 let promoted: Standby;
 let reqId: ReqId;
 
 beforeAll(async () => {
-  primary = await startPrimary();
-  const reach = { size: 3, connectTimeout: 1_000, onLost() {}, onBreaker() {} };
-  database = openDatabase({ url: primary.url, ...reach });
-  await migrate(database.db);
-  reqId = parseReqId(randomUUID());
-  await createJobLedger(database.db).create(reqId);
-  standby = await primary.addStandby();
-  promoted = await primary.addStandby();
+  replicated = await startReplicated();
+  standby = replicated.standby;
+  reqId = await replicated.submit();
+  promoted = await replicated.primary.addStandby();
   await promoted.execute("select pg_promote()");
 });
 
-afterAll(async () => {
-  await database[Symbol.asyncDispose]();
-  await primary[Symbol.asyncDispose]();
-});
-
-function open(
-  url: string,
-  options: Partial<Parameters<typeof openReplica>[1]>,
-  as: Partial<Database> = {},
-): Replica {
-  const reach = { url, size: 3, connectTimeout: 1_000, onLost() {} };
-  return openReplica({ ...database, ...as }, { ...reach, maxStaleness, ...options });
-}
+afterAll(() => replicated[Symbol.asyncDispose]());
 
 async function untilServing(replica: Replica, serving: boolean): Promise<void> {
   await expect.poll(() => replica.serving(), { interval: 5, timeout: 15_000 }).toBe(serving);
 }
 
-test("a call that began while the replica was suspended is answered by it, when it serves again and the primary is gone", async () => {
+const unavailable = () => datastoreUnavailable(new Error("the primary is unavailable"));
+
+/** Reads of one id and of several, which a failover may interrupt. */
+const reads: { name: string; read: (statuses: StatusStore) => Promise<string[]> }[] = [
+  {
+    name: "find",
+    read: async (statuses) => [(await statuses.find(reqId, callWithin()))?.status ?? "none"],
+  },
+  {
+    name: "findMany",
+    read: async (statuses) => wordsOf(await statuses.findMany([reqId], callWithin())),
+  },
+];
+
+test.for(
+  reads,
+)("$name: a call that began while the replica was suspended is answered by it, when it serves again and the primary is unavailable", async ({
+  read,
+}) => {
   await using readOnly = await startProxy(standby.url);
   const asked = Promise.withResolvers<void>();
-  const answered = Promise.withResolvers<never>();
-  const statuses = {
-    find() {
-      asked.resolve();
-      return answered.promise;
+  const answered = Promise.withResolvers<void>();
+  async function askPrimary(): Promise<void> {
+    asked.resolve();
+    await answered.promise;
+  }
+  const statuses: StatusStore = {
+    async find() {
+      await askPrimary();
+      throw unavailable();
+    },
+    async findMany(reqIds) {
+      await askPrimary();
+      return new Map(reqIds.map((id) => [id, unavailable()]));
     },
   };
-  await using replica = open(readOnly.url, {}, { statuses });
+  await using replica = replicated.openReplica(readOnly.url, {}, { statuses });
   await untilServing(replica, true);
   readOnly.cut();
   await untilServing(replica, false);
-  const status = replica.statuses.find(reqId, new Call(performance.now() + 60_000));
+  const status = read(replica.statuses);
   await asked.promise;
   await readOnly.mend();
   await untilServing(replica, true);
-  answered.reject(new StatusError("DATASTORE_UNAVAILABLE", "the primary is gone"));
-  expect(await status).toMatchObject({ status: "pending" });
+  answered.resolve();
+  expect(await status).toEqual(["pending"]);
 });
 
 test("a connection to the next primary does not hide the standby behind the same read-only port", async () => {
   await using readOnly = await startProxy(promoted.url, standby.url);
   const found = Promise.withResolvers<boolean>();
   let closed = false;
-  await using replica = open(readOnly.url, {
+  await using replica = replicated.openReplica(readOnly.url, {
     onChange(cause) {
       // The next connection leads to the standby.
       if (closed && cause !== undefined) found.resolve(replica.becomesCurrent());
@@ -90,34 +94,38 @@ test("a connection to the next primary does not hide the standby behind the same
   expect(await found.promise).toBe(true);
 });
 
-test("a call waits for the next primary while no standby can prove its answer", async () => {
+test.for(
+  reads,
+)("$name: a call waits for the next primary while no standby's answer passes the check", async ({ read }) => {
   await using readOnly = await startProxy(standby.url);
-  let isGone = true;
-  const statuses = {
-    find: (...args: Parameters<Database["statuses"]["find"]>) =>
-      isGone
-        ? Promise.reject(new StatusError("DATASTORE_UNAVAILABLE", "the primary is gone"))
-        : database.statuses.find(...args),
+  const { database } = replicated;
+  let isUnavailable = true;
+  const statuses: StatusStore = {
+    find: (id, call) => (isUnavailable ? Promise.reject(unavailable()) : database.statuses.find(id, call)),
+    findMany: (reqIds, call) =>
+      isUnavailable
+        ? Promise.resolve(new Map(reqIds.map((id) => [id, unavailable()])))
+        : database.statuses.findMany(reqIds, call),
   };
   const reasks: string[] = [];
   const onReask = (cause: string) => {
     reasks.push(cause);
     // As many as are made at once.
-    if (reasks.length === 4) isGone = false;
+    if (reasks.length === 4) isUnavailable = false;
   };
-  await using replica = open(readOnly.url, { onReask }, { statuses, isGone: () => isGone });
+  const as = { statuses, isUnavailable: () => isUnavailable };
+  await using replica = replicated.openReplica(readOnly.url, { onReask }, as);
   await untilServing(replica, true);
   readOnly.redirect(promoted.url);
   readOnly.disturb("close");
   readOnly.disturb("none");
   await untilServing(replica, false);
-  const status = await replica.statuses.find(reqId, new Call(performance.now() + 60_000));
-  expect(status).toMatchObject({ status: "pending" });
+  expect(await read(replica.statuses)).toEqual(["pending"]);
   expect(new Set(reasks)).toEqual(new Set(["stale"]));
 });
 
 test("/readyz keeps saying degraded while a connection to the next primary suspends the replica", async () => {
-  await using primaryPort = await startProxy(primary.url);
+  await using primaryPort = await startProxy(replicated.primary.url);
   await using readOnly = await startProxy(promoted.url, standby.url);
   await using app = await startTestApp({
     DATABASE_URL: primaryPort.url,

@@ -8,7 +8,7 @@ import { createLogin, type Login, rolesSql } from "../support/roles.ts";
 import { insertJob } from "../support/rows.ts";
 import { openSession } from "../support/schemas.ts";
 
-// That the service answers as the reader, and that the ledger and the README's statements work as the producer, is in
+// That the service answers as the reader, and that the ledger and the statements of docs/use/producers.md work as the producer, is in
 // outcomes.test.ts, job-ledger.test.ts and readme.test.ts, which log in as these.
 
 let database: TestDatabase;

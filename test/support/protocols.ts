@@ -11,7 +11,7 @@ import {
   createGrpcWebTransport,
 } from "@connectrpc/connect-node";
 import * as grpc from "@grpc/grpc-js";
-import { codeName } from "../../src/endpoints/observer.ts";
+import { codeName } from "../../src/endpoints/codes.ts";
 import {
   type GetStatusRequest,
   GetStatusRequestSchema,

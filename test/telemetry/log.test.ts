@@ -1,4 +1,5 @@
 import { expect, test, vi } from "vitest";
+import { Call } from "../../src/status/call.ts";
 import { createLog, logCalls } from "../../src/telemetry/log.ts";
 
 function logged(): { lines: Record<string, unknown>[]; log: ReturnType<typeof createLog> } {
@@ -6,7 +7,7 @@ function logged(): { lines: Record<string, unknown>[]; log: ReturnType<typeof cr
   return { lines, log: createLog("info", { write: (line) => void lines.push(JSON.parse(line)) }) };
 }
 
-const info = { reqId: undefined, requestId: "r1", caller: "alice", peer: "127.0.0.1" };
+const info = Object.assign(new Call(), { requestId: "r1", caller: "alice", peer: "127.0.0.1" });
 const fault = new Error("it broke");
 
 test("a call that fails by our fault is logged with its id; one that fails by its caller's is not", () => {

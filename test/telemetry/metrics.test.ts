@@ -31,7 +31,7 @@ test("calls are counted by protocol, method and code, statements by their ids", 
       const labels = {
         rpc_system_name: system,
         rpc_method: "gomemory.status.v1.StatusService/GetStatus",
-        rpc_response_status_code: code,
+        rpc_status_code: code,
       };
       expect(metricValue(text, "rpc_server_call_duration_seconds_count", labels)).toBe(count);
     }
@@ -72,9 +72,9 @@ test("no caller can make up a label: unknown methods, paths and hosts leave no t
   const series = (text: string) =>
     text.split("\n").filter((line) => line.startsWith("rpc_server_call_duration_seconds_count"));
   expect(series(after).slice(series(before).length)).toEqual([
-    expect.stringContaining('rpc_method="/metrics",rpc_response_status_code="OK"} 1'),
-    expect.stringContaining('rpc_method="_OTHER",rpc_response_status_code="UNIMPLEMENTED"} 2'),
-    expect.stringContaining('StatusService/GetStatus",rpc_response_status_code="INVALID_ARGUMENT"} 1'),
+    expect.stringContaining('rpc_method="/metrics",rpc_status_code="OK"} 1'),
+    expect.stringContaining('rpc_method="_OTHER",rpc_status_code="UNIMPLEMENTED"} 2'),
+    expect.stringContaining('StatusService/GetStatus",rpc_status_code="INVALID_ARGUMENT"} 1'),
   ]);
 });
 

@@ -1,21 +1,27 @@
-import { type ConnectRouter, type ContextValues, createContextValues } from "@connectrpc/connect";
+import type { Registry } from "@bufbuild/protobuf";
+import { type ContextValues, createContextValues } from "@connectrpc/connect";
 import { compressionGzip, connectNodeAdapter } from "@connectrpc/connect-node";
-import { toConnectError } from "../../endpoints/errors.ts";
-import { overloaded } from "../../status/errors.ts";
-import type { HttpHandler, HttpRequest } from "../http.ts";
+import type { Endpoint } from "../../endpoints/endpoint.ts";
+import type { Life } from "../../endpoints/life.ts";
+import type { HttpRequest } from "../http.ts";
 import { mediaTypeOf } from "../media-type.ts";
 import { protocolOf } from "../protocol-of.ts";
+import { shortenTimeout } from "../timeouts.ts";
 import { oneAfterTheOther } from "./decompression.ts";
+import { createReceiver } from "./receiving.ts";
+import { routesOf } from "./routes.ts";
 import { contextOf, gate, noteReading, type RpcCall } from "./rpc-call.ts";
-import { shortenTimeout } from "./timeouts.ts";
 import { sendTrailersOnly } from "./trailers-only.ts";
 
 interface ConnectAdapterOptions {
-  readonly routes: (router: ConnectRouter) => void;
+  readonly endpoints: readonly Endpoint[];
+  readonly life: Life;
   /** Of a request's message at most, in bytes. */
   readonly maxMessageSize: number;
   /** Of the messages of all requests that are under way at most, in bytes. */
   readonly maxReceivingSize: number;
+  /** The types that `google.protobuf.Any` may hold in JSON. Absent: none. */
+  readonly registry?: Registry | undefined;
 }
 
 /** Answers a request for one of the RPCs. */
@@ -28,17 +34,20 @@ type WithContext = HttpRequest & { [contextValues]?: ContextValues };
 
 /** Connect's adapter, which serves gRPC, gRPC-Web and Connect, hardened against what callers may send. */
 export function createConnectAdapter({
-  routes,
+  endpoints,
+  life,
   maxMessageSize,
   maxReceivingSize,
+  registry,
 }: ConnectAdapterOptions): RpcHandler {
   const receive = createReceiver(maxReceivingSize);
   const connect = connectNodeAdapter({
-    routes,
+    routes: routesOf(endpoints, life),
     contextValues: (request: WithContext) => request[contextValues] ?? createContextValues(),
     requestGate: gate,
     interceptors: [noteReading],
     readMaxBytes: maxMessageSize,
+    ...(registry !== undefined && { jsonOptions: { registry } }),
     // No Brotli: its decoder fills the window that the sender names before it gives anything away. 27 bytes of it would take
     // 16 MiB and 30 ms, whatever is the largest message.
     acceptCompression: [oneAfterTheOther(compressionGzip)],
@@ -47,7 +56,7 @@ export function createConnectAdapter({
   return (request: WithContext, call) => {
     const { response } = call;
     request[contextValues] = contextOf(call);
-    // The adapter may have stopped listening when a request breaks off, and an error nobody hears ends the process.
+    // The adapter may have stopped listening when a request breaks off, and an error without a listener ends the process.
     request.on("error", ignore);
     receive(request, response);
     if (protocolOf(request.method, request.headers, true) === "grpc") sendTrailersOnly(response);
@@ -73,48 +82,4 @@ function writePlainly({ headers }: HttpRequest): void {
   const { "content-type": type, "content-encoding": coding } = headers;
   if (type !== undefined) headers["content-type"] = mediaTypeOf(type);
   if (coding !== undefined) headers["content-encoding"] = coding.toLowerCase();
-}
-
-/** So much of each message, in bytes, does not count: however many large ones come, usual calls are not shed for them. */
-const uncounted = 2 ** 14;
-
-function countOf(received: number): number {
-  return Math.max(0, received - uncounted);
-}
-
-/**
- * Has requests give the adapter their messages, with what it leaves open:
- *
- * - It bounds each message, and not all of them. A peer may have many half sent, or wait to be decompressed, each almost as
- *   large as one may be. What comes of a request counts until its response is over; what is too much is shed.
- * - It destroys a request when it refuses its message, and Node then never reads what is left of it: over HTTP/1.1 the next
- *   request on the connection waits for it until both time out, over HTTP/2 the stream stays for ever.
- */
-function createReceiver(maxReceivingSize: number): HttpHandler {
-  let receiving = 0;
-
-  return (request, response) => {
-    // Over HTTP/2, the response itself finishes with the stream, and the stream not before the request is read.
-    const sent = "stream" in response ? response.stream : response;
-    let received = 0;
-    sent.once("finish", () => request.resume());
-    sent.once("close", () => {
-      receiving -= countOf(received);
-      // What is still read behind the answer is nobody's any more.
-      received = Number.NEGATIVE_INFINITY;
-    });
-
-    async function* iterate(): AsyncGenerator<Buffer, undefined> {
-      // The caller waits to be told to send its message: its headers were no reason to refuse it (RFC 9110, section 10.1.1).
-      if (/^100-continue$/i.test(request.headers.expect ?? "")) response.writeContinue();
-      for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-        const more = countOf(received + chunk.length) - countOf(received);
-        if (receiving + more > maxReceivingSize) throw toConnectError(overloaded("MAX_RECEIVING_SIZE"));
-        received += chunk.length;
-        receiving += more;
-        yield chunk;
-      }
-    }
-    request[Symbol.asyncIterator] = iterate;
-  };
 }

@@ -8,18 +8,17 @@ import {
   type HandlerContext,
   type Interceptor,
 } from "@connectrpc/connect";
-import { pushbackOf } from "../../endpoints/errors.ts";
-import { type CallObservation, endWithError } from "../../endpoints/observer.ts";
-import { type CallInfo, requestIdHeader } from "../call-info.ts";
-import { pushbackHeader } from "../grpc/trailers.ts";
+import { pushbackHeader, pushbackOf } from "../../endpoints/errors.ts";
+import { endWithFailure } from "../../endpoints/failure.ts";
+import { type Begun, requestIdHeader } from "../begin-call.ts";
 import type { HttpResponse } from "../http.ts";
 import { hasGone } from "../response-end.ts";
 
 /** A call that Connect's adapter serves. */
-export interface RpcCall {
-  readonly info: CallInfo;
-  readonly observation: CallObservation;
+export interface RpcCall extends Begun {
   readonly response: HttpResponse;
+  /** What its endpoint threw. */
+  failure?: unknown;
   /** Whether a unary method's message has been read, so that its handler runs. */
   isRead?: boolean;
   /** Why a message of a stream could not be read. */
@@ -31,18 +30,14 @@ type ControlledContext = HandlerContext & { abort(reason?: unknown): void };
 
 const callKey = createContextKey<RpcCall | undefined>(undefined, { description: "call" });
 
-/** @returns where {@link gate} and the handlers find the call. */
+/** @returns where {@link gate} and the routes find the call. */
 export function contextOf(call: RpcCall): ContextValues {
   return createContextValues().set(callKey, call);
 }
 
-export function rpcCallOf(context: HandlerContext): RpcCall | undefined {
-  return context.values.get(callKey);
-}
-
-/** What is known of a call, for handlers to add to it. */
-export function callInfoOf(context: HandlerContext): CallInfo | undefined {
-  return rpcCallOf(context)?.info;
+/** The call of a context that {@link contextOf} made. */
+export function rpcCallOf(context: HandlerContext): RpcCall {
+  return context.values.get(callKey) as RpcCall;
 }
 
 /**
@@ -52,7 +47,6 @@ export function callInfoOf(context: HandlerContext): CallInfo | undefined {
  */
 export function gate(context: HandlerContext): void {
   const call = rpcCallOf(context);
-  if (call === undefined) return;
   const { abort } = context as ControlledContext;
   (context as ControlledContext).abort = (reason) => {
     if (isUnreadable(call, context, reason))
@@ -65,8 +59,7 @@ export function gate(context: HandlerContext): void {
 
 /** Connect's interceptor: notes whether what a call throws comes from reading its messages, or from its handler. */
 export const noteReading: Interceptor = (next) => (request) => {
-  const call = request.contextValues.get(callKey);
-  if (call === undefined) return next(request);
+  const call = request.contextValues.get(callKey) as RpcCall;
   if (request.stream) return next({ ...request, message: noteFailure(request.message, call) });
   call.isRead = true;
   return next(request);
@@ -83,7 +76,7 @@ async function* noteFailure<T>(messages: AsyncIterable<T>, call: RpcCall): Async
 
 /**
  * Whether the caller's message is at fault for what Connect takes for a fault of the service: it is not what its media type
- * says, or ends before its compression does. For gRPC, INTERNAL is the word for that (grpc's doc/statuscodes.md: "Error parsing
+ * says, or ends before its compression does. For gRPC, the code for that is INTERNAL (grpc's doc/statuscodes.md: "Error parsing
  * request proto", "Could not decompress"), and for Connect it is not: JSON that cannot be decoded is `invalid_argument`, too.
  */
 function isUnreadable(call: RpcCall, { protocolName, method }: HandlerContext, reason: unknown): boolean {
@@ -95,23 +88,24 @@ function isUnreadable(call: RpcCall, { protocolName, method }: HandlerContext, r
   return reason.rawMessage.startsWith("parse binary: ") || cause?.code === "Z_BUF_ERROR";
 }
 
-function endCall({ info, observation, response }: RpcCall, context: HandlerContext, reason: unknown) {
+function endCall(rpc: RpcCall, context: HandlerContext, reason: unknown) {
+  const { call, observation, response, failure = reason } = rpc;
   if (reason === undefined) return observation.end("OK");
   if (hasGone(response)) return observation.end("CANCELLED");
-  const isNamed = info.requestId !== undefined;
-  endWithError(observation, info, reason);
+  const isNamed = call.requestId !== undefined;
+  endWithFailure(observation, call, failure);
   const { protocolName, method, responseHeader, responseTrailer } = context;
   const pushback = protocolName === "grpc" && reason instanceof ConnectError ? pushbackOf(reason) : undefined;
   if (pushback !== undefined) responseTrailer.set(pushbackHeader, pushback);
-  if (info.requestId === undefined) return;
+  if (call.requestId === undefined) return;
   if (protocolName === "connect" && method.methodKind === "unary") {
-    responseHeader.set(requestIdHeader, info.requestId);
+    responseHeader.set(requestIdHeader, call.requestId);
   } else if (!isNamed) {
-    responseTrailer.set(requestIdHeader, info.requestId);
+    responseTrailer.set(requestIdHeader, call.requestId);
   } else if (protocolName === "grpc" && !response.headersSent) {
-    // gRPC's clients look into the trailers for what comes with an error.
+    // gRPC clients read the metadata of an error from its trailers.
     response.removeHeader(requestIdHeader);
-    responseTrailer.set(requestIdHeader, info.requestId);
+    responseTrailer.set(requestIdHeader, call.requestId);
   }
 }
 

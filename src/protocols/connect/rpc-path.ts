@@ -1,4 +1,5 @@
-import type { ConnectRouter } from "@connectrpc/connect";
+import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
+import { type Endpoint, fullName } from "../../endpoints/endpoint.ts";
 import type { HttpRequest, HttpResponse } from "../http.ts";
 import { mediaTypeOf } from "../media-type.ts";
 
@@ -23,16 +24,20 @@ const ofEither = [
   "application/grpc-web+json",
 ];
 
-export function rpcPathOf({ service, method, allowedMethods }: ConnectRouter["handlers"][number]): RpcPath {
+/** Unary methods without side effects are asked by GET, too (Connect's specification, "Unary-Get-Request"). */
+export function rpcPathOf(endpoint: Endpoint): RpcPath {
+  const { methodKind, idempotency } = endpoint.method;
+  const isUnary = methodKind === "unary";
+  const hasGet = isUnary && idempotency === MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS;
   return {
-    name: `${service.typeName}/${method.name}`,
-    allowed: allowedMethods,
-    posted: [...(method.methodKind === "unary" ? ofUnary : ofStreams), ...ofEither],
+    name: fullName(endpoint),
+    allowed: hasGet ? ["POST", "GET"] : ["POST"],
+    posted: [...(isUnary ? ofUnary : ofStreams), ...ofEither],
   };
 }
 
 /**
- * Answers what no protocol of RPCs takes: another method of HTTP with 405 and `Allow` (RFC 9110, section 15.5.6), another media
+ * Refuses a form that no protocol of RPCs takes: another method of HTTP with 405 and `Allow` (RFC 9110, section 15.5.6), another media
  * type with 415 and `Accept-Post` (section 15.5.16). Connect's adapter would answer both without them. There is no content: its
  * clients take any JSON for an error of their own protocol, and the conformance suite of Connect does so for all protocols.
  *
@@ -52,7 +57,7 @@ export function refuseUnknownForm(request: HttpRequest, response: HttpResponse, 
   return true;
 }
 
-/** The query says how the message is written (Connect's specification, "Unary-Get-Request"). */
+/** The query names the encoding of the message (Connect's specification, "Unary-Get-Request"). */
 function isConnectGet({ url = "", headers }: HttpRequest, type: string): boolean {
   const encoding = new URLSearchParams(url.slice(url.indexOf("?"))).get("encoding");
   const mayBeTyped = headers["content-type"] === undefined || ofUnary.includes(type);

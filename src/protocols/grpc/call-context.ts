@@ -8,38 +8,27 @@ import {
   type HandlerContext,
 } from "@connectrpc/connect";
 import { parseTimeout } from "@connectrpc/connect/protocol-grpc";
-import type { Call } from "../../status/call.ts";
-import type { CallInfo } from "../call-info.ts";
-import { longestTimeout } from "../connect/timeouts.ts";
+import { Call } from "../../status/call.ts";
+import { longestTimeout } from "../timeouts.ts";
 
-/** Why a call is cancelled whose caller has gone. Made once, with its stack trace: a peer may cancel many calls. */
-export const gone = new ConnectError("the caller has gone", Code.Canceled);
-
-/** Connect's HandlerContext for one gRPC call. What an implementation does not ask for is not made. */
-export abstract class UnaryContext implements HandlerContext {
+/** A gRPC call of the fast path, and Connect's HandlerContext of it. What no handler asks for is not made. */
+export abstract class GrpcCall extends Call implements HandlerContext {
   readonly method: DescMethodUnary;
-  readonly info: CallInfo;
-  /** What the implementation has set of the response, if it has. */
+  /** What the handler has set of the response, if it has. */
   sentHeader: Headers | undefined;
   sentTrailer: Headers | undefined;
   protected readonly headers: IncomingHttpHeaders;
-  /** In milliseconds of performance.now(). */
-  readonly #deadline: number | undefined;
-  /** Where an implementation puts what is to be cancelled when the caller goes: cheaper than a signal. */
-  call: Call | undefined;
   #requestHeader: Headers | undefined;
   #values: ContextValues | undefined;
-  #abort: AbortController | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #reason: ConnectError | undefined;
 
-  constructor(method: DescMethodUnary, headers: IncomingHttpHeaders, info: CallInfo) {
+  constructor(method: DescMethodUnary, headers: IncomingHttpHeaders) {
+    super();
     this.method = method;
-    this.info = info;
     this.headers = headers;
     const timeout = headers["grpc-timeout"] as string | undefined;
     if (timeout !== undefined) {
-      this.#deadline = performance.now() + (parseTimeout(timeout, Number.POSITIVE_INFINITY).timeoutMs ?? 0);
+      this.deadline = this.arrivedAt + (parseTimeout(timeout, Number.POSITIVE_INFINITY).timeoutMs ?? 0);
     }
   }
 
@@ -81,28 +70,22 @@ export abstract class UnaryContext implements HandlerContext {
   }
 
   timeoutMs(): number | undefined {
-    return this.#deadline === undefined ? undefined : this.#deadline - performance.now();
+    return this.deadline === Number.POSITIVE_INFINITY ? undefined : this.deadline - performance.now();
   }
 
-  get signal(): AbortSignal {
-    if (this.#abort === undefined) {
-      this.#abort = new AbortController();
-      const left = this.timeoutMs();
-      if (this.#reason !== undefined) this.#abort.abort(this.#reason);
-      else if (left !== undefined && left <= 0) this.abort(timedOut());
-      else if (left !== undefined) {
-        this.#timer = setTimeout(() => this.abort(timedOut()), Math.min(left, longestTimeout));
-      }
+  /** Fires when the deadline passes, too. */
+  override get signal(): AbortSignal {
+    const left = this.timeoutMs();
+    if (left !== undefined && left <= 0) this.cancel(timedOut());
+    else if (left !== undefined && !this.cancelled) {
+      this.#timer ??= setTimeout(() => this.cancel(timedOut()), Math.min(left, longestTimeout));
     }
-    return this.#abort.signal;
+    return super.signal;
   }
 
-  /** @param reason absent when the call ended well: that, too, fires the signal. */
-  abort(reason?: ConnectError): void {
-    this.#reason = reason;
+  override cancel(reason: unknown): void {
     clearTimeout(this.#timer);
-    this.#abort?.abort(reason);
-    this.call?.cancel(reason);
+    super.cancel(reason);
   }
 }
 

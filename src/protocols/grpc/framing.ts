@@ -3,7 +3,6 @@ import {
   type DescMessage,
   type DescMethodUnary,
   fromBinary,
-  isMessage,
   type Message,
   type MessageInitShape,
   type MessageShape,
@@ -44,11 +43,11 @@ export function readMessage(
 export function writeMessage(
   { output }: DescMethodUnary,
   codec: UnaryCodec | undefined,
-  answer: Message,
+  answer: MessageInitShape<DescMessage>,
 ): Buffer {
   let body = codec?.encode(answer, prefixLength);
   if (body === undefined) {
-    const message = isMessage(answer, output) ? answer : create(output, answer);
+    const message = create(output, answer);
     body = Buffer.concat([Buffer.alloc(prefixLength), toBinary(output, message)]);
   }
   body[0] = 0;

@@ -1,6 +1,8 @@
-import type {
-  GetStatusRequestSchema,
-  GetStatusResponseSchema,
+import type { DescMethod } from "@bufbuild/protobuf";
+import {
+  type GetStatusRequestSchema,
+  type GetStatusResponseSchema,
+  StatusService,
 } from "../../gen/gomemory/status/v1/status_pb.ts";
 import type { UnaryCodec } from "./framing.ts";
 
@@ -45,6 +47,11 @@ export const getStatusCodec: UnaryCodec<typeof GetStatusRequestSchema, typeof Ge
     return bytes;
   },
 };
+
+/** The methods that are called many thousand times a second. */
+export const statusCodecs: ReadonlyMap<DescMethod, UnaryCodec> = new Map([
+  [StatusService.method.getStatus, getStatusCodec],
+]);
 
 function varintLength(value: number): number {
   let length = 1;

@@ -1,74 +1,70 @@
-import { randomUUID } from "node:crypto";
-import { getOption } from "@bufbuild/protobuf";
-import { Code } from "@connectrpc/connect";
-import { challenge, isOurFault, takeRetryAfter, wireErrors } from "../../endpoints/errors.ts";
-import { getStatusMethod } from "../../endpoints/get-status.ts";
-import { codeName, type Observe } from "../../endpoints/observer.ts";
+import {
+  create,
+  type DescMessage,
+  getOption,
+  hasOption,
+  type MessageInitShape,
+  toJsonString,
+} from "@bufbuild/protobuf";
+import { type Endpoint, fullName, isUnary, type UnaryEndpoint } from "../../endpoints/endpoint.ts";
+import type { Life } from "../../endpoints/life.ts";
 import { StatusService } from "../../gen/gomemory/status/v1/status_pb.ts";
 import { http } from "../../gen/google/api/annotations_pb.ts";
-import { Call } from "../../status/call.ts";
-import { StatusError } from "../../status/errors.ts";
-import type { StatusService as Statuses } from "../../status/service.ts";
-import type { JobStatus } from "../../status/status.ts";
-import { type CallInfo, requestIdHeader } from "../call-info.ts";
-import {
-  errorBody,
-  type HttpRequest,
-  type HttpResponse,
-  pathOf,
-  refuseOtherMethods,
-  sendJson,
-} from "../http.ts";
+import { type Call, callerGone } from "../../status/call.ts";
+import type { Observe, Observer } from "../../status/observation.ts";
+import { type HttpRequest, type HttpResponse, pathOf, refuseOtherMethods, sendJson } from "../http.ts";
+import { answerFailure } from "./failure.ts";
+import { statusJson } from "./status-json.ts";
 
-const technicalIssues =
-  "We are experiencing some techincal issues right now. Please try again after some time!";
-
-/** What the published contract says, to the letter. */
-const errorBodies = {
-  400: errorBody(400, "Bad Request"),
-  401: errorBody(401, "Unauthorized"),
-  500: errorBody(500, technicalIssues),
-  503: errorBody(503, technicalIssues),
-};
-
-/** GET /get_status/{req_id}, as the contract's `google.api.http` option spells it. */
-export interface Rest {
-  /** Whether a path, without its query, belongs to this route: with an id, without one, or with a malformed one. */
+/** A route as the `google.api.http` option of an RPC spells it: a path that ends with one field of the request. */
+export interface RestRoute {
+  readonly observer: Observer;
+  /** Whether a path, without its query, belongs to this route: with a value, without one, or with a malformed one. */
   matches(path: string): boolean;
-  /** Answers a caller that may ask. */
-  handle(request: HttpRequest, response: HttpResponse, info: CallInfo): void;
+  /** Answers a call that is admitted. */
+  handle(request: HttpRequest, response: HttpResponse, call: Call): void;
 }
 
-/**
- * @param requestTimeout the longest that a call may take, in milliseconds.
- * @throws Error when the contract's path is not a fixed text followed by the id.
- */
-export function createRest(statuses: Statuses, requestTimeout: number, observe: Observe): Rest {
-  const observer = observe("rest", getStatusMethod);
-  const prefix = readPrefix();
-  const withoutSlash = prefix.slice(0, -1);
+/** Writes a response's canonical JSON faster than protobuf-es, and exactly as it does. */
+const writers = new Map<unknown, (response: never) => string>([[StatusService.method.getStatus, statusJson]]);
 
-  async function handle(request: HttpRequest, response: HttpResponse, info: CallInfo): Promise<void> {
-    const observation = observer.start(info);
+/** @throws Error for an option that is not `get` with a fixed text followed by one field. */
+export function createRestRoutes(endpoints: readonly Endpoint[], life: Life, observe: Observe): RestRoute[] {
+  return endpoints
+    .filter(isUnary)
+    .filter(({ method }) => hasOption(method, http))
+    .map((endpoint) => createRoute(endpoint, life, observe));
+}
+
+function createRoute(endpoint: UnaryEndpoint, life: Life, observe: Observe): RestRoute {
+  const { method } = endpoint;
+  const observer = observe("rest", fullName(endpoint));
+  const { prefix, field } = readPath(endpoint);
+  const withoutSlash = prefix.slice(0, -1);
+  const toJson =
+    (writers.get(method) as ((response: MessageInitShape<DescMessage>) => string) | undefined) ??
+    ((response) => toJsonString(method.output, create(method.output, response)));
+
+  async function handle(request: HttpRequest, response: HttpResponse, call: Call): Promise<void> {
+    const observation = observer.start(call);
     if (refuseOtherMethods(request, response)) return observation.end("UNIMPLEMENTED");
-    const call = new Call(performance.now() + requestTimeout);
     (response as WithCall)[callOf] = call;
     response.on("close", cancelCall);
     try {
-      info.asked = decodeId(pathOf(request.url).slice(prefix.length));
-      const status = await statuses.getStatus(info.asked, call);
-      sendJson(request, response, 200, toJson(status));
+      const value = decode(pathOf(request.url).slice(prefix.length));
+      const answer = await life.unary(endpoint, create(method.input, { [field]: value }), call);
+      sendJson(request, response, 200, toJson(answer));
       observation.end("OK");
     } catch (error) {
-      if (error === gone) return observation.end("CANCELLED");
-      const code = sendFailure(request, response, info, error);
-      observation.end(codeName(code), isOurFault(code) ? error : undefined);
+      if (error === callerGone) observation.end("CANCELLED");
+      else answerFailure(request, response, call, observation, error);
     }
   }
 
   return {
+    observer,
     matches: (path) => path.startsWith(prefix) || path === withoutSlash,
-    handle: (request, response, info) => void handle(request, response, info),
+    handle: (request, response, call) => void handle(request, response, call),
   };
 }
 
@@ -78,35 +74,11 @@ const callOf = Symbol("call");
 type WithCall = HttpResponse & { [callOf]?: Call };
 
 function cancelCall(this: WithCall): void {
-  this[callOf]?.cancel(gone);
-}
-
-/** Why a call is cancelled whose caller closed the connection: there is nobody to answer. */
-const gone = new Error("the caller closed the connection");
-
-/** Tells the caller why there is no answer. A fault of ours gets a request id if it has none. @returns its code. */
-export function sendFailure(
-  request: HttpRequest,
-  response: HttpResponse,
-  info: CallInfo,
-  error: unknown,
-): Code {
-  const { reason, limit } = error instanceof StatusError ? error : {};
-  const wire = reason === undefined ? ({ code: Code.Internal, http: 500 } as const) : wireErrors[reason];
-  if (isOurFault(wire.code)) info.requestId ??= randomUUID();
-  const headers = {
-    "Error-Reason": reason ?? "INTERNAL",
-    ...(limit !== undefined && { "Error-Limit": limit }),
-    ...(wire.http === 503 && { "Retry-After": takeRetryAfter() }),
-    ...(wire.http === 401 && challenge),
-    ...(info.requestId !== undefined && { [requestIdHeader]: info.requestId }),
-  };
-  sendJson(request, response, wire.http, errorBodies[wire.http], headers);
-  return wire.code;
+  this[callOf]?.cancel(callerGone);
 }
 
 /** What is not percent-encoded text is no id either, and is refused as such. */
-function decodeId(encoded: string): string {
+function decode(encoded: string): string {
   if (!encoded.includes("%")) return encoded;
   try {
     return decodeURIComponent(encoded);
@@ -115,36 +87,13 @@ function decodeId(encoded: string): string {
   }
 }
 
-const secondsADay = 86_400;
-/** 0 to 59, in two digits. */
-const twoDigits = Array.from({ length: 60 }, (_, number) => String(number).padStart(2, "0"));
-let lastDay = Number.NaN;
-let lastDate = "";
-
-/** RFC 3339, UTC, whole seconds. Statuses live for a day, so that the date is nearly always the last one's. */
-function toTimestamp(time: Date): string {
-  const seconds = Math.floor(time.getTime() / 1000);
-  const day = Math.floor(seconds / secondsADay);
-  if (day !== lastDay) {
-    lastDay = day;
-    lastDate = time.toISOString().slice(0, "2026-03-03T".length);
+/** @returns the fixed text in front of the field, with its slash, and the field's name in messages. */
+function readPath(endpoint: UnaryEndpoint): { prefix: string; field: string } {
+  const { pattern } = getOption(endpoint.method, http);
+  const [, prefix, name] = /^(\/[\w/]+\/)\{(\w+)\}$/.exec(pattern.case === "get" ? pattern.value : "") ?? [];
+  const field = endpoint.method.input.fields.find((each) => each.name === name);
+  if (prefix === undefined || field === undefined) {
+    throw new Error(`${fullName(endpoint)} needs a google.api.http path that ends with /{field}`);
   }
-  const ofDay = seconds - day * secondsADay;
-  const hours = twoDigits[Math.floor(ofDay / 3600)];
-  const minutes = twoDigits[Math.floor(ofDay / 60) % 60];
-  return `${lastDate}${hours}:${minutes}:${twoDigits[ofDay % 60]}Z`;
-}
-
-/** The canonical JSON of the status' protobuf message, byte for byte, without making the message. */
-export function toJson({ status, createdAt, error }: JobStatus): string {
-  const fixed = `{"status":"${status}","createdAt":"${toTimestamp(createdAt)}"`;
-  return error === undefined ? `${fixed}}` : `${fixed},"error":${JSON.stringify(error)}}`;
-}
-
-function readPrefix(): string {
-  const { pattern } = getOption(StatusService.method.getStatus, http);
-  const [, prefix] = /^(\/[\w/]+\/)\{req_id\}$/.exec(pattern.case === "get" ? pattern.value : "") ?? [];
-  if (prefix === undefined)
-    throw new Error(`${getStatusMethod} needs a google.api.http path that ends with /{req_id}`);
-  return prefix;
+  return { prefix, field: field.localName };
 }

@@ -1,22 +1,22 @@
 import type { Http2Session } from "node:http2";
 import type { Socket } from "node:net";
 
-/** Finds out whether the client of an HTTP/2 connection is still there. */
+/** Detects that the client of an HTTP/2 connection is unreachable. */
 export interface Keepalive {
-  /** Called at each sweep while there are streams. @param now in milliseconds, of the sweeps' clock. */
+  /** Called at each sweep while the session has streams. @param now in milliseconds, of the sweeps' clock. */
   isDead(now: number): boolean;
 }
 
 interface KeepaliveTimes {
-  /** How long, in milliseconds, nothing may come from the client before it gets a PING. */
+  /** How long, in milliseconds, nothing may arrive from the client before it gets a PING. */
   readonly keepAliveTime: number;
-  /** How long, in milliseconds, it may take to answer. */
+  /** How long, in milliseconds, the client may take to answer. */
   readonly keepAliveTimeout: number;
 }
 
 /**
- * A client whose machine or network is gone sends neither FIN nor RST, and its streams would stay for ever. Whatever comes from
- * the client counts as an answer to the PING (RFC 9113, section 6.7).
+ * A client whose machine or network has failed sends neither FIN nor RST, and its streams would stay open for ever. Any bytes
+ * from the client count as an answer to the PING (RFC 9113, section 6.7).
  *
  * @param socket the session's own.
  */
@@ -26,18 +26,18 @@ export function keepAlive(
   { keepAliveTime, keepAliveTimeout }: KeepaliveTimes,
 ): Keepalive {
   let bytesRead = -1;
-  let heardAt = 0;
+  let lastReadAt = 0;
   let pingedAt: number | undefined;
 
   return {
     isDead(now) {
       if (socket.bytesRead !== bytesRead) {
         bytesRead = socket.bytesRead;
-        heardAt = now;
+        lastReadAt = now;
         pingedAt = undefined;
       } else if (pingedAt !== undefined) {
         return now - pingedAt >= keepAliveTimeout;
-      } else if (now - heardAt >= keepAliveTime && !session.closed) {
+      } else if (now - lastReadAt >= keepAliveTime && !session.closed) {
         pingedAt = now;
         session.ping(() => {});
       }

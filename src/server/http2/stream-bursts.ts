@@ -2,29 +2,29 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { constants, type Http2Session, type ServerHttp2Stream } from "node:http2";
 
 /**
- * Where node:http2 says at once that a stream has begun. Its event comes later: for what a connection brings first, when all of
- * that has been looked at.
+ * The channel on which node:http2 announces each stream as soon as it begins. The event "stream" comes later: for the first
+ * bytes of a connection, after all of them have been read.
  */
 const streamCreated = "http2.server.stream.created";
 
-/** Watches how many calls clients begin in one turn of the event loop. */
+/** Limits how many calls a client begins in one turn of the event loop. */
 export interface Bursts extends Disposable {
   watch(session: Http2Session): void;
 }
 
 const watcher = Symbol("watcher");
 
-/** A session with what watches it: others in this process have sessions, too. */
-type Watched = Http2Session & { [watcher]?: Bursts };
+/** A session with what watches it: the channel also announces the streams of other servers in this process. */
+type WatchedSession = Http2Session & { [watcher]?: Bursts };
 
 /**
  * Ends HTTP/2 connections that begin more calls in one turn of the event loop than they may have at the same time, not counting
- * those that were answered meanwhile: such a client has cancelled the others. nghttp2 counts cancelled calls too, but acts on it
- * only behind all that it was given to read, which is 64 KiB, or 400 calls, and every other caller would wait for them.
+ * those that were answered meanwhile: such a client has cancelled the others ("rapid reset"). nghttp2 limits resets, too, but
+ * only after all that it was given to read: 64 KiB, or 400 calls, for which every other client would wait.
  *
- * @param most unanswered calls that each connection may begin in a turn.
+ * @param limit of unanswered calls that each connection may begin in a turn.
  */
-export function watchBursts(most: number): Bursts {
+export function watchBursts(limit: number): Bursts {
   /** What is read in a turn comes from one connection after the other. */
   let reading: Http2Session | undefined;
   let begun: ServerHttp2Stream[] = [];
@@ -35,23 +35,23 @@ export function watchBursts(most: number): Bursts {
 
   function count(message: unknown): void {
     const { stream } = message as { stream: ServerHttp2Stream };
-    const session: Watched | undefined = stream.session;
+    const session: WatchedSession | undefined = stream.session;
     if (session?.[watcher] !== bursts) return;
     if (session !== reading) {
       if (reading === undefined) setImmediate(endTurn);
       reading = session;
       begun = [];
     }
-    if (begun.push(stream) <= most) return;
+    if (begun.push(stream) <= limit) return;
     begun = begun.filter(isUnanswered);
-    if (begun.length <= most) return;
+    if (begun.length <= limit) return;
     session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM);
     session.destroy();
   }
 
   subscribe(streamCreated, count);
   const bursts: Bursts = {
-    watch(session: Watched) {
+    watch(session: WatchedSession) {
       session[watcher] = bursts;
     },
     [Symbol.dispose]: () => void unsubscribe(streamCreated, count),
@@ -59,7 +59,7 @@ export function watchBursts(most: number): Bursts {
   return bursts;
 }
 
-/** Or cancelled: Node ends those streams, too. */
+/** Cancelled streams count as unanswered, although Node ends them. */
 function isUnanswered(stream: ServerHttp2Stream): boolean {
   return stream.rstCode !== constants.NGHTTP2_NO_ERROR || !stream.writableEnded;
 }

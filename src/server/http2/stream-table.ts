@@ -1,16 +1,18 @@
 import type { Http2Session, Http2Stream } from "node:http2";
+import { replaceStreamCollections } from "../node-internals.ts";
 
 /**
- * An HTTP/2 session's open streams by their ids, as far as node:http2 asks for it: what Node keeps in a Map.
+ * The open streams of an HTTP/2 session by their ids, in place of the Map in which node:http2 keeps them: a hash table with
+ * open addressing and linear probing, at most half full.
  *
- * V8 puts another table under a Map every few changes, and each refers to the next: once a full collection has made one
- * of them old, every stream that comes later outlives its call until the next one (`npm run bench:gc-tail`). Here,
- * places are taken and left again: open addressing with linear probing, at most half full.
+ * V8 replaces the backing store of a Map every few changes, and each store refers to the next. Once a garbage collection has
+ * moved one of them to old space, every later stream outlives its call until the next full collection
+ * (`npm run bench:gc-tail`). Slots that are reused keep nothing alive.
  */
 export class StreamTable {
-  #places: (Http2Stream | undefined)[] = new Array(64).fill(undefined);
+  #slots: (Http2Stream | undefined)[] = new Array(64).fill(undefined);
   #size = 0;
-  /** Ids only grow (RFC 9113, section 5.1.1): a stream that begins need not be looked for. */
+  /** Ids only increase (RFC 9113, section 5.1.1), so that an id above this one needs no lookup. */
   #greatest = 0;
 
   get size(): number {
@@ -18,65 +20,68 @@ export class StreamTable {
   }
 
   get(id: number): Http2Stream | undefined {
-    return id > this.#greatest ? undefined : this.#places[this.#placeOf(id)];
+    return id > this.#greatest ? undefined : this.#slots[this.#slotOf(id)];
   }
 
   set(id: number, stream: Http2Stream): this {
-    if (2 * this.#size >= this.#places.length) this.#grow();
-    const at = this.#placeOf(id);
-    if (this.#places[at] === undefined) this.#size++;
-    this.#places[at] = stream;
+    if (2 * this.#size >= this.#slots.length) this.#grow();
+    const at = this.#slotOf(id);
+    if (this.#slots[at] === undefined) this.#size++;
+    this.#slots[at] = stream;
     this.#greatest = Math.max(this.#greatest, id);
     return this;
   }
 
   delete(id: number): boolean {
-    let free = this.#placeOf(id);
-    if (this.#places[free] === undefined) return false;
+    let free = this.#slotOf(id);
+    if (this.#slots[free] === undefined) return false;
     this.#size--;
-    // Whoever had to give way to others, and sits behind a place that is free now, would not be found there.
+    // A stream that a collision put behind the slot that is free now would not be found any more: it moves there.
     for (let at = this.#next(free); ; at = this.#next(at)) {
-      const stream = this.#places[at];
+      const stream = this.#slots[at];
       if (stream === undefined) break;
       const home = this.#home(stream.id as number);
       const isReached = free <= at ? free < home && home <= at : free < home || home <= at;
       if (isReached) continue;
-      this.#places[free] = stream;
+      this.#slots[free] = stream;
       free = at;
     }
-    this.#places[free] = undefined;
+    this.#slots[free] = undefined;
     return true;
   }
 
   forEach(visit: (stream: Http2Stream) => void): void {
-    for (const stream of this.#places.slice()) if (stream !== undefined) visit(stream);
+    for (const stream of this.#slots.slice()) if (stream !== undefined) visit(stream);
   }
 
-  /** Where a stream is, or would be put. */
-  #placeOf(id: number): number {
+  /** @returns the slot of a stream: where it is, or where it would be put. */
+  #slotOf(id: number): number {
     for (let at = this.#home(id); ; at = this.#next(at)) {
-      const stream = this.#places[at];
+      const stream = this.#slots[at];
       if (stream === undefined || stream.id === id) return at;
     }
   }
 
-  /** Streams of clients have odd ids, in order. */
+  /** @returns the slot of an id without collisions: clients give their streams odd ids, in order. */
   #home(id: number): number {
-    return (id >>> 1) & (this.#places.length - 1);
+    return (id >>> 1) & (this.#slots.length - 1);
   }
 
   #next(at: number): number {
-    return (at + 1) & (this.#places.length - 1);
+    return (at + 1) & (this.#slots.length - 1);
   }
 
   #grow(): void {
-    const streams = this.#places.filter((stream) => stream !== undefined);
-    this.#places = new Array(2 * this.#places.length).fill(undefined);
-    for (const stream of streams) this.#places[this.#placeOf(stream.id as number)] = stream;
+    const streams = this.#slots.filter((stream) => stream !== undefined);
+    this.#slots = new Array(2 * this.#slots.length).fill(undefined);
+    for (const stream of streams) this.#slots[this.#slotOf(stream.id as number)] = stream;
   }
 }
 
-/** The streams that have no id yet, of which a server's session has one for a moment: what Node keeps in a Set. */
+/**
+ * The streams of an HTTP/2 session that have no id yet, in place of the Set in which node:http2 keeps them. A server's session
+ * has at most one, for a moment.
+ */
 export class PendingStreams {
   readonly #streams: Http2Stream[] = [];
 
@@ -100,22 +105,11 @@ export class PendingStreams {
   }
 }
 
-/** What Node keeps of a session, under a symbol of its own. */
-interface SessionState {
-  streams: StreamTable;
-  pendingStreams: PendingStreams;
-}
-
 /**
- * Has a session that begins keep its streams in tables that let them go.
+ * Has a session that begins keep its streams in collections that release them.
  *
- * @returns whether it does. False, and nothing is changed, where this Node keeps them otherwise.
+ * @returns whether it does. If not, this version of Node keeps them otherwise, and nothing is changed.
  */
-export function keepStreamsBriefly(session: Http2Session): boolean {
-  const symbol = Object.getOwnPropertySymbols(session).find(({ description }) => description === "state");
-  const state = symbol && (session as Http2Session & Record<symbol, SessionState>)[symbol];
-  if (state?.streams?.size !== 0 || state.pendingStreams?.size !== 0) return false;
-  state.streams = new StreamTable();
-  state.pendingStreams = new PendingStreams();
-  return true;
+export function installStreamTable(session: Http2Session): boolean {
+  return replaceStreamCollections(session, new StreamTable(), new PendingStreams());
 }

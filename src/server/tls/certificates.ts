@@ -1,25 +1,25 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
-import type { Content } from "../watched-files.ts";
+import { type Content, unreadable } from "../watched-files.ts";
 import { tlsProfile } from "./profile.ts";
 
-/** The paths of what TLS needs, all of it in PEM. */
+/** The paths of the files for TLS, all of them in PEM. */
 export interface TlsFiles {
-  /** The server's certificate, and behind it those that lead to its CA. */
+  /** The certificate, followed by the intermediate certificates that lead to its CA. */
   readonly cert: string;
   /** The certificate's private key. */
   readonly key: string;
-  /** The CAs of callers' certificates. Undefined: callers need none. */
+  /** The CAs of client certificates. Undefined: clients need no certificate. */
   readonly clientCa?: string | undefined;
 }
 
-/** What is wrong with one of the files: the rest of a sentence that begins with its path. Nothing of its content. */
 interface TlsFileProblem {
   readonly file: keyof TlsFiles;
+  /** The rest of a sentence that begins with the file's path. It shows nothing of the content. */
   readonly problem: string;
 }
 
-/** The files are not what TLS needs. */
+/** The files cannot be used for TLS. */
 export class TlsFilesError extends Error {
   override readonly name = "TlsFilesError";
   readonly problems: readonly TlsFileProblem[];
@@ -30,21 +30,21 @@ export class TlsFilesError extends Error {
   }
 }
 
-/** In the order of {@link readCertificates}' contents. */
+/** @returns the paths, in the order in which {@link readCertificates} takes the contents. */
 export function pathsOf({ cert, key, clientCa }: TlsFiles): string[] {
   return clientCa === undefined ? [cert, key] : [cert, key, clientCa];
 }
 
 /**
  * @param contents of the files, in the order of {@link pathsOf}.
- * @throws TlsFilesError for files that cannot be read, that hold something else, and for a key of another certificate.
+ * @throws TlsFilesError for files that cannot be read or hold no PEM of their kind, and for a key of another certificate.
  */
 export function readCertificates(files: TlsFiles, contents: readonly Content[]): SecureContextOptions {
   const problems: TlsFileProblem[] = [];
 
   function read<T>(file: keyof TlsFiles, content: Content, parse: (pem: string) => T, holds: string) {
     if (typeof content !== "string") {
-      problems.push({ file, problem: `cannot be read (${content.code})` });
+      problems.push({ file, problem: unreadable(content) });
       return undefined;
     }
     try {
@@ -64,7 +64,7 @@ export function readCertificates(files: TlsFiles, contents: readonly Content[]):
   }
   if (problems.length > 0) throw new TlsFilesError(files, problems);
 
-  // Contents that could not be read have been reported.
+  // Every content is a string: otherwise, its problem was thrown above.
   const options = {
     cert,
     key,

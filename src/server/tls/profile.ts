@@ -1,9 +1,10 @@
 import type { SecureContextOptions } from "node:tls";
 
 /**
- * What is spoken of TLS: Mozilla's "intermediate" profile (Server Side TLS, 5.7), and the hybrid X25519MLKEM768 in front of its
- * groups. OpenSSL's defaults hold more: CBC suites, which HTTP/2 forbids (RFC 9113, appendix A), ARIA, CCM, X448, P-521. The
- * profile's DHE suites are left out: they want parameters of their own, and no client that knows HTTP/2 lacks ECDHE.
+ * The versions, cipher suites and groups of TLS that are served: Mozilla's "intermediate" profile (Server Side TLS, 5.7), and
+ * the hybrid group X25519MLKEM768 in front of its groups. OpenSSL's defaults add CBC suites, which HTTP/2 forbids (RFC 9113,
+ * appendix A), ARIA, CCM, X448 and P-521. The profile's DHE suites are left out: they need parameters of their own, and no
+ * client that speaks HTTP/2 lacks ECDHE.
  */
 export const tlsProfile = {
   minVersion: "TLSv1.2",
@@ -19,6 +20,6 @@ export const tlsProfile = {
     "ECDHE-RSA-CHACHA20-POLY1305",
   ].join(":"),
   ecdhCurve: "X25519MLKEM768:X25519:P-256:P-384",
-  // All of them are good: the client knows which is fast on its machine.
+  // All suites are secure, and the client knows which is fastest on its machine.
   honorCipherOrder: false,
 } as const satisfies SecureContextOptions;

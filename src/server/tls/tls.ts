@@ -1,27 +1,28 @@
 import type { Socket } from "node:net";
 import { createServer, type TLSSocket } from "node:tls";
+import { socketBeneath } from "../node-internals.ts";
 import { watchFiles } from "../watched-files.ts";
 import { pathsOf, readCertificates, type TlsFiles } from "./certificates.ts";
 
-/** TLS, in front of whatever is spoken through it. */
+/** Server-side TLS, whatever protocol it carries. */
 export interface Tls extends Disposable {
   /**
-   * Shakes hands on a connection. One that does not in time, or whose peer is not to be trusted, is closed.
+   * Performs the handshake on a connection, and closes the connection when the handshake fails or exceeds its timeout.
    *
-   * @param secured called if and when that is done, with what the connection carries. ALPN has decided: a peer that
-   *   does not name HTTP/2 speaks HTTP/1.1 (RFC 9113, section 3.2).
+   * @param onSecure called after the handshake. ALPN names the protocol: a client that does not offer HTTP/2 speaks HTTP/1.1
+   *   (RFC 9113, section 3.2).
    */
-  accept(socket: Socket, secured: (socket: TLSSocket, isHttp2: boolean) => void): void;
+  accept(socket: Socket, onSecure: (socket: TLSSocket, isHttp2: boolean) => void): void;
 }
 
 export interface TlsOptions {
   readonly files: TlsFiles;
-  /** Told when changed files were taken into use; with an error, when they were not, and the old ones stay. */
+  /** Called when changed files are in use; with an error when they cannot be used, and the old ones stay in use. */
   readonly onReload: (error?: unknown) => void;
 }
 
 /**
- * TLS 1.2 and 1.3, with certificates that may change: new connections get the new ones, and the others go on.
+ * TLS 1.2 and 1.3, with certificates that may change: new connections get the new ones, and existing connections stay open.
  *
  * @param handshakeTimeout in milliseconds.
  * @throws TlsFilesError
@@ -35,36 +36,31 @@ export function openTls({ files, onReload }: TlsOptions, handshakeTimeout: numbe
       onReload(error);
     }
   });
-  const wantsCertificate = files.clientCa !== undefined;
+  const requiresCertificate = files.clientCa !== undefined;
   const server = createServer({
     ...readCertificates(files, watched.contents),
-    requestCert: wantsCertificate,
-    rejectUnauthorized: wantsCertificate,
+    requestCert: requiresCertificate,
+    rejectUnauthorized: requiresCertificate,
     ALPNProtocols: ["h2", "http/1.1"],
     handshakeTimeout,
   });
-  // It never listens: connections are handed to it.
-  const waiting = new WeakMap<Socket, (socket: TLSSocket, isHttp2: boolean) => void>();
+  // It does not listen, and gets its connections from accept.
+  const handshakes = new WeakMap<Socket, (socket: TLSSocket, isHttp2: boolean) => void>();
   server.on("secureConnection", (socket) => {
-    // What is secured may be half-closed, as a connection without TLS may.
+    // The client may end its sending side of TLS, as of a connection without TLS.
     socket.allowHalfOpen = true;
-    waiting.get(beneath(socket))?.(socket, socket.alpnProtocol === "h2");
+    handshakes.get(socketBeneath(socket))?.(socket, socket.alpnProtocol === "h2");
   });
-  // Whoever is late is left to us.
+  // Node leaves connections open whose handshake exceeds the timeout.
   server.on("tlsClientError", (_error, socket) => socket.destroy());
 
   return {
-    accept(socket, secured) {
-      // A peer that ends its side in the middle of the handshake is not answered.
+    accept(socket, onSecure) {
+      // A client that ends its sending side during the handshake gets no response.
       socket.allowHalfOpen = false;
-      waiting.set(socket, secured);
+      handshakes.set(socket, onSecure);
       server.emit("connection", socket);
     },
     [Symbol.dispose]: () => watched[Symbol.dispose](),
   };
-}
-
-/** The connection that carries TLS: Node keeps it there, under no public name. */
-function beneath(socket: TLSSocket): Socket {
-  return (socket as TLSSocket & { readonly _parent: Socket })._parent;
 }

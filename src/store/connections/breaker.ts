@@ -1,29 +1,32 @@
-import { StatusError } from "../../status/errors.ts";
-import { NotSent } from "../reads/reader.ts";
+import { datastoreUnavailable, type StatusError } from "../../status/errors.ts";
 import { isConnectionLost } from "./connection-loss.ts";
+import { NotSent } from "./not-sent.ts";
 
-/** Knows whether the database is gone, from what became of the statements. Times as `performance.now()` tells them. */
+/**
+ * A circuit breaker: knows whether the database is unavailable, from what became of the statements. Times in milliseconds of
+ * `performance.now()`.
+ */
 export interface Breaker {
-  /** What to tell callers at once, without asking the database. Undefined while it is there. */
+  /** The error of calls while it is open: they fail at once, without asking the database. Undefined while it is closed. */
   readonly refusal: StatusError | undefined;
   /** A statement was sent. */
   sent(): void;
   /** The database has answered a statement, though no call may wait for that any more. That it cancelled one is no answer. */
   answered(): void;
-  /** A statement that was begun at that time has failed for good. */
+  /** A statement that was begun at that time has failed, and is not retried. */
   failed(error: unknown, startedAt: number): void;
-  /** Compares with the clock. To be called every few milliseconds while statements are under way. */
+  /** Compares with the clock. To be called every few milliseconds while statements are in flight. */
   check(now: number): void;
 }
 
 interface BreakerOptions {
-  /** Asks the database, until the signal fires. Rejects with {@link NotSent} when it did not come to that. */
+  /** Asks the database, until the signal fires. Rejects with NotSent when it could not be asked for want of a connection. */
   readonly probe: (signal: AbortSignal) => Promise<void>;
-  /** Told when the database is gone, and why; told when it is back, with nothing. */
+  /** Called when the breaker opens, and when it closes. @param cause why it opened. Undefined: it has closed. */
   readonly onChange: (cause: unknown) => void;
 }
 
-/** How long, in milliseconds, statements are left without any answer until the database is asked by a probe. */
+/** After how many milliseconds without any answer to statements in flight a probe is sent. */
 const suspectAfter = 500;
 
 /** Pauses between probes, in milliseconds, give or take a quarter: many instances should not ask in step. */
@@ -31,15 +34,15 @@ const probePauses = [50, 100, 200];
 const longestProbePause = 250;
 /** How long, in milliseconds, a probe may take. */
 const probeTimeout = 1_000;
-/** So many probes may be under way: what has swallowed one need not swallow the next, on another connection. */
-const mostProbes = 4;
+/** How many probes may be in flight: what keeps one from being answered need not keep the next, on another connection. */
+const maxProbes = 4;
 
 /**
- * While the database is known to be gone, callers hear so at once instead of waiting for what will not come, and the
- * database is spared their statements. It is gone when a connection could not be had, or failed twice in a row; and when
- * statements are left without an answer and a probe of the service's own is, too, for as long as the service gives one.
- * How long callers are ready to wait says nothing about the database, nor does an error of a statement. It is not gone
- * while other statements are answered, and the first answer of any kind brings it back.
+ * While the database is known to be unavailable, calls fail at once instead of waiting for their deadlines, and the database
+ * is spared their statements. The breaker opens when a connection could not be opened, or was lost twice in a row; and when
+ * statements are left without an answer and a probe is, too, until its timeout. Callers' deadlines tell nothing about the
+ * database, nor does an error of a statement. It stays closed while other statements are answered, and the first answer of
+ * any kind closes it.
  */
 export function createBreaker({ probe, onChange }: BreakerOptions): Breaker & Disposable {
   let refusal: StatusError | undefined;
@@ -47,16 +50,16 @@ export function createBreaker({ probe, onChange }: BreakerOptions): Breaker & Di
   /** When the first statement was sent to which there has been no answer, nor to any since. */
   let unansweredSince: number | undefined;
   let suspected = false;
-  let probes = 0;
-  let probing = 0;
+  let probesSent = 0;
+  let probesInFlight = 0;
   let timer: NodeJS.Timeout | undefined;
   let disposed = false;
 
   function open(cause: unknown): void {
     if (refusal !== undefined || disposed) return;
-    refusal = new StatusError("DATASTORE_UNAVAILABLE", "the status could not be read (try again)", { cause });
+    refusal = datastoreUnavailable(cause);
     onChange(cause);
-    probes = 0;
+    probesSent = 0;
     probeSoon();
   }
 
@@ -70,20 +73,20 @@ export function createBreaker({ probe, onChange }: BreakerOptions): Breaker & Di
   }
 
   function probeSoon(): void {
-    const pause = probePauses[probes++] ?? longestProbePause;
+    const pause = probePauses[probesSent++] ?? longestProbePause;
     timer = setTimeout(
       () => {
         probeSoon();
-        if (probing < mostProbes) void probeNow();
+        if (probesInFlight < maxProbes) void probeNow();
       },
       pause * (0.75 + Math.random() / 2),
     ).unref();
   }
 
-  /** @returns why the database is gone, if that is what the probe shows. */
+  /** @returns why the database is unavailable, if that is what the probe shows. */
   async function probeNow(): Promise<unknown> {
     const signal = AbortSignal.timeout(probeTimeout);
-    probing++;
+    probesInFlight++;
     try {
       await probe(signal);
       answered();
@@ -92,7 +95,7 @@ export function createBreaker({ probe, onChange }: BreakerOptions): Breaker & Di
       if (signal.aborted || isConnectionLost(error)) return error;
       answered();
     } finally {
-      probing--;
+      probesInFlight--;
     }
     return undefined;
   }

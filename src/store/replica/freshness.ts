@@ -1,16 +1,16 @@
 import { CompiledQuery } from "kysely";
 import { statusLifetime } from "../../status/status.ts";
-import { type Proof, StaleReplica } from "../reads/reader.ts";
+import { type FreshnessCheck, StaleReplica } from "../reads/freshness-check.ts";
 import type { Row } from "../reads/text-query.ts";
 
-/** How far a primary had written, at the least, when it was asked. */
-interface Sample {
-  /** When the question left, by `performance.now()`: whoever had committed by then is in. */
-  readonly at: number;
+/** The position in its log that a primary had written at the least when it was asked. */
+interface PrimaryPosition {
+  /** When the query was sent, in milliseconds of `performance.now()`: what was committed by then is included. */
+  readonly askedAt: number;
   readonly written: bigint;
-  /** A promotion begins another one, and positions of different timelines say nothing about each other. */
+  /** A promotion begins another timeline, and positions of different timelines cannot be compared. */
   readonly timeline: number;
-  /** When this very server was started, which no two servers share. */
+  /** When this server was started, which no two servers share. */
   readonly startedAt: string;
   /** The primary's own clock, in milliseconds since 1970. */
   readonly clock: number;
@@ -18,14 +18,14 @@ interface Sample {
   readonly identity: string;
 }
 
-/** Knows whether what a replica answers is recent enough. Every answer has to prove it. */
-export interface Freshness extends Proof {
-  /** Takes what the primary answered to {@link positionQuery}, asked at `at`. */
-  note(row: Row | undefined, at: number): void;
-  /** Takes what a replica answered to {@link identityQuery}. @throws StaleReplica when it replicates something else. */
-  recognize(row: Row | undefined): void;
-  /** Whether a replica could prove anything now. */
-  isProvable(): boolean;
+/** Knows whether what a replica answers is recent enough, which each answer is checked for. */
+export interface Freshness extends FreshnessCheck {
+  /** Records what the primary answered to {@link positionQuery}. @param askedAt when the query was sent. */
+  record(row: Row | undefined, askedAt: number): void;
+  /** Checks what a replica answered to {@link identityQuery}. @throws StaleReplica when it replicates something else. */
+  checkIdentity(row: Row | undefined): void;
+  /** Whether a position of the primary is known that is within the bound: without one, no answer passes the check. */
+  isWithinBound(): boolean;
   /** Whether a status of this age exists by the primary's clock: the replica's may be wrong. */
   isLive(createdAt: Date): boolean;
 }
@@ -35,7 +35,7 @@ const identity = `concat_ws(' ', (pg_control_system()).system_identifier, curren
   'memory_job'::regclass::oid)`;
 
 /**
- * Asks a primary how far it is. A commit is visible there, and with `synchronous_commit = off` acknowledged, before it
+ * Asks a primary for its position. A commit is visible there, and with `synchronous_commit = off` acknowledged, before it
  * is flushed, so what counts is what was inserted. Where nothing was inserted behind the header of a page (24 bytes,
  * or 40 where a file begins), a replica that has replayed everything stands before that header.
  */
@@ -62,7 +62,7 @@ export const identityQuery = CompiledQuery.raw(
  * the timeline, so that it is of that timeline or of one before. Without the right to see what is received, the
  * control file tells the timeline; after a promotion it is late, by a checkpoint at the most.
  */
-const evidenceQuery = CompiledQuery.raw(`
+const replicaQuery = CompiledQuery.raw(`
   select
     case when pg_is_in_recovery() then pg_last_wal_replay_lsn() end - '0/0'::pg_lsn,
     coalesce(
@@ -71,74 +71,77 @@ const evidenceQuery = CompiledQuery.raw(`
     ),
     ${epoch("pg_postmaster_start_time()")}, current_setting('transaction_isolation')`);
 
-/** Samples that are kept for a bound. */
-const resolution = 16;
+/** How many positions are kept for a bound. */
+const positionsPerBound = 16;
 
 /** @param maxStaleness the bound, in milliseconds. */
 export function createFreshness(maxStaleness: number): Freshness {
   /** The oldest first: those that are at most as old as the bound, all of the same server. */
-  let samples: Sample[] = [];
+  let positions: PrimaryPosition[] = [];
 
-  /** The sample that is easiest to reach. */
-  function oldest(now: number): Sample | undefined {
-    while (samples[0] !== undefined && now - samples[0].at > maxStaleness) samples.shift();
-    return samples[0];
+  /** The position that is easiest to reach. */
+  function oldest(now: number): PrimaryPosition | undefined {
+    while (positions[0] !== undefined && now - positions[0].askedAt > maxStaleness) positions.shift();
+    return positions[0];
   }
 
-  /** What a replica must have to be used now. */
-  function required(now: number): Sample {
-    const sample = oldest(now);
-    if (sample !== undefined) return sample;
-    throw new StaleReplica(`the primary did not say how far it is for ${maxStaleness} ms`);
+  /** @returns the position that a replica must have replayed now. */
+  function required(now: number): PrimaryPosition {
+    const position = oldest(now);
+    if (position !== undefined) return position;
+    throw new StaleReplica(`the primary has not reported its position for ${maxStaleness} ms`);
   }
 
   return {
-    query: evidenceQuery,
-    note(row, at) {
-      const sample = toSample(row, at);
-      const last = samples.at(-1);
-      if (last?.timeline !== sample.timeline || last.startedAt !== sample.startedAt) samples = [sample];
-      else if (at - last.at >= maxStaleness / resolution) samples.push(sample);
+    query: replicaQuery,
+    record(row, askedAt) {
+      const position = toPosition(row, askedAt);
+      const last = positions.at(-1);
+      if (last?.timeline !== position.timeline || last.startedAt !== position.startedAt)
+        positions = [position];
+      else if (askedAt - last.askedAt >= maxStaleness / positionsPerBound) positions.push(position);
     },
-    check([evidence = [], ...rows]) {
-      const [replayed, timeline, startedAt, isolation] = evidence;
-      const sample = required(performance.now());
+    check([replica = [], ...rows]) {
+      const [replayed, timeline, startedAt, isolation] = replica;
+      const position = required(performance.now());
       if (isolation !== "read committed") {
-        throw new StaleReplica("default_transaction_isolation is not read committed: it cannot be told");
+        throw new StaleReplica(
+          "default_transaction_isolation is not read committed: its position cannot be checked",
+        );
       }
       if (typeof replayed !== "string") {
         // Behind a read-only port there may be the primary itself, which is never behind.
-        if (startedAt === sample.startedAt) return rows;
+        if (startedAt === position.startedAt) return rows;
         throw new StaleReplica("it is a primary, and not the one that DATABASE_URL leads to");
       }
-      if (Number(timeline) !== sample.timeline) {
-        throw new StaleReplica(`it is on timeline ${timeline}, and the primary on ${sample.timeline}`);
+      if (Number(timeline) !== position.timeline) {
+        throw new StaleReplica(`it is on timeline ${timeline}, and the primary on ${position.timeline}`);
       }
-      if (BigInt(replayed) < sample.written) {
+      if (BigInt(replayed) < position.written) {
         throw new StaleReplica(`it has not replayed what the primary had written ${maxStaleness} ms ago`);
       }
       return rows;
     },
-    recognize(row) {
+    checkIdentity(row) {
       const wanted = required(performance.now()).identity;
       if (row?.[0] !== wanted) throw new StaleReplica("it does not replicate the table of DATABASE_URL");
     },
-    isProvable: () => oldest(performance.now()) !== undefined,
+    isWithinBound: () => oldest(performance.now()) !== undefined,
     isLive(createdAt) {
-      const sample = samples.at(-1);
-      if (sample === undefined) return false;
-      return createdAt.getTime() + statusLifetime > sample.clock + (performance.now() - sample.at);
+      const position = positions.at(-1);
+      if (position === undefined) return false;
+      return createdAt.getTime() + statusLifetime > position.clock + (performance.now() - position.askedAt);
     },
   };
 }
 
-function toSample(row: Row | undefined, at: number): Sample {
+function toPosition(row: Row | undefined, askedAt: number): PrimaryPosition {
   const [written, file, startedAt, clock, identity] = (row ?? []) as readonly string[];
   if (!written || !file || !startedAt || !clock || !identity) {
-    throw new StaleReplica("the primary does not say how far it is");
+    throw new StaleReplica("the primary does not report its position");
   }
   return {
-    at,
+    askedAt,
     written: BigInt(written),
     timeline: Number.parseInt(file.slice(0, 8), 16),
     startedAt,

@@ -1,7 +1,7 @@
 /**
- * The server under test of the Connect conformance suite: our listener, router and lane with the suite's service on them.
- * Started by the suite with two arguments, `on` or `off` for the lane and the suite's protos as buf's image. It reads
- * one size-delimited ServerCompatRequest, says where it listens, and ends with SIGTERM.
+ * The server under test of the Connect conformance suite: the service's listener, router and gRPC fast path with the suite's
+ * endpoints. The suite starts it with two arguments: `on` or `off` for the fast path, and the suite's protos as buf's image. It
+ * reads one size-delimited ServerCompatRequest, reports its address, and ends with SIGTERM.
  */
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -17,43 +17,45 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
-import { createGrpcUnaryLane, type GrpcUnaryLane } from "../../../src/protocols/grpc/unary-fast-path.ts";
+import { createFastPath, type FastPath } from "../../../src/protocols/grpc/unary-fast-path.ts";
 import { listen } from "../../../src/server/listener.ts";
 import { createRouter } from "../../../src/server/router.ts";
-import { conformanceRoutes } from "./service.ts";
+import { openLife } from "../../support/serve.ts";
+import { conformanceEndpoints } from "./service.ts";
 
 type ServerRequest = Message & {
   readonly messageReceiveLimit: number;
   readonly clientTlsCert: Uint8Array;
-  /** Present when TLS is asked for. */
+  /** Absent: without TLS. */
   readonly serverCreds?: { readonly cert: Uint8Array; readonly key: Uint8Array };
 };
 
-const [, , withLane, image = ""] = process.argv;
+const [, , fastPathSetting, image = ""] = process.argv;
 const ended = once(process, "SIGTERM");
 const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, await readFile(image)));
 
 const request = fromBinary(descOf("ServerCompatRequest"), await readDelimited()) as ServerRequest;
 let answered = 0;
-const lane = withLane === "on" ? counting(createGrpcUnaryLane()) : undefined;
+const endpoints = conformanceEndpoints(registry);
+const life = openLife(Number.POSITIVE_INFINITY);
+const fastPath = fastPathSetting === "on" ? counting(createFastPath(endpoints, life)) : undefined;
 const handler = createRouter({
-  rest: { matches: () => false, handle: () => {} },
-  probes: new Map(),
-  rpcs: [conformanceRoutes(registry)],
-  lane,
+  endpoints,
+  life,
+  registry,
   ...(request.messageReceiveLimit > 0 && { maxMessageSize: request.messageReceiveLimit }),
 });
 await using certificates = await writeCertificates(request);
 const { tls } = certificates;
-const listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 1_000, tls, handler, lane });
+const listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 1_000, tls, handler, fastPath });
 const pemCert = request.serverCreds?.cert ?? new Uint8Array();
 writeDelimited("ServerCompatResponse", { host: "127.0.0.1", port: listener.address.port, pemCert });
 await ended;
 await listener[Symbol.asyncDispose]();
-process.stderr.write(`calls answered by the lane: ${answered}\n`);
+process.stderr.write(`calls answered by the fast path: ${answered}\n`);
 process.stdin.destroy();
 
-/** The listener reads its certificates from files. */
+/** Writes the suite's certificates into files, from which the listener reads them. */
 async function writeCertificates({ serverCreds, clientTlsCert }: ServerRequest) {
   if (serverCreds === undefined) return { tls: undefined, async [Symbol.asyncDispose]() {} };
   const directory = await mkdtemp(join(tmpdir(), "gomemory-status-conformance-"));
@@ -78,7 +80,7 @@ function descOf(name: string): DescMessage {
   return desc;
 }
 
-/** @returns the first message on standard input: four bytes say how long it is. */
+/** @returns the first message on standard input. Its length comes first, in four bytes. */
 async function readDelimited(): Promise<Buffer> {
   let bytes = Buffer.alloc(0);
   for await (const chunk of process.stdin) {
@@ -95,14 +97,14 @@ function writeDelimited(name: string, init: MessageInitShape<DescMessage>): void
   process.stdout.write(Buffer.concat([length, bytes]));
 }
 
-function counting({ collect, serve }: GrpcUnaryLane): GrpcUnaryLane {
+/** Counts the calls that do not fall back. */
+function counting({ serve }: FastPath): FastPath {
   return {
-    collect,
-    serve(stream, headers, flags, handOver) {
+    serve(stream, headers, flags, fallBack) {
       answered++;
-      serve(stream, headers, flags, (...handed) => {
+      serve(stream, headers, flags, (...args) => {
         answered--;
-        handOver(...handed);
+        fallBack(...args);
       });
     },
   };

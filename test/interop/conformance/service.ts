@@ -1,9 +1,11 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { create, type DescMessage, type Message, type Registry } from "@bufbuild/protobuf";
 import { type Any, anyPack } from "@bufbuild/protobuf/wkt";
-import { type Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import { type Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
+import type { Endpoint } from "../../../src/endpoints/endpoint.ts";
+import type { Call } from "../../../src/status/call.ts";
 
-/** What the suite's messages hold: they are read from its protos when it runs, and have no types of their own. */
+/** The fields of the suite's messages. Its protos are read at run time, so there are no generated types. */
 interface Header {
   readonly name: string;
   readonly value: readonly string[];
@@ -43,16 +45,17 @@ const serviceName = "connectrpc.conformance.v1.ConformanceService";
 const requestInfoName = "connectrpc.conformance.v1.ConformancePayload.RequestInfo";
 
 /**
- * Serves the suite's ConformanceService, whose proto says what each method answers. `Unimplemented` stays out.
+ * The endpoints of the suite's ConformanceService, whose proto defines the answers of each method. `Unimplemented` must have
+ * none.
  *
- * @param registry all that the suite's protos define.
+ * @param registry the descriptors of the suite's protos.
  */
-export function conformanceRoutes(registry: Registry): (router: ConnectRouter) => void {
+export function conformanceEndpoints(registry: Registry): Endpoint[] {
   const service = registry.getService(serviceName);
   const requestInfo = registry.getMessage(requestInfoName);
   if (service === undefined || requestInfo === undefined) throw new Error(`the protos lack ${serviceName}`);
 
-  /** All that is known of a call: headers, timeout, the query of a GET, and what was asked. */
+  /** The suite's description of a call: headers, timeout, the query of a GET, and the requests. */
   function infoOf(context: HandlerContext, requests: readonly Message[]) {
     const timeout = context.timeoutMs();
     return {
@@ -121,20 +124,20 @@ export function conformanceRoutes(registry: Registry): (router: ConnectRouter) =
     }
   }
 
-  return (router) => {
-    router.service(
-      service,
-      {
-        unary: (request: UnaryRequest, context: HandlerContext) => answer([request], context),
-        idempotentUnary: (request: UnaryRequest, context: HandlerContext) => answer([request], context),
-        clientStream: async (requests: AsyncIterable<UnaryRequest>, context: HandlerContext) =>
-          answer(await Array.fromAsync(requests), context),
-        serverStream: (request: StreamRequest, context: HandlerContext) => answers([request], context),
-        bidiStream: answers,
-      } as object,
-      { jsonOptions: { registry } },
-    );
+  const handlers: Readonly<Record<string, unknown>> = {
+    unary: (request: UnaryRequest, _call: Call, context: HandlerContext) => answer([request], context),
+    idempotentUnary: (request: UnaryRequest, _call: Call, context: HandlerContext) =>
+      answer([request], context),
+    clientStream: async (requests: AsyncIterable<UnaryRequest>, _call: Call, context: HandlerContext) =>
+      answer(await Array.fromAsync(requests), context),
+    serverStream: (request: StreamRequest, _call: Call, context: HandlerContext) =>
+      answers([request], context),
+    bidiStream: (requests: AsyncIterable<StreamRequest>, _call: Call, context: HandlerContext) =>
+      answers(requests, context),
   };
+  return service.methods
+    .filter((method) => method.localName in handlers)
+    .map((method) => ({ method, handle: handlers[method.localName] }) as Endpoint);
 }
 
 function toHeaders(fields: Iterable<[string, string]>): Header[] {

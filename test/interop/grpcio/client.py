@@ -1,4 +1,4 @@
-"""Asks the service by grpcio, over one channel, what it is told to on standard input: a JSON array of calls a line."""
+"""Calls the service by grpcio, over one channel, as lines on standard input say: each is a JSON array of calls."""
 
 import argparse
 import asyncio
@@ -19,8 +19,8 @@ from gomemory.status.v1.status_pb2_grpc import StatusServiceStub
 REQUEST_ID = "x-request-id"
 
 
-async def ask(stub: Any, call: dict[str, Any]) -> dict[str, Any]:
-    """Returns either a response or a google.rpc.Status, and the x-request-id that came along."""
+async def get_status(stub: Any, call: dict[str, Any]) -> dict[str, Any]:
+    """Returns either a response or a google.rpc.Status, with the answer's x-request-id."""
     metadata = ((REQUEST_ID, call["requestId"]),) if "requestId" in call else ()
     timeout = call["timeoutMs"] / 1000 if "timeoutMs" in call else None
     try:
@@ -32,15 +32,15 @@ async def ask(stub: Any, call: dict[str, Any]) -> dict[str, Any]:
         trailers = dict(error.trailing_metadata())
         status = Status(code=error.code().value[0], message=error.details())
         status.MergeFromString(trailers.get(GRPC_DETAILS_METADATA_KEY, b""))
-        told = {"status": MessageToDict(status)}
-        return {**told, "requestId": trailers[REQUEST_ID]} if REQUEST_ID in trailers else told
+        answer = {"status": MessageToDict(status)}
+        return {**answer, "requestId": trailers[REQUEST_ID]} if REQUEST_ID in trailers else answer
     except asyncio.CancelledError:
         return {"status": {"code": grpc.StatusCode.CANCELLED.value[0]}}
 
 
 async def main() -> None:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--target", required=True, help="where the service is: host:port")
+    arguments.add_argument("--target", required=True, help="the service's host:port")
     arguments.add_argument("--gzip", action="store_true", help="compress requests")
     arguments.add_argument("--ping", type=int, help="milliseconds between keepalive pings")
     arguments.add_argument("--service-config", type=Path, help="a file with a service config")
@@ -61,7 +61,7 @@ async def main() -> None:
         running: dict[int, asyncio.Task[dict[str, Any]]] = {}
 
         async def answer(call: dict[str, Any]) -> None:
-            result = await ask(stub, call)
+            result = await get_status(stub, call)
             print(json.dumps({"id": call["id"], **result}), flush=True)
 
         while line := await asyncio.to_thread(sys.stdin.readline):

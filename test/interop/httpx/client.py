@@ -1,4 +1,4 @@
-"""Asks the service over REST by httpx what it is told to on standard input: a JSON array of calls a line."""
+"""Calls the service over REST by httpx, as lines on standard input say: each is a JSON array of calls."""
 
 import argparse
 import asyncio
@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 
 
-async def ask(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    """Returns the answer, or why there is none."""
+async def call_rest(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
+    """Returns the answer, or the client's error."""
     try:
         response = await client.get(url)
     except asyncio.CancelledError:
@@ -38,7 +38,7 @@ async def main() -> None:
         running: dict[int, asyncio.Task[dict[str, Any]]] = {}
 
         async def answer(call: dict[str, Any]) -> None:
-            result = await ask(client, f"{options.target}/get_status/{call['reqId']}")
+            result = await call_rest(client, f"{options.target}/get_status/{call['reqId']}")
             print(json.dumps({"id": call["id"], **result}), flush=True)
 
         while line := await asyncio.to_thread(sys.stdin.readline):

@@ -39,7 +39,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Asks the service by grpc-java over Netty, over one channel. The proto's messages are read from `--descriptors`, a
+ * Calls the service by grpc-java over Netty, over one channel. The proto's messages are read from `--descriptors`, a
  * FileDescriptorSet.
  */
 final class GrpcJava {
@@ -99,7 +99,7 @@ final class GrpcJava {
                   .build();
           var answer = new CompletableFuture<JsonObject>();
           ClientCalls.asyncUnaryCall(running, request, observer(answer));
-          return new Wire.Asking(answer, () -> running.cancel("told to", null));
+          return new Wire.Running(answer, () -> running.cancel("by the test", null));
         });
     channel.shutdownNow().awaitTermination(5, TimeUnit.SECONDS);
   }

@@ -9,8 +9,8 @@ import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManager;
 
 /**
- * Asks the service over REST by the JDK's own client. As it is, it prefers HTTP/2: without TLS it asks by HTTP/1.1 for an
- * upgrade to h2c. With `--http1` it does not.
+ * Calls the service over REST by the JDK's own client. By default it prefers HTTP/2: without TLS it requests an upgrade to
+ * h2c over HTTP/1.1. With `--http1` it does not.
  */
 final class JavaNet {
   public static void main(String[] args) throws Exception {
@@ -19,7 +19,7 @@ final class JavaNet {
     if (options.has("http1")) builder.version(HttpClient.Version.HTTP_1_1);
     if (options.has("ca")) {
       SSLContext context = SSLContext.getInstance("TLS");
-      context.init(null, new TrustManager[] {options.trust()}, null);
+      context.init(null, new TrustManager[] {options.trustManager()}, null);
       builder.sslContext(context);
     }
     HttpClient client = builder.build();
@@ -31,9 +31,9 @@ final class JavaNet {
               client.sendAsync(HttpRequest.newBuilder(uri).build(), BodyHandlers.ofString());
           CompletableFuture<JsonObject> answer =
               running.handle((response, error) -> error == null ? rest(response) : Wire.failed(error));
-          return new Wire.Asking(answer, () -> running.cancel(true));
+          return new Wire.Running(answer, () -> running.cancel(true));
         });
-    // Its threads are no daemons.
+    // The client's threads are not daemons.
     System.exit(0);
   }
 

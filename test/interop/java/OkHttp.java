@@ -11,13 +11,13 @@ import okhttp3.Protocol;
 import okhttp3.Request;
 import okhttp3.Response;
 
-/** Asks the service over REST by OkHttp: with `--http2` by prior knowledge, with `--ca` by what TLS negotiates. */
+/** Calls the service over REST by OkHttp: with `--http2` by prior knowledge, with `--ca` by the protocol that TLS negotiates. */
 final class OkHttp {
   public static void main(String[] args) throws Exception {
     Options options = Options.of(args);
     var builder = new OkHttpClient.Builder();
     if (options.has("ca")) {
-      var trust = options.trust();
+      var trust = options.trustManager();
       SSLContext context = SSLContext.getInstance("TLS");
       context.init(null, new TrustManager[] {trust}, null);
       builder.sslSocketFactory(context.getSocketFactory(), trust);
@@ -25,7 +25,7 @@ final class OkHttp {
       builder.protocols(List.of(options.has("http2") ? Protocol.H2_PRIOR_KNOWLEDGE : Protocol.HTTP_1_1));
     }
     OkHttpClient client = builder.build();
-    // Its own limits are five calls to a host.
+    // By default, OkHttp makes five concurrent calls to a host.
     client.dispatcher().setMaxRequests(1_000);
     client.dispatcher().setMaxRequestsPerHost(1_000);
     Wire.serve(
@@ -51,7 +51,7 @@ final class OkHttp {
                   answer.complete(Wire.failed(error));
                 }
               });
-          return new Wire.Asking(answer, running::cancel);
+          return new Wire.Running(answer, running::cancel);
         });
     client.dispatcher().executorService().shutdown();
     client.connectionPool().evictAll();

@@ -8,7 +8,7 @@ import java.util.Map;
 import javax.net.ssl.TrustManagerFactory;
 import javax.net.ssl.X509TrustManager;
 
-/** What a client is told on its command line: `--name=value` or `--name`. */
+/** The options of a client's command line: `--name=value` or `--name`. */
 record Options(Map<String, String> values) {
   static Options of(String[] args) {
     Map<String, String> values = new HashMap<>();
@@ -28,7 +28,7 @@ record Options(Map<String, String> values) {
   }
 
   /** Trusts the certificate of the option `--ca`, a file in PEM, and no other. */
-  X509TrustManager trust() throws Exception {
+  X509TrustManager trustManager() throws Exception {
     KeyStore store = KeyStore.getInstance(KeyStore.getDefaultType());
     store.load(null, null);
     try (InputStream pem = Files.newInputStream(Path.of(get("ca")))) {

@@ -3,7 +3,7 @@ import java.io.FileOutputStream;
 import java.security.KeyStore;
 import java.security.cert.CertificateFactory;
 
-/** Writes the CA certificates that the machine trusts into a store, as a JDK wants them. */
+/** Writes the machine's CA certificates into a key store for a JDK. */
 class TrustStore {
   public static void main(String[] args) throws Exception {
     KeyStore store = KeyStore.getInstance("PKCS12");

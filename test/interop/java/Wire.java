@@ -12,17 +12,17 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 
-/** How the tests talk with a client: a line of calls to begin at once, and a line an answer, over standard input and output. */
+/** The protocol of tests and client: lines of concurrent calls on standard input, and a line for each answer on standard output. */
 final class Wire {
-  /** @param cancel ends the call. Its answer is due all the same. */
-  record Asking(CompletableFuture<JsonObject> answer, Runnable cancel) {}
+  /** A running call. @param cancel cancels the call. It must still have an answer. */
+  record Running(CompletableFuture<JsonObject> answer, Runnable cancel) {}
 
   interface Client {
-    /** Begins a call. The answer must not fail. */
-    Asking ask(JsonObject call);
+    /** Starts a call. The answer must not complete exceptionally. */
+    Running start(JsonObject call);
   }
 
-  /** Begins each call as it comes, and returns when standard input has ended and every call has its answer. */
+  /** Starts each call as it arrives, and returns when standard input has ended and every call has its answer. */
   static void serve(Client client) throws IOException {
     var input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     var output = new PrintStream(System.out, true, StandardCharsets.UTF_8);
@@ -36,10 +36,10 @@ final class Wire {
           cancels.get(id).run();
           continue;
         }
-        Asking asking = client.ask(call);
-        cancels.put(id, asking.cancel());
+        Running running = client.start(call);
+        cancels.put(id, running.cancel());
         answers.add(
-            asking.answer().thenAccept(answer -> {
+            running.answer().thenAccept(answer -> {
               answer.addProperty("id", id);
               output.println(answer);
             }));
@@ -65,7 +65,7 @@ final class Wire {
     return answer;
   }
 
-  /** A call that brought no answer. */
+  /** A call without an answer. */
   static JsonObject failed(Throwable cause) {
     var answer = new JsonObject();
     answer.addProperty("failed", cause.toString());

@@ -1,6 +1,6 @@
 /**
- * Asks the service in a browser. The server that the page comes from streams the calls to begin, and takes the answers:
- * a call says by which client (`by`) and whom (`url`) to ask.
+ * Calls the service in a browser. The page's server streams the calls, and receives the answers. A call names its client
+ * (`by`) and the service's URL (`url`).
  */
 import { createRegistry, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
@@ -24,53 +24,55 @@ const method = new MethodDescriptor(
   (bytes) => fromBinary(GetStatusResponseSchema, bytes),
 );
 
-/** By what a call can ask. Each keeps its connections. */
+/** The clients by name. Each keeps its connections. */
 const clients = {
-  fetch: askRest,
-  connect: askConnect((baseUrl) => createConnectTransport({ baseUrl, useBinaryFormat: true })),
-  "connect-json-get": askConnect((baseUrl) => createConnectTransport({ baseUrl, useHttpGet: true })),
-  "connect-grpc-web": askConnect((baseUrl) => createGrpcWebTransport({ baseUrl })),
-  "grpc-web": askGrpcWeb,
+  fetch: callRest,
+  connect: callConnect((baseUrl) => createConnectTransport({ baseUrl, useBinaryFormat: true })),
+  "connect-json-get": callConnect((baseUrl) => createConnectTransport({ baseUrl, useHttpGet: true })),
+  "connect-grpc-web": callConnect((baseUrl) => createGrpcWebTransport({ baseUrl })),
+  "grpc-web": callGrpcWeb,
 };
 
 const running = new Map();
 new EventSource("/calls").onmessage = ({ data }) => {
   for (const call of JSON.parse(data)) {
     if (call.cancel) running.get(JSON.stringify(call.id))?.abort();
-    else void begin(call);
+    else void start(call);
   }
 };
 
-async function begin(call) {
-  const gone = new AbortController();
-  running.set(JSON.stringify(call.id), gone);
-  const answer = await clients[call.by](call, gone.signal).catch((error) => ({ failed: String(error) }));
-  tell({ id: call.id, ...answer });
+async function start(call) {
+  const cancelling = new AbortController();
+  running.set(JSON.stringify(call.id), cancelling);
+  const answer = await clients[call.by](call, cancelling.signal).catch((error) => ({
+    failed: String(error),
+  }));
+  report({ id: call.id, ...answer });
 }
 
-/** Browsers keep few connections to a server: the answers that come meanwhile go together. */
-let untold = [];
-let telling = false;
+/** Browsers open few connections to a server: answers that arrive during a report are sent together in the next one. */
+let unreported = [];
+let reporting = false;
 
-async function tell(answer) {
-  untold.push(answer);
-  if (telling) return;
-  telling = true;
-  while (untold.length > 0) {
-    const body = JSON.stringify(untold);
-    untold = [];
+async function report(answer) {
+  unreported.push(answer);
+  if (reporting) return;
+  reporting = true;
+  while (unreported.length > 0) {
+    const body = JSON.stringify(unreported);
+    unreported = [];
     await fetch("/answers", { method: "POST", body });
   }
-  telling = false;
+  reporting = false;
 }
 
-async function askRest({ url, reqId }, signal) {
+async function callRest({ url, reqId }, signal) {
   const response = await fetch(`${url}/get_status/${reqId}`, { signal });
   const reason = response.headers.get("error-reason") ?? undefined;
   return { rest: { status: response.status, reason, body: await response.text() } };
 }
 
-function askConnect(createTransport) {
+function callConnect(createTransport) {
   const known = new Map();
   return async ({ url, reqId, timeoutMs, requestId }, signal) => {
     const headers = requestId === undefined ? {} : { "x-request-id": requestId };
@@ -82,17 +84,17 @@ function askConnect(createTransport) {
     } catch (cause) {
       const error = ConnectError.from(cause);
       if (error.code === Code.Canceled) return { status: { code: error.code } };
-      const told = error.details.map(({ type, value }) => detail(type, value));
+      const errorDetails = error.details.map(({ type, value }) => detail(type, value));
       return {
-        status: { code: error.code, message: error.rawMessage, details: told },
+        status: { code: error.code, message: error.rawMessage, details: errorDetails },
         requestId: error.metadata.get("x-request-id") ?? undefined,
       };
     }
   };
 }
 
-/** Of a failure, this client shows the trailers, and none of the headers. */
-function askGrpcWeb({ url, reqId, timeoutMs }, signal) {
+/** This client exposes the trailers of a failure, but not its headers. */
+function callGrpcWeb({ url, reqId, timeoutMs }, signal) {
   const metadata = timeoutMs === undefined ? {} : { deadline: String(Date.now() + timeoutMs) };
   const base = new GrpcWebClientBase({ format: "binary" });
   const { promise, resolve } = Promise.withResolvers();
@@ -111,7 +113,7 @@ function askGrpcWeb({ url, reqId, timeoutMs }, signal) {
 
 /** The details of a google.rpc.Status, its field 3, each a google.protobuf.Any. */
 function statusDetails(base64 = "") {
-  const told = [];
+  const found = [];
   const reader = new BinaryReader(Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)));
   while (reader.pos < reader.len) {
     const [field, wireType] = reader.tag();
@@ -124,10 +126,10 @@ function statusDetails(base64 = "") {
     while (any.pos < any.len) {
       const [part] = any.tag();
       if (part === 1) type = any.string().replace("type.googleapis.com/", "");
-      else told.push(detail(type, any.bytes()));
+      else found.push(detail(type, any.bytes()));
     }
   }
-  return told;
+  return found;
 }
 
 function detail(type, value) {

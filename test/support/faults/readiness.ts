@@ -4,13 +4,14 @@ import { service } from "grpc-health-check";
 
 const HealthClient = grpc.makeClientConstructor(service, "grpc.health.v1.Health");
 
-/** Asks `/readyz` and `grpc.health.v1` all the time. */
+/** Polls `/readyz` and `grpc.health.v1`. */
 export interface ReadinessWatch extends AsyncDisposable {
-  /** When both said so for the first time since then, in milliseconds after it; undefined: never. */
-  followed(ready: boolean, since: number): number | undefined;
+  /** The time from `since` until both had reported a state, in milliseconds; undefined: they have not. */
+  changedTo(ready: boolean, since: number): number | undefined;
 }
 
-const pace = 25;
+/** Between two polls, in milliseconds. */
+const interval = 25;
 
 export function watchReadiness(url: string): ReadinessWatch {
   const client = new HealthClient(new URL(url).host, grpc.credentials.createInsecure());
@@ -25,24 +26,26 @@ export function watchReadiness(url: string): ReadinessWatch {
       }),
   ];
   let stopped = false;
-  const said = sources.map(() => [] as { at: number; ready: boolean }[]);
-  const asking = sources.map(async (ask, index) => {
+  const reported = sources.map(() => [] as { at: number; ready: boolean }[]);
+  const polling = sources.map(async (isReady, index) => {
     while (!stopped) {
-      const ready = await ask();
-      said[index]?.push({ at: performance.now(), ready });
-      await pause(pace);
+      const ready = await isReady();
+      reported[index]?.push({ at: performance.now(), ready });
+      await pause(interval);
     }
   });
 
   return {
-    followed(ready, since) {
-      const times = said.map((answers) => answers.find((one) => one.at > since && one.ready === ready)?.at);
+    changedTo(ready, since) {
+      const times = reported.map(
+        (answers) => answers.find((one) => one.at > since && one.ready === ready)?.at,
+      );
       const last = Math.max(...times.map((at) => at ?? Number.POSITIVE_INFINITY));
       return Number.isFinite(last) ? Math.ceil(last - since) : undefined;
     },
     async [Symbol.asyncDispose]() {
       stopped = true;
-      await Promise.all(asking);
+      await Promise.all(polling);
       client.close();
     },
   };

@@ -1,11 +1,11 @@
 import { writeFile } from "node:fs/promises";
 import type { Tally } from "./callers.ts";
 
-/** What came of one fault. Times in milliseconds. */
+/** The measurements of one fault. Times in milliseconds. */
 export interface FaultReport {
   readonly name: string;
   readonly tallies: readonly Tally[];
-  /** From the fault's begin to "not ready", and from its end to "ready"; undefined: it was ready all the time. */
+  /** From the fault's start to "not ready", and from its end to "ready"; undefined: the service stayed ready. */
   readonly notReadyAfter: number | undefined;
   readonly readyAfter: number | undefined;
 }
@@ -19,9 +19,9 @@ interface Measured {
   readonly rssAfter: number;
 }
 
-const file = new URL("../../../docs/reliability.md", import.meta.url);
+const file = new URL("../../../docs/evidence/reliability.md", import.meta.url);
 
-/** Writes what a run has measured into docs/reliability.md. */
+/** Writes the measurements of a run into a page of docs. */
 export async function writeReport(reports: readonly FaultReport[], measured: Measured): Promise<void> {
   const sum = (key: "calls" | "wrong" | "late" | "failed") =>
     reports
@@ -42,37 +42,39 @@ export async function writeReport(reports: readonly FaultReport[], measured: Mea
 
   await writeFile(
     file,
-    `# What the service does when its database breaks
+    `# Reliability: what callers get while the database fails
+
+For those who operate the service: how many calls failed, and how, during each of the faults that \`npm run test:faults\` injects.
+After reading, you know what to expect of a fault, and when answers are back.
 
 Written by \`npm run test:faults\`; do not edit. Measured with Node ${process.versions.node} and PostgreSQL ${measured.postgres} on ${process.platform} ${process.arch}.
 
-**In all: ${sum("calls")} calls, ${sum("wrong")} wrong, ${sum("late")} late, ${sum("failed")} failed as documented.**
+**In total: ${sum("calls")} calls, ${sum("wrong")} wrong, ${sum("late")} late, ${sum("failed")} failed as documented.**
 
 ## How
 
-The service runs in a process of its own, its PostgreSQL in others, and a proxy passes the bytes between them. Every
-protocol is asked about twenty times a second by each of its clients, for rows that are there and, one time in
-five, for ids that are not. Then the fault is injected for real: signals to PostgreSQL's processes, statements of its
-superuser, the proxy's mischief. It lasts 2.5 seconds and ends; the calls go on for 1.5 seconds more. The service
-is never restarted.
+The service runs in one process, its PostgreSQL in others, and a proxy passes the bytes between them. Each client of each
+protocol sends about twenty calls a second, for rows that exist and, in one call of five, for ids that do not. Then the fault
+is injected: signals to PostgreSQL's processes, statements of its superuser, or bytes that the proxy delays, cuts or corrupts.
+The fault lasts 2.5 seconds; the calls continue for 1.5 seconds after it. The service is never restarted.
 
 - **calls**: those made from shortly before the fault until the end.
-- **wrong**: anything but the right status, NOT_FOUND for an id that is not there, or a documented failure
+- **wrong**: anything but the right status, NOT_FOUND for an id that does not exist, or a documented failure
   (\`DATASTORE_UNAVAILABLE\`, \`DEADLINE_EXCEEDED\`) in its documented form.
 - **late**: took longer than its deadline and 50 ms. The deadline is ${measured.requestTimeout} ms (\`REQUEST_TIMEOUT\`), and 500 ms for every
-  other RPC, whose caller says so. For how long the caller's own process was busy is taken off.
-- **failed**: told that the database could not be asked, or not in time.
+  other RPC, whose caller sets it. The time for which the caller's own process was busy is subtracted.
+- **failed**: calls answered with the failure that the database could not be read, or not in time.
 - **recovered in**: from the end of the fault to the last call that failed (0: none did).
 
 After each fault: the process is the same, it has written nothing to standard error (an unhandled rejection would end it),
-nobody waits for a connection, the database counts as many connections as the service does, and after garbage collection
+no statement waits for a connection, the database counts as many connections as the service does, and after garbage collection
 the heap is at most 16 MB larger than before the first fault. From before the first fault of the first group to after its
 last, the heap went from ${mb(measured.heapBefore)} to ${mb(measured.heapAfter)}, and the resident set from ${mb(measured.rssBefore)} to ${mb(measured.rssAfter)}.
 
 **What is not promised.** PostgreSQL's protocol has no checksums. Without TLS, a byte that changes between the database and the
-service inside a row or a parameter is not noticed by anybody (what TCP's own checksum lets through, that is), so without TLS only
-the protocol's framing is corrupted here: the type and the length of messages. With TLS every changed byte is noticed; there any
-byte is corrupted, in both directions.
+service inside a row or a parameter is not detected (if TCP's own checksum lets it through), so without TLS only the protocol's
+framing is corrupted here: the type and the length of messages. With TLS every changed byte is detected; there any byte is
+corrupted, in both directions.
 
 ## Calls
 
@@ -80,8 +82,8 @@ ${[row("fault", "protocol", "calls", "wrong", "late", "failed", "recovered in"),
 
 ## Readiness
 
-When \`/readyz\` and \`grpc.health.v1\` both followed, after the fault began and after it ended. They stay ready through the
-other faults, or are not ready for a moment.
+How long after the start and after the end of a fault both \`/readyz\` and \`grpc.health.v1\` had changed. During the other
+faults they stay ready, or are not ready for a moment.
 
 ${[row("fault", "not ready after", "ready after"), row("---", "--:", "--:"), ...readiness].join("\n")}
 `,

@@ -15,28 +15,28 @@ import { startProxy, type Proxy as TcpProxy } from "../proxy.ts";
 import { documentedJson, insertJob } from "../rows.ts";
 import type { Known } from "./callers.ts";
 
-/** A PostgreSQL that may be broken, the service in a process of its own, and a proxy between them. */
+/** A PostgreSQL for faults, the service in a process of its own, and a proxy between the two. */
 export interface Rig extends AsyncDisposable {
   readonly service: Serving;
-  /** Starts another service on the same database. @param env more for its environment. */
+  /** Starts another service on the same database. @param env further environment variables. */
   startService(env: Readonly<Record<string, string>>): Promise<Serving>;
   readonly proxy: TcpProxy;
   readonly known: readonly Known[];
-  /** "18.4", as the server says. */
+  /** PostgreSQL's, such as "18.4". */
   readonly version: string;
-  /** Of the postmaster. */
+  /** The postmaster's. */
   pid(): number;
-  /** As the superuser, past the proxy. */
+  /** Runs a statement as the superuser, without the proxy. */
   query<Row extends pg.QueryResultRow = pg.QueryResultRow>(statement: string): Promise<Row[]>;
-  /** A session of the superuser, for what must be held. */
+  /** Opens a session of the superuser, for locks that must be held. */
   session(): Promise<pg.Client>;
-  /** The backends that serve the service, the one that was used last first. */
+  /** The pids of the service's backends, the most recently used first. */
   backends(): Promise<number[]>;
-  /** The postmaster and all that it has started. */
+  /** The pids of the postmaster and of its children. */
   processes(): Promise<number[]>;
-  /** Starts the server anew on the same data; ends it first in good order, unless it is gone already. */
+  /** Starts the server anew on the same data, after a graceful shutdown unless it has ended already. */
   restart(): Promise<void>;
-  /** Whether the host's name cannot be looked up. */
+  /** Makes the lookup of the host name fail, or succeed again. */
   failDns(fail: boolean): Promise<void>;
   /** The value of a metric of the service. */
   metric(name: string): Promise<number>;
@@ -53,7 +53,7 @@ const settings = {
 const host = "database.test";
 const password = "of-the-service";
 
-/** How long a call may take, in milliseconds. */
+/** The service's REQUEST_TIMEOUT, in milliseconds. */
 export const requestTimeout = 1_000;
 
 interface RigOptions {

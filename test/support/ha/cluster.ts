@@ -8,20 +8,20 @@ import type { Programs } from "./programs.ts";
 
 /** Three PostgreSQL servers under Patroni and etcd, behind HAProxy. */
 export interface Cluster extends AsyncDisposable {
-  /** Through HAProxy: the primary, and whatever may be read. Of the superuser. */
+  /** The superuser's URLs through HAProxy: of the primary, and of all servers (read-only). */
   readonly url: string;
   readonly readUrl: string;
   /** Waits until all three run, both standbys stream, and HAProxy knows their roles. @returns the primary. */
   settled(): Promise<Node>;
-  /** Kills the primary and its Patroni. @returns what starts them again. */
+  /** Kills the primary and its Patroni. @returns a function that starts them again. */
   killPrimary(): Promise<() => Promise<void>>;
   switchOver(): Promise<void>;
   stopEtcd(): Promise<void>;
   startEtcd(): Promise<void>;
 }
 
-/** @param patience how long the cluster may take to settle, in milliseconds. */
-export async function startCluster(programs: Programs, patience = 40_000): Promise<Cluster> {
+/** @param settleTimeout the time limit for the cluster to settle, in milliseconds. */
+export async function startCluster(programs: Programs, settleTimeout = 40_000): Promise<Cluster> {
   await using started = new AsyncDisposableStack();
   const ports = {
     etcd: await stablePort(),
@@ -70,7 +70,7 @@ export async function startCluster(programs: Programs, patience = 40_000): Promi
     const standbys = leader.state?.replication?.filter(({ state }) => state === "streaming") ?? [];
     if (standbys.length < nodes.length - 1 || !standbys.some(({ sync_state }) => sync_state === "sync"))
       return;
-    // Patroni itself learns of it a turn of its loop later.
+    // Patroni itself notices a turn of its loop later.
     return (await leader.node.roles()).includes("sync_standby") ? leader.node : undefined;
   }
 
@@ -84,7 +84,7 @@ export async function startCluster(programs: Programs, patience = 40_000): Promi
       const told = await Promise.all(nodes.map((node) => node.explain()));
       return [`etcd: ${etcd.describeEnd()}`, ...told].join("\n");
     };
-    await until("a primary, two standbys that stream, one of them synchronous", find, patience, explain);
+    await until("a primary, two standbys that stream, one of them synchronous", find, settleTimeout, explain);
     await haProxy.leadsTo("primary", [(leader as Node).name]);
     await haProxy.leadsTo(
       "read-only",

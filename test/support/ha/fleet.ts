@@ -3,20 +3,20 @@ import { until } from "../until.ts";
 import { type Front, startFront } from "./front.ts";
 import type { Programs } from "./programs.ts";
 
-/** What an instance says of itself at `/readyz`. */
+/** The readiness of an instance, as at `/readyz`. */
 export type Readiness = "ready" | "degraded" | "not ready";
 
-/** Several instances of the service, alike, behind a balancer that obeys `/readyz`. */
+/** Several equal instances of the service behind a balancer that checks `/readyz`. */
 export interface Fleet extends Front {
-  /** Waits until every instance is ready, reads from its replica if it has one, and is up by HAProxy's own account. */
+  /** Waits until every instance is ready, reads from its replica if it has one, and is up in HAProxy's statistics. */
   settled(): Promise<void>;
-  /** @returns what tells, for each instance, what it has said since then, beginning with what it said before. */
-  follow(): () => Readiness[][];
-  /** Ends the instances with SIGTERM. @returns how each ended, with what it wrote to standard error. */
+  /** @returns a function that returns each instance's states since the call, and the one before it. */
+  followReadiness(): () => Readiness[][];
+  /** Ends the instances with SIGTERM. @returns the exit code and the standard error of each. */
   stop(): Promise<{ readonly code: number | null; readonly stderr: string }[]>;
 }
 
-/** @param env of every instance. */
+/** @param env the environment variables of every instance. */
 export async function startFleet(
   programs: Programs,
   env: Parameters<typeof startServing>[0],
@@ -30,7 +30,8 @@ export async function startFleet(
 
   function isSettled(instance: Serving): boolean {
     return (
-      saidBy(instance).at(-1) === "ready" && (!("DATABASE_READ_URL" in env) || readsFromReplica(instance))
+      readinessOf(instance).at(-1) === "ready" &&
+      (!("DATABASE_READ_URL" in env) || readsFromReplica(instance))
     );
   }
 
@@ -41,9 +42,9 @@ export async function startFleet(
       await until("all instances are ready, with their replicas", () => instances.every(isSettled), 30_000);
       await front.allUp();
     },
-    follow() {
-      const before = instances.map((instance) => saidBy(instance).length);
-      return () => instances.map((instance, index) => saidBy(instance).slice((before[index] ?? 1) - 1));
+    followReadiness() {
+      const before = instances.map((instance) => readinessOf(instance).length);
+      return () => instances.map((instance, index) => readinessOf(instance).slice((before[index] ?? 1) - 1));
     },
     async stop() {
       for (const instance of instances) instance.kill("SIGTERM");
@@ -54,8 +55,8 @@ export async function startFleet(
   };
 }
 
-/** From its log, where it tells every change. */
-function saidBy({ logs }: Serving): Readiness[] {
+/** Every readiness that an instance has logged: it logs each change. */
+function readinessOf({ logs }: Serving): Readiness[] {
   return logs.flatMap(({ msg }) => {
     if (msg === "ready" || msg === "not ready") return [msg];
     return msg.startsWith("degraded: ") ? ["degraded"] : [];

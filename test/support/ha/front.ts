@@ -1,23 +1,23 @@
-import { type Account, startHaProxy } from "./haproxy.ts";
+import { type Counts, startHaProxy } from "./haproxy.ts";
 import { stablePort } from "./ports.ts";
 import type { Programs } from "./programs.ts";
 
-/** Where a balancer takes calls of each kind. */
+/** The balancer's URLs for each kind of calls. */
 export interface Urls {
   readonly rest: string;
   readonly grpc: string;
 }
 
-/** An HAProxy that passes calls to the instances of a service that `GET /readyz` says are ready. */
+/** An HAProxy that passes calls to the instances of a service that are ready by `GET /readyz`. */
 export interface Front extends AsyncDisposable {
   readonly urls: Urls;
-  /** Waits until HAProxy has checked every instance itself, for both kinds of calls, and all are up. */
+  /** Waits until HAProxy has checked every instance, for both kinds of calls, and all are up. */
   allUp(): Promise<void>;
-  /** What HAProxy has counted so far for each kind of calls. */
-  account(): Promise<{ readonly [kind in keyof Urls]: Account }>;
+  /** HAProxy's counts so far, for each kind of calls. */
+  counts(): Promise<{ readonly [kind in keyof Urls]: Counts }>;
 }
 
-/** As the README recommends. */
+/** As the documentation recommends. */
 const checks = "inter 200ms fall 1 rise 1";
 
 export async function startFront(
@@ -38,7 +38,7 @@ export async function startFront(
       await haProxy.leadsTo("rest", names);
       await haProxy.leadsTo("grpc", names);
     },
-    account: async () => ({ rest: await haProxy.account("rest"), grpc: await haProxy.account("grpc") }),
+    counts: async () => ({ rest: await haProxy.counts("rest"), grpc: await haProxy.counts("grpc") }),
     [Symbol.asyncDispose]: () => haProxy[Symbol.asyncDispose](),
   };
 }

@@ -3,34 +3,34 @@ import { join } from "node:path";
 import { until } from "../until.ts";
 import type { Programs } from "./programs.ts";
 
-/** A port that leads to those servers of a list whose health check is answered with 200. */
+/** A port behind which are the servers of a list whose health check succeeds. */
 export interface Balanced {
   readonly name: string;
   readonly port: number;
   readonly mode: "tcp" | "http";
-  /** What is asked of each server, such as `OPTIONS /primary`. */
+  /** The request of the health check, such as `OPTIONS /primary`. */
   readonly check: string;
   readonly servers: readonly { readonly name: string; readonly port: number; readonly checkPort: number }[];
-  /** Of each server. */
+  /** HAProxy's options of each server. */
   readonly serverOptions: string;
 }
 
-/** What HAProxy has counted on a port since it was started. */
-export interface Account {
-  /** Calls that it answered with a 5xx itself, because no server was up. `mode: "http"` only. */
+/** HAProxy's counts for a port since it was started. */
+export interface Counts {
+  /** The calls that HAProxy answered with a 5xx itself, since no server was up. `mode: "http"` only. */
   readonly refused: number;
-  /** How often it removed a server after a check, and how often that was the last one that was up. */
+  /** How often HAProxy removed a server after a check, and how often that was the last one that was up. */
   readonly removed: number;
   readonly removedLast: number;
 }
 
 export interface HaProxy extends AsyncDisposable {
-  /** Waits until it has checked every server of a port itself, and just these are up. */
+  /** Waits until HAProxy has checked every server of a port, and exactly these are up. */
   leadsTo(name: string, servers: readonly string[]): Promise<void>;
-  account(name: string): Promise<Account>;
+  counts(name: string): Promise<Counts>;
 }
 
-/** @param statisticsPort of 127.0.0.1, where it tells what it knows of the servers. */
+/** @param statisticsPort the port of 127.0.0.1 on which HAProxy reports its statistics. */
 export async function startHaProxy(
   programs: Programs,
   statisticsPort: number,
@@ -40,7 +40,7 @@ export async function startHaProxy(
   await writeFile(file, configuration(statisticsPort, balanced));
   const program = await programs.start("usr/sbin/haproxy", "-db", "-f", file);
 
-  /** What it tells of a port, by the names of its columns: a row for each server, one for all of them together. */
+  /** The statistics of a port by the names of their columns: a row for each server, and one for all of them (BACKEND). */
   async function statistics(name: string): Promise<Record<string, string | undefined>[]> {
     if (program.status !== undefined) throw new Error(`HAProxy does not run: ${program.describeEnd()}`);
     const response = await fetch(`http://127.0.0.1:${statisticsPort}/;csv`).catch(() => undefined);
@@ -53,7 +53,7 @@ export async function startHaProxy(
     return rows.filter(({ pxname, svname }) => pxname === name && svname !== "FRONTEND");
   }
 
-  /** The servers of a port that are up, by a check that has been made: before the first one, all are taken for up. */
+  /** The servers of a port that are up by a completed check: HAProxy takes a server for up before its first check. */
   async function serversUp(name: string): Promise<string[]> {
     return (await statistics(name))
       .filter(({ status, check_status }) => status === "UP" && check_status === "L7OK")
@@ -67,9 +67,9 @@ export async function startHaProxy(
       const explain = async () => `It leads to: ${await serversUp(name)}\nHAProxy: ${program.describeEnd()}`;
       return until(`HAProxy leads "${name}" to ${wanted}`, isSo, 30_000, explain);
     },
-    async account(name) {
+    async counts(name) {
       const rows = await statistics(name);
-      if (rows.length === 0) throw new Error(`HAProxy tells nothing of "${name}"`);
+      if (rows.length === 0) throw new Error(`HAProxy has no statistics of "${name}"`);
       const all = rows.filter(({ svname }) => svname === "BACKEND");
       const servers = rows.filter(({ svname }) => svname !== "BACKEND");
       return {

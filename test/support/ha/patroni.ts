@@ -4,33 +4,33 @@ import type { Tethered } from "../../../src/store/embedded/process.ts";
 import { stablePort } from "./ports.ts";
 import type { Programs } from "./programs.ts";
 
-/** What Patroni tells of a node. */
+/** Patroni's state of a node. */
 interface NodeState {
   readonly state: string;
   readonly role: string;
   readonly replication?: readonly { readonly state: string; readonly sync_state: string }[];
 }
 
-/** A PostgreSQL with the Patroni that looks after it. Disposing of it kills both: nobody needs the data any more. */
+/** A PostgreSQL and its Patroni. Disposing of it kills both. */
 export interface Node extends AsyncDisposable {
   readonly name: string;
-  /** PostgreSQL's. */
+  /** PostgreSQL's port. */
   readonly port: number;
-  /** Patroni's, where it answers health checks and takes orders. */
+  /** The port of Patroni's REST API. */
   readonly apiPort: number;
   start(): Promise<void>;
   /** Kills both with SIGKILL. */
   kill(): Promise<void>;
-  /** Of all nodes, as the cluster has agreed. */
+  /** The roles of all nodes, by Patroni. */
   roles(): Promise<string[]>;
   /** @returns undefined when it does not answer. @throws Error once Patroni has ended. */
   state(): Promise<NodeState | undefined>;
-  /** What Patroni and PostgreSQL have printed last. */
+  /** The last lines of Patroni and PostgreSQL. */
   explain(): Promise<string>;
 }
 
-/** Of PostgreSQL's log, in an error. */
-const linesTold = 20;
+/** The number of lines of PostgreSQL's log in an error. */
+const linesShown = 20;
 
 /** Fast enough for a test: a primary that is gone is replaced after five seconds. */
 const dcs = {
@@ -66,11 +66,11 @@ export async function prepareNode(programs: Programs, name: string, etcdPort: nu
       parameters: {
         unix_socket_directories: "",
         shared_buffers: "32MB",
-        // What is killed here are processes, never the machine.
+        // Safe without fsync: tests kill processes, never the machine.
         fsync: "off",
         timezone: "GMT",
         log_timezone: "GMT",
-        // Otherwise Patroni's own lines, one a second, would push them out of what is kept.
+        // A file of its own: Patroni's lines, one a second, would push PostgreSQL's out of the kept output.
         logging_collector: "on",
         log_directory: programs.directory,
         log_filename: `${name}.log`,
@@ -84,7 +84,7 @@ export async function prepareNode(programs: Programs, name: string, etcdPort: nu
     if (patroni === undefined) return;
     const { ended } = patroni;
     if (patroni.status === undefined) process.kill(patroni.pid, "SIGKILL");
-    // Afterwards, the pid in the file may be somebody else's.
+    // Only once: afterwards, the pid in the file may belong to another process.
     patroni = undefined;
     const lock = await readFile(join(dataDirectory, "postmaster.pid"), "utf8").catch(() => "");
     const postgres = Number.parseInt(lock, 10);
@@ -97,7 +97,7 @@ export async function prepareNode(programs: Programs, name: string, etcdPort: nu
     return [
       `Patroni of ${name}: ${patroni?.describeEnd() ?? "it was killed"}`,
       `PostgreSQL of ${name}; its last lines:`,
-      ...lines.slice(-linesTold).map((line) => `  ${line}`),
+      ...lines.slice(-linesShown).map((line) => `  ${line}`),
     ].join("\n");
   }
 

@@ -6,17 +6,17 @@ import { until } from "../until.ts";
 import { stablePort } from "./ports.ts";
 import type { Programs } from "./programs.ts";
 
-/** A pgbouncer in transaction mode, before a PostgreSQL. Disposing of it stops it. */
+/** A pgbouncer in transaction mode in front of a PostgreSQL. Disposing of it stops it. */
 export interface Pgbouncer extends AsyncDisposable {
-  /** The database's URL through it. */
+  /** The database's URL through pgbouncer. */
   readonly url: string;
-  /** Gives an order at its console, such as `RECONNECT`. */
-  order(command: string): Promise<void>;
-  /** Kills it with SIGKILL, and starts it again on the same port. */
+  /** Runs a command at pgbouncer's console, such as `RECONNECT`. */
+  command(text: string): Promise<void>;
+  /** Kills pgbouncer with SIGKILL, and starts it again on the same port. */
   restart(): Promise<void>;
 }
 
-/** So few that clients have to share them. */
+/** Fewer than there are clients, which have to share them. */
 const serverConnections = 3;
 
 export async function startPgbouncer(programs: Programs, databaseUrl: string): Promise<Pgbouncer> {
@@ -46,11 +46,11 @@ server_login_retry = 0.1
   console.pathname = "pgbouncer";
   let program: Tethered;
 
-  async function order(command: string): Promise<void> {
+  async function command(text: string): Promise<void> {
     const client = new pg.Client({ connectionString: console.href });
     await client.connect();
     try {
-      await client.query(command);
+      await client.query(text);
     } finally {
       await client.end();
     }
@@ -60,7 +60,7 @@ server_login_retry = 0.1
     program = await programs.start("usr/sbin/pgbouncer", file);
     const answers = () => {
       if (program.status !== undefined) throw new Error(`pgbouncer does not run: ${program.describeEnd()}`);
-      return order("SHOW VERSION").then(
+      return command("SHOW VERSION").then(
         () => true,
         () => false,
       );
@@ -71,7 +71,7 @@ server_login_retry = 0.1
   await start();
   return {
     url: url.href,
-    order,
+    command,
     async restart() {
       process.kill(program.pid, "SIGKILL");
       await program.ended;

@@ -4,49 +4,49 @@ import { type Answer, type Client, type Protocol, protocols } from "../protocols
 import type { Urls } from "./front.ts";
 import { acknowledgedBy, type ProducedJob } from "./producers.ts";
 
-/** A service that the pollers call through its balancer, and how old its answers may be. */
+/** A service that the pollers call through its balancer. */
 export interface Polled {
   readonly name: string;
   readonly urls: Urls;
-  /** In milliseconds. */
+  /** The greatest age of an answer, in milliseconds. */
   readonly maxStaleness: number;
 }
 
-/** What callers of a service saw over one protocol. */
+/** The calls of a service over one protocol. */
 export interface Tally {
   readonly protocol: "REST" | "gRPC";
   readonly calls: number;
   readonly wrong: number;
-  /** Of the calls for jobs that were there, and of the others. Includes those that the balancer refused. */
+  /** Failed calls for jobs that existed, and for other ids. Includes the calls that the balancer refused. */
   readonly failed: { readonly known: number; readonly others: number };
-  /** Of both, those that the balancer answered itself, since it had no instance to pass them to. */
+  /** The failed calls that the balancer answered itself, since no instance was up. */
   readonly refused: number;
-  /** What was wrong, and then what failed. */
+  /** Details of wrong answers and of failed calls, the wrong ones first. */
   readonly complaints: readonly string[];
 }
 
 interface Outcome {
   readonly verdict: "right" | "failed" | "refused" | "wrong";
-  /** When the creation of the job was acknowledged; undefined: it was not when the question was asked. */
+  /** When the creation of the job was acknowledged; undefined: not before the call. */
   readonly createdAt: number | undefined;
   readonly detail: string;
 }
 
 export interface Pollers {
-  /** Ends the calls and waits for their answers. @param brokenAt when the writes ceased, by `performance.now()`. */
+  /** Ends the calls and waits for their answers. @param brokenAt when writes stopped, by `performance.now()`. */
   stop(brokenAt: number): Promise<Tally[]>;
 }
 
 const polledProtocols = ["REST, HTTP/1.1", "gRPC, @grpc/grpc-js"];
 const clients = 2;
-/** Between two calls of one client, in milliseconds. */
+/** The interval between two calls of one client, in milliseconds. */
 const pace = 30;
-/** Jobs that change now are asked for most. */
+/** Most calls are for this number of the newest jobs, which are changing. */
 const recent = 12;
-/** Jobs that were created so long before the end of a primary, in milliseconds, have reached all standbys. */
+/** The age, in milliseconds, from which a job counts as replicated to all standbys. */
 const replicationTime = 100;
 
-/** Asks steadily, over REST and gRPC, for jobs that change meanwhile, and judges each answer. */
+/** Calls a service at a fixed rate over REST and gRPC, for jobs that are changing, and checks each answer. */
 export function startPollers(service: Polled, jobs: readonly ProducedJob[]): Pollers {
   const pollers = protocols
     .filter(({ name }) => polledProtocols.includes(name))
@@ -67,9 +67,9 @@ function startPoller(service: Polled, protocol: Protocol, jobs: readonly Produce
     const answer = await client
       .ask(job?.reqId ?? randomUUID())
       .catch((error): Answer => ({ code: String(error.cause ?? error), reason: undefined, more: "" }));
-    const verdict = judge(answer, job, startedAt, service.maxStaleness, protocol);
+    const verdict = check(answer, job, startedAt, service.maxStaleness, protocol);
     const took = Math.round(performance.now() - startedAt);
-    const detail = `${JSON.stringify(answer)} after ${took} ms for ${JSON.stringify(job)}, asked at ${startedAt}`;
+    const detail = `${JSON.stringify(answer)} after ${took} ms for ${JSON.stringify(job)}, called at ${startedAt}`;
     const createdAt = job?.acknowledgedAt.find((at) => at <= startedAt);
     outcomes.push({ verdict, createdAt, detail });
   }
@@ -81,7 +81,7 @@ function startPoller(service: Polled, protocol: Protocol, jobs: readonly Produce
         running.add(call);
         void call.finally(() => running.delete(call));
       },
-      // Not in step.
+      // The clients' intervals differ, so that their calls do not coincide.
       pace + index,
     ),
   );
@@ -117,10 +117,10 @@ function choose(jobs: readonly ProducedJob[], turn: number): ProducedJob | undef
 }
 
 /**
- * Right is a state that was written, and not older than what had been acknowledged `maxStaleness` before the question;
- * and "not found" only as long as the job's creation was not acknowledged.
+ * An answer is right when its state was written and is not older than the state that had been acknowledged `maxStaleness`
+ * before the call. "Not found" is right only if the job's creation had not been acknowledged.
  */
-function judge(
+function check(
   answer: Answer,
   job: ProducedJob | undefined,
   startedAt: number,

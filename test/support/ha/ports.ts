@@ -2,15 +2,15 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 
 /**
- * Ports of 127.0.0.1 for servers that are stopped and started again. They are below those that the kernel gives to
- * outgoing connections (32768 on Linux), one of which might take the port of a server that is down.
+ * Ports of 127.0.0.1 for servers that are stopped and started again. They are below the kernel's range for outgoing
+ * connections (from 32768 on Linux), which might take the port of a server that is down.
  */
 const lowest = 10_000;
 const highest = 32_000;
 
 const given = new Set<number>();
 
-/** @returns one that nobody uses just now, and that was not given before. */
+/** @returns a port that is free, and that was not returned before. */
 export async function stablePort(): Promise<number> {
   for (;;) {
     const port = lowest + Math.floor(Math.random() * (highest - lowest));

@@ -5,38 +5,38 @@ import type { JobState } from "../../../src/status/status.ts";
 import { openConnections } from "../../../src/store/connections/connections.ts";
 import { createJobLedger } from "../../../src/store/jobs/job-ledger.ts";
 
-/** One job, as its producer knows it. Times by `performance.now()`. */
+/** A job as its producer wrote it. Times by `performance.now()`. */
 export interface ProducedJob {
   readonly reqId: string;
-  /** The states that it goes through, in order. */
+  /** The states of the job, in order. */
   readonly states: readonly JobState[];
-  /** Of the failure that it ends with, if it does. */
+  /** The error text of its failure, if it fails. */
   readonly error: string | undefined;
-  /** How many of the states have been asked for; the database may have taken the last one, or not. */
+  /** How many of the states have been sent to the database. Whether the last one was written may be unknown. */
   attempted: number;
-  /** When the database said that it has taken each. */
+  /** When the database acknowledged each state. */
   readonly acknowledgedAt: readonly number[];
 }
 
-/** How many states of a job had been acknowledged by then. */
+/** How many states of a job had been acknowledged at a time. */
 export function acknowledgedBy(job: ProducedJob, time: number): number {
   return job.acknowledgedAt.filter((at) => at <= time).length;
 }
 
-/** They write through the job ledger, and repeat what was not acknowledged until it is. */
+/** Clients that write through the job ledger, and repeat each write until it is acknowledged. */
 export interface Producers {
   /** In the order of their creation. */
   readonly jobs: readonly ProducedJob[];
-  /** The longest time since then in which nothing was acknowledged: when it began, and how long it was. */
+  /** The longest time since `since` without an acknowledgement: its start and its length. */
   longestGap(since: number): { readonly from: number; readonly length: number };
-  /** Waits until something more is acknowledged. */
+  /** Waits for the next acknowledgement. */
   acknowledged(): Promise<void>;
-  /** Ends once what was begun is done. */
+  /** Ends the producers after their current jobs. */
   stop(): Promise<void>;
 }
 
 const producers = 4;
-/** Between two steps of one producer, in milliseconds. */
+/** The pause between two writes of one producer, in milliseconds. */
 const pace = 40;
 
 export function startProducers(url: string): Producers {
@@ -92,7 +92,7 @@ export function startProducers(url: string): Producers {
   };
 }
 
-/** @param isLast of the job: when it is refused, an attempt before has done it, which was not acknowledged. */
+/** @param isLast whether it is the job's last move: if a repetition is refused, an earlier attempt was written after all. */
 async function repeat(move: () => Promise<unknown>, isLast: boolean): Promise<void> {
   for (let tries = 0; ; tries++) {
     try {

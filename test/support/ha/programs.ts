@@ -5,21 +5,21 @@ import { choosePlace } from "../../../src/store/embedded/place.ts";
 import { startTethered, type Tethered } from "../../../src/store/embedded/process.ts";
 import { type Unpacked, unpackDebian } from "../debian.ts";
 
-/** Asked for where the packages cannot be had. */
+/** HA_SKIP=1 skips the tests on a machine that cannot get the packages. */
 export const skipped = process.env.HA_SKIP === "1";
 
 const packages = ["patroni", "python3-etcd", "etcd-server", "haproxy", "pgbouncer", "postgresql-15"] as const;
 
-/** The programs that Postgres is deployed with, and a folder for what they write. Disposing of it removes that. */
+/** The programs of a PostgreSQL deployment, and a folder for their files. Disposing of it removes the folder. */
 export interface Programs extends AsyncDisposable {
-  /** Belongs to the user who runs the programs. */
+  /** The folder. It belongs to the user that runs the programs. */
   readonly directory: string;
-  /** Where PostgreSQL's programs are. */
+  /** The folder of PostgreSQL's programs. */
   readonly postgresPath: string;
   version(name: (typeof packages)[number]): string;
-  /** Runs a program, by its path from `/`. It ends when this process does. PostgreSQL's refuse to run as root. */
+  /** Runs a program, by its path from `/`, as an unprivileged user (PostgreSQL refuses root). It ends with this process. */
   start(program: string, ...args: string[]): Promise<Tethered>;
-  /** Runs a Python program by the Python that was unpacked with it: the machine's has other modules, or is not there. */
+  /** Runs a Python program on the unpacked Python: the machine's may have other modules, or be missing. */
   startPython(program: string, ...args: string[]): Promise<Tethered>;
 }
 

@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import type { Observation } from "./observe.ts";
 import type { Tally } from "./pollers.ts";
 
-/** What came of one event. */
+/** The measurements of one event. */
 export interface EventReport {
   readonly name: string;
   /** The longest time in which no write was acknowledged, in milliseconds. */
@@ -10,13 +10,13 @@ export interface EventReport {
   readonly services: readonly Observation[];
 }
 
-const file = new URL("../../../docs/failover.md", import.meta.url);
+const file = new URL("../../../docs/evidence/failover.md", import.meta.url);
 
 /**
- * Writes what a run has counted into docs/failover.md.
+ * Writes the measurements of a run into a page of docs.
  *
- * @param jobs whose every write was found at the end.
- * @param instances of each service.
+ * @param jobs the number of jobs that were written; at the end, all of their writes were in the database.
+ * @param instances the number of instances of each service.
  * @returns the table of the calls.
  */
 export async function writeReport(
@@ -32,25 +32,25 @@ export async function writeReport(
   const table = tableOf(callHead, reports.flatMap(callRows));
   await writeFile(
     file,
-    `# What callers see of a failover
+    `# Failover: what callers see while the primary is replaced
 
 For those who operate the service: what a failover of the database costs callers, with and without replicas, when a load
-balancer passes calls only to instances that \`/readyz\` says are ready. Written by \`npm run test:ha\`; do not edit. Measured
+balancer sends calls only to instances that \`/readyz\` reports as ready. After reading, you can choose \`REPLICA_MAX_STALENESS\`. Written by \`npm run test:ha\`; do not edit. Measured
 with ${versions.join(", ")}, and Node ${process.versions.node}.
 
-**In all: ${count(({ calls }) => calls)} calls, ${count(({ wrong }) => wrong)} wrong. ${jobs.toLocaleString("en")} jobs were written meanwhile: no acknowledged status was lost.**
+**In all: ${count(({ calls }) => calls)} calls, ${count(({ wrong }) => wrong)} wrong. ${jobs.toLocaleString("en")} jobs were written meanwhile; no acknowledged status was lost.**
 
-${services.map((service) => inWords(service, reports)).join("\n")}
+${services.map((service) => summary(service, reports)).join("\n")}
 
 ## How
 
 Three PostgreSQL servers under Patroni and etcd (\`ttl: 5\`, \`loop_wait: 1\`, \`retry_timeout: 2\`, \`synchronous_mode\`,
-\`failsafe_mode\`), and HAProxy with a port for the primary and one for whatever may be read (\`/read-only\`; \`inter 500ms
+\`failsafe_mode\`), and HAProxy with a port for the primary and one for all servers that may be read (\`/read-only\`; \`inter 500ms
 fall 1 rise 1 on-marked-down shutdown-sessions\`). Producers write through the job ledger and the primary's port, and
-repeat what is not acknowledged. Three services are asked meanwhile, one time in eight for an id that nobody knows:
+repeat what is not acknowledged. Meanwhile clients call three services; one call in eight is for an id that does not exist:
 
 - **replicas, 10 s**: \`DATABASE_READ_URL\` is the read-only port, and \`REPLICA_MAX_STALENESS\` longer than a failover.
-- **replicas, 1 s**: the same with the default bound.
+- **replicas, 1 s**: the same with the default of \`REPLICA_MAX_STALENESS\`.
 - **primary alone**: no \`DATABASE_READ_URL\`.
 
 Each service has ${instances} instances, and all calls go through an HAProxy of its own that checks \`/readyz\` (\`option httpchk
@@ -63,9 +63,9 @@ for gRPC.
 - **wrong**: a state that was not written; one that is older than what was acknowledged when the call began (with
   replicas: as long before as the bound says); "not found" for a job whose creation was acknowledged; anything else
   that the contract does not name.
-- **failed, known**: calls for jobs that were there, which were told \`DATASTORE_UNAVAILABLE\` or \`DEADLINE_EXCEEDED\`, or
-  were refused by the balancer.
-- **failed, others**: the same for ids that nobody knows, for jobs whose creation was not acknowledged yet, and for those
+- **failed, known**: calls for jobs that existed, which failed with \`DATASTORE_UNAVAILABLE\` or \`DEADLINE_EXCEEDED\`, or were
+  refused by the balancer.
+- **failed, others**: the same for ids that do not exist, for jobs whose creation was not acknowledged yet, and for those
   that were created less than 100 ms before the writes ceased. Only a primary can tell that an id does not exist.
 - **refused by the balancer**: those of the failed calls that HAProxy answered itself (REST: 503, gRPC: \`UNAVAILABLE\`),
   since it had removed every instance. HAProxy's own statistics confirm it.
@@ -74,14 +74,14 @@ ${table}
 
 ## The balancer
 
-While the primary is gone, \`/readyz\` answers 200 \`degraded\` as long as a replica is within its bound, and the balancer
-keeps the instance. When the bound ends, or at once where there is no replica, \`/readyz\` answers 503 \`not ready\` and the
-balancer removes the instance, until a check finds that the primary is back. With a bound that is shorter than the
-failover, and without replicas, it removes every instance that way, and answers the calls itself.
+While the primary is down, \`/readyz\` answers 200 \`degraded\` as long as a replica is fresher than \`REPLICA_MAX_STALENESS\`,
+and the balancer keeps the instance. After that time, or at once without a replica, \`/readyz\` answers 503 \`not ready\` and
+the balancer removes the instance until the primary is back. With a \`REPLICA_MAX_STALENESS\` that is shorter than the
+failover, and without replicas, it removes every instance, and refuses the calls itself.
 
-- **\`/readyz\` said**: in this order, by the instances' logs; of all instances, where they differ.
+- **states of \`/readyz\`**: in this order, by the instances' logs; of all instances, where they differ.
 - **instances removed**: how often HAProxy removed an instance from the REST port and from the gRPC port.
-- **last one removed**: how often no instance was left after that.
+- **last one removed**: how often that was the last instance.
 
 ${tableOf(balancerHead, reports.flatMap(balancerRows))}
 `,
@@ -89,8 +89,8 @@ ${tableOf(balancerHead, reports.flatMap(balancerRows))}
   return table;
 }
 
-/** What became of a service in all events. */
-function inWords(service: string, reports: readonly EventReport[]): string {
+/** The outcome of all events for a service, in a sentence. */
+function summary(service: string, reports: readonly EventReport[]): string {
   const observed = reports.flatMap(({ name, services }) =>
     services.filter((one) => one.service === service).flatMap(({ tallies }) => ({ name, tallies })),
   );
@@ -102,7 +102,7 @@ function inWords(service: string, reports: readonly EventReport[]): string {
     without.length === 0
       ? "the balancer had an instance at any time, and refused no call"
       : `the balancer removed every instance (${without.map(({ name }) => name).join("; ")}), and refused ${sum(({ refused }) => refused)} calls`;
-  return `- **${service}**: ${balancer}. Calls for jobs that were there: ${known === 0 ? "none" : known} failed.`;
+  return `- **${service}**: ${balancer}. Calls for jobs that existed: ${known === 0 ? "none" : known} failed.`;
 }
 
 const callHead = [
@@ -129,22 +129,22 @@ function callRows({ name, writeGap, services }: EventReport): string[][] {
 const balancerHead = [
   "event",
   "reads from",
-  "`/readyz` said",
+  "states of `/readyz`",
   "instances removed, REST + gRPC",
   "last one removed, REST + gRPC",
 ];
 
 function balancerRows({ name, services }: EventReport): string[][] {
-  return services.map(({ service, said, tallies }, index) => [
+  return services.map(({ service, readiness, tallies }, index) => [
     index === 0 ? name : "",
     service,
-    [...new Set(said.map((words) => words.join(", ")))].join("; "),
+    [...new Set(readiness.map((states) => states.join(", ")))].join("; "),
     tallies.map(({ balancer }) => balancer.removed).join(" + "),
     tallies.map(({ balancer }) => balancer.removedLast).join(" + "),
   ]);
 }
 
-/** Numbers are to the right. */
+/** A table in markdown, with columns of numbers aligned to the right. */
 function tableOf(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const isNumber = (column: number) => rows.every((cells) => /^[\d.]*( |$)/.test(cells[column] ?? ""));
   const line = head.map((_, column) => (isNumber(column) ? "--:" : "---"));

@@ -1,4 +1,4 @@
-// Command connect-go asks the service by connect-go what it is told to on standard input.
+// Command connect-go makes the calls on standard input by connect-go.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	target := flag.String("target", "", "where the service is: host:port")
+	target := flag.String("target", "", "the service's host:port")
 	protocol := flag.String("protocol", "connect", "connect, grpc or grpcweb")
 	http2 := flag.Bool("http2", false, "HTTP/2 without TLS, instead of HTTP/1.1")
 	asJSON := flag.Bool("json", false, "JSON, instead of the binary format")
@@ -69,12 +69,12 @@ func toAnswer(err error) wire.Answer {
 	if !errors.As(err, &failure) {
 		log.Fatal(err)
 	}
-	told := &status.Status{Code: int32(failure.Code()), Message: failure.Message()}
+	converted := &status.Status{Code: int32(failure.Code()), Message: failure.Message()}
 	for _, detail := range failure.Details() {
-		told.Details = append(told.Details, &anypb.Any{
+		converted.Details = append(converted.Details, &anypb.Any{
 			TypeUrl: "type.googleapis.com/" + detail.Type(),
 			Value:   detail.Bytes(),
 		})
 	}
-	return wire.Answer{Status: told, RequestID: failure.Meta().Get("X-Request-Id")}
+	return wire.Answer{Status: converted, RequestID: failure.Meta().Get("X-Request-Id")}
 }

@@ -1,4 +1,4 @@
-// Command grpc-go asks the service by grpc-go, over one connection, what it is told to on standard input.
+// Command grpc-go makes the calls on standard input by grpc-go, over one connection.
 package main
 
 import (
@@ -21,9 +21,9 @@ import (
 )
 
 func main() {
-	target := flag.String("target", "", "where the service is: host:port")
+	target := flag.String("target", "", "the service's host:port")
 	compress := flag.Bool("gzip", false, "compress requests")
-	ping := flag.Duration("ping", time.Hour, "how long the connection may be quiet before a keepalive ping")
+	ping := flag.Duration("ping", time.Hour, "the idle time of the connection before a keepalive ping")
 	configPath := flag.String("service-config", "", "a file with a service config")
 	flag.Parse()
 

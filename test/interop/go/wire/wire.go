@@ -1,5 +1,5 @@
-// Package wire is how the tests talk with a client: a JSON array of calls that begin at once, and a JSON value an answer,
-// over standard input and output.
+// Package wire is the protocol of tests and client: lines with a JSON array of concurrent calls on standard input, and a
+// line with a JSON value for each answer on standard output.
 package wire
 
 import (
@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Call is what to ask. Cancel ends the call of the same ID instead.
+// Call is a call to make. With Cancel, it cancels the call of the same ID instead.
 type Call struct {
 	ID        int    `json:"id"`
 	ReqID     string `json:"reqId"`
@@ -26,7 +26,7 @@ type Call struct {
 	Cancel    bool   `json:"cancel"`
 }
 
-// Answer is either a response or a google.rpc.Status, the HTTP method if it is known, and the x-request-id that came along.
+// Answer is either a response or a google.rpc.Status, the HTTP method if it is known, and the answer's x-request-id.
 type Answer struct {
 	Response  proto.Message
 	Method    string
@@ -34,8 +34,8 @@ type Answer struct {
 	RequestID string
 }
 
-// Serve begins each call as it comes, and returns when standard input has ended and every call has its answer.
-func Serve(ask func(context.Context, Call) Answer) error {
+// Serve starts each call as it arrives, and returns when standard input has ended and every call has its answer.
+func Serve(getStatus func(context.Context, Call) Answer) error {
 	var running sync.WaitGroup
 	var output sync.Mutex
 	cancels := map[int]context.CancelFunc{}
@@ -60,7 +60,7 @@ func Serve(ask func(context.Context, Call) Answer) error {
 			cancels[call.ID] = cancel
 			running.Go(func() {
 				defer cancel()
-				line := encode(call.ID, ask(ctx, call))
+				line := encode(call.ID, getStatus(ctx, call))
 				output.Lock()
 				defer output.Unlock()
 				os.Stdout.Write(line)

@@ -1,5 +1,5 @@
-//! How the tests talk with a client: a JSON array of calls that begin at once, and a JSON value an answer, over standard
-//! input and output.
+//! The protocol of tests and client: lines with a JSON array of concurrent calls on standard input, and a line with a JSON
+//! value for each answer on standard output.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a client is told on its command line: `--name=value`.
+/// An option of the client's command line: `--name=value`.
 pub fn option(name: &str) -> Option<String> {
     let prefix = format!("--{name}");
     std::env::args().find_map(|argument| {
@@ -24,11 +24,11 @@ pub fn option(name: &str) -> Option<String> {
     })
 }
 
-/// Begins each call as it comes, and returns when standard input has ended and every call has its answer. A call that
+/// Starts each call as it arrives, and returns when standard input has ended and every call has its answer. A call that
 /// is cancelled is dropped, and `cancelled` is its answer.
-pub async fn serve<Ask, Answer>(ask: Ask, cancelled: Value) -> Result<(), Failure>
+pub async fn serve<Start, Answer>(start: Start, cancelled: Value) -> Result<(), Failure>
 where
-    Ask: Fn(Value) -> Answer,
+    Start: Fn(Value) -> Answer,
     Answer: Future<Output = Value> + Send + 'static,
 {
     let mut cancels = HashMap::new();
@@ -41,14 +41,14 @@ where
                 drop(cancels.remove(&id));
                 continue;
             }
-            let (cancel, gone) = oneshot::channel::<()>();
+            let (cancel, dropped) = oneshot::channel::<()>();
             cancels.insert(id, cancel);
-            let asking = ask(call);
+            let call = start(call);
             let cancelled = cancelled.clone();
             running.spawn(async move {
                 let mut answer = tokio::select! {
-                    answer = asking => answer,
-                    _ = gone => cancelled,
+                    answer = call => answer,
+                    _ = dropped => cancelled,
                 };
                 answer["id"] = id.into();
                 println!("{answer}");

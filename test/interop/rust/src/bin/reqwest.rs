@@ -1,5 +1,5 @@
-//! Asks the service over REST by reqwest: over HTTP/1.1, with `--http2` over HTTP/2 by prior knowledge, and with `--ca`
-//! over what rustls negotiates.
+//! Calls the service over REST by reqwest: over HTTP/1.1, with `--http2` over HTTP/2 by prior knowledge, and with `--ca`
+//! over the protocol that rustls negotiates.
 
 use interop::{Failure, option, serve};
 use reqwest::{Certificate, Client, Response, Version};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 async fn main() -> Result<(), Failure> {
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| "a provider is there")?;
+        .map_err(|_| "a provider is installed already")?;
     let builder = match option("ca") {
         Some(path) => {
             Client::builder().tls_certs_only([Certificate::from_pem(&std::fs::read(path)?)?])
@@ -19,7 +19,7 @@ async fn main() -> Result<(), Failure> {
     };
     let client = builder.build()?;
     let target = option("target").ok_or("--target")?;
-    let ask = |call: Value| {
+    let start = |call: Value| {
         let url = format!(
             "{target}/get_status/{}",
             call["reqId"].as_str().unwrap_or_default()
@@ -32,7 +32,7 @@ async fn main() -> Result<(), Failure> {
                 .unwrap_or_else(|error| json!({ "failed": format!("{error:?}") }))
         }
     };
-    serve(ask, json!({ "failed": "cancelled" })).await
+    serve(start, json!({ "failed": "cancelled" })).await
 }
 
 async fn rest(response: Response) -> reqwest::Result<Value> {
@@ -41,10 +41,10 @@ async fn rest(response: Response) -> reqwest::Result<Value> {
     } else {
         "HTTP/1.1"
     };
-    let mut told = json!({ "status": response.status().as_u16(), "version": version });
+    let mut answer = json!({ "status": response.status().as_u16(), "version": version });
     if let Some(reason) = response.headers().get("error-reason") {
-        told["reason"] = reason.to_str().unwrap_or_default().into();
+        answer["reason"] = reason.to_str().unwrap_or_default().into();
     }
-    told["body"] = response.text().await?.into();
-    Ok(json!({ "rest": told }))
+    answer["body"] = response.text().await?.into();
+    Ok(json!({ "rest": answer }))
 }

@@ -1,4 +1,4 @@
-//! Asks the service by tonic, over one channel.
+//! Calls the service by tonic, over one channel.
 
 use std::time::Duration;
 
@@ -43,13 +43,13 @@ async fn main() -> Result<(), Failure> {
         client = client.send_compressed(gzip).accept_compressed(gzip);
     }
     serve(
-        |call| ask(client.clone(), call),
+        |call| get_status(client.clone(), call),
         json!({ "status": { "code": 1 } }),
     )
     .await
 }
 
-async fn ask(mut client: StatusServiceClient<Channel>, call: Value) -> Value {
+async fn get_status(mut client: StatusServiceClient<Channel>, call: Value) -> Value {
     let req_id = call["reqId"].as_str().unwrap_or_default().to_owned();
     let mut request = Request::new(GetStatusRequest { req_id });
     if let Some(timeout) = call["timeoutMs"].as_u64() {
@@ -94,7 +94,7 @@ fn status_json(status: &tonic::Status) -> Value {
     told
 }
 
-/// The details that the contract knows, as their canonical JSON is.
+/// The contract's details in their canonical JSON.
 fn detail_json(detail: &Any) -> Value {
     let value = detail.value.as_slice();
     let mut told = match detail.type_url.rsplit('.').next() {

@@ -1,0 +1,76 @@
+import type {
+  DescMessage,
+  DescMethodBiDiStreaming,
+  DescMethodServerStreaming,
+  DescMethodUnary,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
+import type { HandlerContext } from "@connectrpc/connect";
+import type { Call } from "../status/call.ts";
+
+/** What every endpoint has, whatever its kind. */
+interface Common<Method> {
+  readonly method: Method;
+  /** Also for callers without a token, where tokens are required. */
+  readonly isOpen?: true;
+}
+
+/** A unary RPC as it is served. */
+export interface UnaryEndpoint<I extends DescMessage = DescMessage, O extends DescMessage = DescMessage>
+  extends Common<DescMethodUnary<I, O>> {
+  /** @returns how many ids the request may read: its weight in admission. Absent: none, and it is always admitted. */
+  cost?(request: MessageShape<I>): number;
+  /**
+   * @param context Connect's, for what lies beside the messages: over REST there is none.
+   * @throws StatusError; ConnectError; the reason with which the call was cancelled. Any other error is INTERNAL.
+   */
+  handle(
+    request: MessageShape<I>,
+    call: Call,
+    context?: HandlerContext,
+  ): Promise<MessageInitShape<O>> | MessageInitShape<O>;
+}
+
+/** An RPC that answers with a stream: its calls are held until they end (MAX_WAITING). */
+export interface ServerStreamingEndpoint<
+  I extends DescMessage = DescMessage,
+  O extends DescMessage = DescMessage,
+> extends Common<DescMethodServerStreaming<I, O>> {
+  /** Ends, or throws, soon after the call was cancelled. @throws as a {@link UnaryEndpoint} does. */
+  handle(request: MessageShape<I>, call: Call, context?: HandlerContext): AsyncIterable<MessageInitShape<O>>;
+}
+
+/** The same, for a stream of requests. */
+export interface BidiStreamingEndpoint<
+  I extends DescMessage = DescMessage,
+  O extends DescMessage = DescMessage,
+> extends Common<DescMethodBiDiStreaming<I, O>> {
+  handle(
+    requests: AsyncIterable<MessageShape<I>>,
+    call: Call,
+    context?: HandlerContext,
+  ): AsyncIterable<MessageInitShape<O>>;
+}
+
+export type StreamingEndpoint = ServerStreamingEndpoint | BidiStreamingEndpoint;
+export type Endpoint = UnaryEndpoint | StreamingEndpoint;
+
+/** The full name of an RPC, `package.Service/Method`, as metrics and logs have it. */
+export function fullName({ method }: Pick<Endpoint, "method">): string {
+  return `${method.parent.typeName}/${method.name}`;
+}
+
+/** The path of an RPC in every protocol of RPCs. */
+export function pathOfRpc(endpoint: Pick<Endpoint, "method">): string {
+  return `/${fullName(endpoint)}`;
+}
+
+export function isUnary(endpoint: Endpoint): endpoint is UnaryEndpoint {
+  return endpoint.method.methodKind === "unary";
+}
+
+export function isStreaming(endpoint: Endpoint): endpoint is StreamingEndpoint {
+  const { methodKind } = endpoint.method;
+  return methodKind === "server_streaming" || methodKind === "bidi_streaming";
+}

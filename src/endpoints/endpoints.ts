@@ -1,0 +1,21 @@
+import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
+import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.ts";
+import { Health } from "../gen/health/v1/health_pb.ts";
+import type { Readiness } from "../status/readiness.ts";
+import type { StatusStore } from "../status/status-store.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { getStatus } from "./get-status.ts";
+import { health } from "./health.ts";
+import { reflection } from "./reflection.ts";
+
+/**
+ * Every RPC that is served. Whatever must know what that is reads this list: Connect's routes, the gRPC fast path, the REST
+ * routes, reflection, authentication, metrics. A new RPC is a file beside this one and a line here.
+ */
+export function createEndpoints(store: StatusStore, readiness: Readiness): readonly Endpoint[] {
+  return [
+    getStatus(store),
+    ...health(readiness, [StatusService]),
+    ...reflection(readiness, [StatusService, Health], [file_google_rpc_error_details]),
+  ];
+}

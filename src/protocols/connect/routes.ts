@@ -1,0 +1,79 @@
+import type { Message } from "@bufbuild/protobuf";
+import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import {
+  type Endpoint,
+  isStreaming,
+  type StreamingEndpoint,
+  type UnaryEndpoint,
+} from "../../endpoints/endpoint.ts";
+import { toConnectError } from "../../endpoints/errors.ts";
+import type { Life } from "../../endpoints/life.ts";
+import { callerGone } from "../../status/call.ts";
+import { deadlineExceeded } from "../../status/errors.ts";
+import { holdOnConnection } from "../held-calls.ts";
+import { type RpcCall, rpcCallOf } from "./rpc-call.ts";
+
+/** Connect's routes for the endpoints. Each call is one of {@link RpcCall}, and lives the one life of a call. */
+export function routesOf(endpoints: readonly Endpoint[], life: Life): (router: ConnectRouter) => void {
+  return (router) => {
+    for (const endpoint of endpoints) {
+      const implementation = isStreaming(endpoint) ? streaming(endpoint, life) : unary(endpoint, life);
+      router.rpc(endpoint.method, implementation as never);
+    }
+  };
+}
+
+function unary(endpoint: UnaryEndpoint, life: Life) {
+  return async (request: Message, context: HandlerContext) => {
+    const rpc = rpcCallOf(context);
+    // The store watches the deadline, too. Whichever notices it first, the caller gets the same error.
+    follow(rpc, context, deadlineExceeded);
+    try {
+      return await life.unary(endpoint, request, rpc.call, context);
+    } catch (reason) {
+      throw toWire(rpc, reason);
+    }
+  };
+}
+
+function streaming(endpoint: StreamingEndpoint, life: Life) {
+  return async function* (request: Message | AsyncIterable<Message>, context: HandlerContext) {
+    const rpc = rpcCallOf(context);
+    const { call, observation, response } = rpc;
+    follow(rpc, context, (reason) => reason);
+    const release = holdOnConnection(response, call);
+    response.once("close", release);
+    try {
+      yield* life.stream(endpoint, request, call, observation, context);
+    } catch (reason) {
+      throw toWire(rpc, reason);
+    } finally {
+      release();
+    }
+  };
+}
+
+/** Gives the call the deadline and the cancellation of Connect's context. @param late makes the error of a deadline that passed. */
+function follow(
+  { call, response }: RpcCall,
+  context: HandlerContext,
+  late: (reason: ConnectError) => unknown,
+): void {
+  const { signal } = context;
+  const timeout = context.timeoutMs();
+  if (timeout !== undefined) call.deadline = performance.now() + timeout;
+  const cancel = () => {
+    const { reason } = signal;
+    const isLate = reason instanceof ConnectError && reason.code === Code.DeadlineExceeded;
+    call.cancel(isLate ? late(reason) : callerGone);
+  };
+  if (signal.aborted) cancel();
+  else signal.addEventListener("abort", cancel, { once: true });
+  // Of a stream whose client takes nothing, Connect does not notice that it is reset.
+  response.once("close", () => call.cancel(callerGone));
+}
+
+function toWire(rpc: RpcCall, reason: unknown): ConnectError {
+  rpc.failure = reason;
+  return toConnectError(reason);
+}

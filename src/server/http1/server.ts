@@ -1,0 +1,129 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerOptions, type ServerResponse } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import { answerHeldCalls, sendAwayHeldCalls } from "../../protocols/held-calls.ts";
+import type { HttpHandler } from "../../protocols/http.ts";
+import { LinkedList } from "../../protocols/linked-list.ts";
+import { ConnectionAge } from "../connection-age.ts";
+import { maxHeaderFields } from "../header-size.ts";
+import type { CompleteLimits } from "../limits.ts";
+import { allowHalfOpen, responseInProgress, takeConnections } from "../node-internals.ts";
+import { answerClientError, type LinesForUnread } from "./client-errors.ts";
+
+interface Http1ServerOptions {
+  readonly limits: CompleteLimits;
+  readonly handler: HttpHandler;
+  readonly linesForUnread: LinesForUnread | undefined;
+  /** Called for each new connection, whatever its protocol. */
+  readonly onConnection: (socket: Socket) => void;
+}
+
+/** Serves HTTP/1.1, and listens for all protocols: Node checks the timeouts of HTTP/1.1 only on a server that listens. */
+export interface Http1Server {
+  listen(address: ListenAddress): Promise<AddressInfo>;
+  /** Serves a connection whose protocol has turned out to be HTTP/1.1. */
+  serve(socket: Socket): void;
+  /** Closes the connections that exceed their age, each after the response under way. @param now of the sweeps' clock. */
+  closeOld(now: number): void;
+  /** Takes no new connections, and closes those of HTTP/1.1 after the response under way. Resolves when all have closed. */
+  drain(): Promise<void>;
+}
+
+interface ListenAddress {
+  readonly host: string | undefined;
+  readonly port: number;
+}
+
+const closesAfterResponse = Symbol("closesAfterResponse");
+
+type Http1Socket = Socket & { [closesAfterResponse]?: true };
+
+export function createHttp1Server({
+  limits,
+  handler,
+  linesForUnread,
+  onConnection,
+}: Http1ServerOptions): Http1Server {
+  const connections = new LinkedList<{ readonly socket: Http1Socket; readonly age: ConnectionAge }>();
+  let isDraining = false;
+
+  function onRequest(request: IncomingMessage, response: ServerResponse): void {
+    // While Node closes the server, it still offers keep-alive, and the client's next request would be lost.
+    if (isDraining || (request.socket as Http1Socket)[closesAfterResponse]) announceClose(response);
+    handler(request, response);
+  }
+
+  const server = createServer(optionsOf(limits), onRequest);
+  server.maxHeadersCount = maxHeaderFields;
+  server.on("clientError", (error, socket) =>
+    answerClientError(error, socket as Socket, responseInProgress(socket as Socket), linesForUnread),
+  );
+  allowHalfOpen(server);
+  server.setTimeout(limits.peerTimeout, closeUnlessBusy);
+  // Node would ask clients for their messages before authentication and limits have admitted the call.
+  server.on("checkContinue", onRequest);
+  const serveConnection = takeConnections(server, onConnection);
+
+  return {
+    async listen({ host, port }) {
+      server.listen({ port, host });
+      await once(server, "listening");
+      return server.address() as AddressInfo;
+    },
+
+    serve(socket) {
+      const link = connections.add({ socket, age: new ConnectionAge(limits) });
+      socket.on("end", answerHeld);
+      socket.once("close", () => link.remove());
+      serveConnection(socket);
+      socket.resume();
+    },
+
+    closeOld(now) {
+      for (const { socket, age } of connections.toArray()) {
+        if (!age.exceedsLimit(now)) continue;
+        socket[closesAfterResponse] = true;
+        if (age.exceedsGrace(now) && sendAwayHeldCalls(socket)) {
+          responseInProgress(socket)?.once("finish", () => socket.destroySoon());
+        }
+      }
+    },
+
+    async drain() {
+      isDraining = true;
+      const closed = once(server, "close");
+      server.close();
+      for (const { socket } of connections.toArray()) announceClose(responseInProgress(socket));
+      await closed;
+    },
+  };
+}
+
+function optionsOf({ maxHeaderSize, peerTimeout, idleTimeout }: CompleteLimits): ServerOptions {
+  return {
+    keepAlive: true,
+    noDelay: true,
+    keepAliveTimeout: idleTimeout,
+    headersTimeout: peerTimeout,
+    requestTimeout: peerTimeout,
+    // The router refuses such requests, and counts them.
+    requireHostHeader: false,
+    // How often Node compares slow requests with the clock.
+    connectionsCheckingInterval: Math.ceil(peerTimeout / 10),
+    ...(maxHeaderSize !== undefined && { maxHeaderSize }),
+  };
+}
+
+/** A client that has ended its sending side may be gone, and a call that is held for it would stay. */
+function answerHeld(this: Socket): void {
+  answerHeldCalls(this);
+}
+
+/** Closes an HTTP/1.1 connection without traffic, unless its call is in progress and the client has read all that was sent. */
+function closeUnlessBusy(socket: Socket): void {
+  if (!responseInProgress(socket) || socket.writableLength > 0) socket.destroy();
+}
+
+function announceClose(response: ServerResponse | undefined | null): void {
+  if (response && !response.headersSent) response.setHeader("Connection", "close");
+}

@@ -1,0 +1,166 @@
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { datastoreUnavailable } from "../../src/status/errors.ts";
+import { parseReqId, type ReqId } from "../../src/status/req-id.ts";
+import type { Connections } from "../../src/store/connections/connections.ts";
+import { createStatusStore, type StatusStoreOptions } from "../../src/store/reads/status-store.ts";
+import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { lockTable } from "../support/lock.ts";
+import { insertJob, insertPending } from "../support/rows.ts";
+import { callWithin, newReqId, openTestConnections, wordsOf } from "../support/store.ts";
+
+let database: TestDatabase;
+let connections: Connections;
+/** How many ids each statement of the test asked for. */
+let statements: number[];
+
+beforeAll(async () => {
+  // Text that is no UTF-8 can be stored in it, and cannot be read by a session in UTF-8.
+  database = await createDatabase({ encoding: "SQL_ASCII" });
+  connections = openTestConnections(database.url);
+});
+
+afterAll(async () => {
+  await connections[Symbol.asyncDispose]();
+  await database[Symbol.asyncDispose]();
+});
+
+function openStore(options: StatusStoreOptions = {}) {
+  statements = [];
+  return createStatusStore(connections, { onStatement: (ids) => statements.push(ids), ...options });
+}
+
+async function insert(status: "success" | "processing" | "pending"): Promise<ReqId> {
+  return parseReqId(await insertJob(database.db, { status }));
+}
+
+async function insertUndecodable(): Promise<ReqId> {
+  const reqId = newReqId();
+  await database.pool.query(
+    `insert into memory_job (req_id, status, error) values ('${reqId}', 'failure', E'Z\\xfcrich')`,
+  );
+  return reqId;
+}
+
+test("the outcomes come in the order of the ids, and an id that is given twice is read once", async () => {
+  const [success, pending, unknown] = [await insert("success"), await insert("pending"), newReqId()];
+  const outcomes = await openStore().findMany([unknown, success, pending, success, unknown], callWithin());
+  expect([...outcomes.keys()]).toEqual([unknown, success, pending]);
+  expect(wordsOf(outcomes)).toEqual(["none", "success", "pending"]);
+  expect(statements).toEqual([3]);
+});
+
+test("no ids have no outcomes", async () => {
+  expect(await openStore().findMany([], callWithin())).toEqual(new Map());
+  expect(statements).toEqual([]);
+});
+
+test("a row that cannot be decoded is the outcome of its own id alone", async () => {
+  const [good, bad, other] = [await insert("success"), await insertUndecodable(), await insert("processing")];
+  const outcomes = await openStore().findMany([good, bad, newReqId(), other], callWithin());
+  expect(wordsOf(outcomes)).toEqual(["success", "STATUS_UNREADABLE", "none", "processing"]);
+});
+
+test("ids share the statement of calls that wait at the same moment", async () => {
+  const [shared, own] = [await insert("success"), await insert("pending")];
+  const store = openStore();
+  const [status, outcomes] = await Promise.all([
+    store.find(shared, callWithin()),
+    store.findMany([shared, own], callWithin()),
+  ]);
+  expect(status?.status).toBe("success");
+  expect(wordsOf(outcomes)).toEqual(["success", "pending"]);
+  expect(statements).toEqual([2]);
+});
+
+test("1,000 ids take four statements, and none is shed though fewer may be queued", async () => {
+  const reqIds = (await insertPending(database.db, 1_000)).map(parseReqId);
+  const outcomes = await openStore({ maxQueued: 512 }).findMany(reqIds, callWithin());
+  expect([...outcomes.keys()]).toEqual(reqIds);
+  expect(new Set(wordsOf(outcomes))).toEqual(new Set(["pending"]));
+  expect(statements).toEqual([256, 256, 256, 232]);
+});
+
+test("ids for which the queue has no room are OVERLOADED, and the others are read", async () => {
+  await using lock = await lockTable(database);
+  const store = openStore({ maxInFlight: 1, maxQueued: 3 });
+  const first = store.find(newReqId(), callWithin());
+  await lock.blocks(1);
+  const many = store.findMany([1, 2, 3, 4, 5].map(newReqId), callWithin());
+  await lock[Symbol.asyncDispose]();
+  expect(await first).toBeUndefined();
+  expect(wordsOf(await many)).toEqual(["none", "none", "none", "OVERLOADED", "OVERLOADED"]);
+});
+
+test("a cancelled call rejects with its reason and cancels its statement", async () => {
+  await using lock = await lockTable(database);
+  const call = callWithin();
+  const many = openStore().findMany([newReqId(), newReqId()], call);
+  await lock.blocks(1);
+  const reason = new Error("the caller has gone");
+  call.cancel(reason);
+  await expect(many).rejects.toBe(reason);
+  await lock.blocks(0);
+});
+
+test("a cancelled call leaves another call that shares its statement alone", async () => {
+  const reqId = await insert("success");
+  await using lock = await lockTable(database);
+  const [store, cancelled] = [openStore(), callWithin()];
+  const calls = [cancelled, callWithin()].map((call) => store.findMany([newReqId(), reqId], call));
+  const other = expect(calls[0]).rejects.toThrow("gone");
+  await lock.blocks(1);
+  cancelled.cancel(new Error("gone"));
+  await other;
+  await lock.blocks(1);
+  await lock[Symbol.asyncDispose]();
+  expect(wordsOf((await calls[1]) ?? new Map())).toEqual(["none", "success"]);
+});
+
+test("a call that was cancelled before it came is not asked for", async () => {
+  const call = callWithin();
+  call.cancel(new Error("too late"));
+  await expect(openStore().findMany([newReqId()], call)).rejects.toThrow("too late");
+  expect(statements).toEqual([]);
+});
+
+test("once the deadline has passed, what was read until then is returned, and the rest is DEADLINE_EXCEEDED", async () => {
+  const [read, late] = [await insert("success"), newReqId()];
+  await using lock = await lockTable(database);
+  const store = openStore({ maxInFlight: 1, maxBatch: 1, flushAt: 1 });
+  const call = callWithin();
+  const many = store.findMany([read, late], call);
+  await lock.blocks(1);
+  // Queued behind the first statement, and before the second one, which is sent when the first has ended.
+  const next = lockTable(database);
+  await lock.blocks(2);
+  await lock[Symbol.asyncDispose]();
+  await using held = await next;
+  await held.blocks(1);
+  expect(statements).toEqual([1, 1]);
+  call.deadline = performance.now();
+  expect(wordsOf(await many)).toEqual(["success", "DEADLINE_EXCEEDED"]);
+});
+
+test("a call whose deadline has passed is not asked for", async () => {
+  const outcomes = await openStore().findMany([newReqId(), newReqId()], callWithin(0));
+  expect(wordsOf(outcomes)).toEqual(["DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"]);
+  expect(statements).toEqual([]);
+});
+
+test("while the breaker is open, each outcome is its error", async () => {
+  const refusal = datastoreUnavailable(new Error("connect ECONNREFUSED"));
+  const breaker = { refusal, sent() {}, answered() {}, failed() {}, check() {} };
+  const outcomes = await createStatusStore(connections, {}, breaker).findMany(
+    [newReqId(), newReqId()],
+    callWithin(),
+  );
+  expect([...outcomes.values()]).toEqual([refusal, refusal]);
+});
+
+test("one piece of work is attached to the call, however many ids it has", async () => {
+  const call = callWithin();
+  const [attach, detach] = [vi.spyOn(call, "attach"), vi.spyOn(call, "detach")];
+  await openStore().findMany(Array.from({ length: 300 }, newReqId), call);
+  expect(attach).toHaveBeenCalledTimes(1);
+  expect(detach.mock.calls).toEqual(attach.mock.calls);
+});

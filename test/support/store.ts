@@ -1,0 +1,30 @@
+import { randomUUID } from "node:crypto";
+import { Call } from "../../src/status/call.ts";
+import { StatusError } from "../../src/status/errors.ts";
+import { parseReqId, type ReqId } from "../../src/status/req-id.ts";
+import type { StatusOutcome } from "../../src/status/status-store.ts";
+import { type Connections, openConnections } from "../../src/store/connections/connections.ts";
+
+/** What every pool of a test has in common. Times in milliseconds. */
+export const poolOptions = { connectTimeout: 1_000, onLost() {} };
+
+/** Connections of the service's kind, and nothing above them. */
+export function openTestConnections(url: string, size = 4): Connections {
+  return openConnections({ url, size, ...poolOptions });
+}
+
+/** @param timeout in milliseconds, after which its deadline passes: by default longer than a test takes. */
+export function callWithin(timeout = 60_000): Call {
+  return new Call(performance.now() + timeout);
+}
+
+export function newReqId(): ReqId {
+  return parseReqId(randomUUID());
+}
+
+/** @returns each outcome of several ids, in order: the status, the reason of the error, or `none`. */
+export function wordsOf(outcomes: ReadonlyMap<ReqId, StatusOutcome>): string[] {
+  return Array.from(outcomes.values(), (outcome) =>
+    outcome instanceof StatusError ? outcome.reason : (outcome?.status ?? "none"),
+  );
+}
