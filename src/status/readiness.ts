@@ -1,4 +1,5 @@
 import { EventEmitter, once } from "node:events";
+import { abortable } from "./abort.ts";
 
 /** `degraded`: the primary does not answer, and a replica does that is within its bound. */
 export type DatastoreState = "ready" | "degraded";
@@ -68,7 +69,7 @@ export function createReadiness(
     let found: DatastoreState | "not ready" = "not ready";
     let cause: unknown;
     try {
-      found = await Promise.race([probe(current.signal), abortion(current.signal)]);
+      found = await abortable(probe(current.signal), current.signal);
     } catch (error) {
       cause = error;
     }
@@ -152,10 +153,4 @@ export function createReadiness(
 
 function isReady(state: DatastoreState | "not ready"): boolean {
   return state !== "not ready";
-}
-
-function abortion(signal: AbortSignal): Promise<never> {
-  return new Promise((_resolve, reject) => {
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  });
 }

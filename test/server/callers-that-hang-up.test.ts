@@ -54,7 +54,11 @@ describe.for([
   let complaints: MockInstance<typeof console.error>;
 
   beforeAll(async () => {
-    app = await startTestApp({ DATABASE_URL: job.env.DATABASE_URL, LOG_REQUESTS: "true", GRPC_FAST_PATH: lane });
+    app = await startTestApp({
+      DATABASE_URL: job.env.DATABASE_URL,
+      LOG_REQUESTS: "true",
+      GRPC_FAST_PATH: lane,
+    });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());
