@@ -52,7 +52,7 @@ describe("a unary call", () => {
     handle,
   });
 
-  test("weighs what its endpoint says, from its start to its end", async () => {
+  test("has the weight of its endpoint's cost, from its start to its end", async () => {
     const answer = Promise.withResolvers<Record<string, unknown>>();
     const running = life.unary(
       endpoint(() => answer.promise, 7),

@@ -29,7 +29,7 @@ const json = Buffer.from("{}");
 const get = (path: string) => ({ method: "GET", path });
 const head = (path: string) => ({ method: "HEAD", path });
 
-/** What answers with which status of HTTP. A cache may keep most of them without being told for how long (RFC 9110, 15.1). */
+/** What answers with which status of HTTP. A cache may keep most of them without explicit freshness (RFC 9110, 15.1). */
 const requests = [
   { status: 200, name: "/healthz", asked: get("/healthz") },
   { status: 200, name: "/readyz", asked: get("/readyz") },
@@ -110,7 +110,7 @@ test.for(getStatusCalls(""))("no cache may keep a status that was found: $name",
   const [call] = getStatusCalls(job.reqId).filter(({ name }) => name === row.name);
   if (call === undefined) throw new Error("no call");
   const told = await send(withHeaders(call, bearing), app.url);
-  // Of gRPC's, none can: the answer to a POST is kept only where it says for how long (RFC 9110, section 9.3.3).
+  // No answer of gRPC: the answer to a POST is kept only with explicit freshness (RFC 9110, section 9.3.3).
   expect([told.status, told.headers["cache-control"]]).toEqual([
     200,
     row.protocol === "grpc" ? undefined : "no-store",

@@ -143,11 +143,11 @@ test.for([
     te: "trailers",
   };
   const before = { arrived, ended: reasons.length };
-  const silent = session.request(headers).on("error", () => {});
+  const unfinished = session.request(headers).on("error", () => {});
   const asking = session.request(headers).on("error", () => {});
   asking.end(frameMessage(encodeRequest(ids.slow)));
   await expect.poll(() => arrived).toBe(before.arrived + 1);
-  for (const stream of [silent, asking]) stream.close(constants.NGHTTP2_CANCEL);
+  for (const stream of [unfinished, asking]) stream.close(constants.NGHTTP2_CANCEL);
   await expect.poll(() => reasons.slice(before.ended)).toEqual([callerGone]);
   session.destroy();
 });

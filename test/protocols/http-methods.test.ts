@@ -56,7 +56,7 @@ describe.for(["on", "off"] as const)("with the fast path %s", (fastPath) => {
 
     test.for(
       others.filter((method) => !allow.includes(method)),
-    )("%s: 405 that says what is allowed", async (method) => {
+    )("%s: 405 that names what is allowed", async (method) => {
       for (const type of [
         undefined,
         "application/json",
@@ -83,7 +83,7 @@ describe.for(["on", "off"] as const)("with the fast path %s", (fastPath) => {
       "application/grpc-web-text",
       "application/json; charset=latin1",
       acceptPost.startsWith("application/json") ? "application/connect+proto" : "application/proto",
-    ])("POST of %s: 415 that says what is taken", async (type) => {
+    ])("POST of %s: 415 that names what is taken", async (type) => {
       const headers = type === undefined ? {} : { "Content-Type": type };
       for (const call of overEvery("", "connect", {
         method: "POST",

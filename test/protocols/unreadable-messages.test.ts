@@ -46,7 +46,7 @@ function compressed(message: Buffer): Buffer {
   return frame;
 }
 
-/** The code of the error, wherever a protocol says it. */
+/** The code of the error, wherever a protocol has it. */
 function codeOf({ headers, body }: Told): string | undefined {
   const text = body.toString("latin1");
   return headers["grpc-status"] ?? /grpc-status: *(\d+)/.exec(text)?.[1] ?? /"code":"(\w+)"/.exec(text)?.[1];
@@ -130,7 +130,7 @@ describe.for(["on", "off"] as const)("with the fast path %s", (fastPath) => {
       expect(codeOf(await send(call, apps[fastPath].url))).toBe("internal");
   });
 
-  test.for(ofGrpc)("$name says INTERNAL, as its specification does", async ({ name, protocol, asked }) => {
+  test.for(ofGrpc)("$name gets INTERNAL, as its specification does", async ({ name, protocol, asked }) => {
     for (const call of overEvery(name, protocol, asked))
       expect(codeOf(await send(call, apps[fastPath].url))).toBe(String(Code.Internal));
   });
