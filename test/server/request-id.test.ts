@@ -105,7 +105,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
     return requestIdOf(await send(withHeaders(call, headers), app.url));
   }
 
-  test.for(names)("an X-Request-Id comes back as it was sent: $name", async ({ name }) => {
+  test.for(names)("an X-Request-Id is returned as it was sent: $name", async ({ name }) => {
     for (const sent of ["order/7:first", "!", '"<~#\\'.padEnd(128, "x")]) {
       expect(await ask(name, { "X-Request-Id": sent })).toBe(sent);
     }
@@ -117,17 +117,17 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
     }
   });
 
-  test.for(names)("a caller that sends none gets none, unless the service is at fault: $name", async ({
+  test.for(names)("a request without X-Request-Id gets none, unless the service fails: $name", async ({
     name,
   }) => {
     expect(await ask(name, {})).toBeUndefined();
   });
 
-  test("none of it is logged as an error", () => {
+  test("these calls are not logged as errors", () => {
     expect(app.logs.filter(({ level }) => level === "error")).toEqual([]);
   });
 
-  test("a fault of the service has an id over every protocol, and the error in the log has the same", async () => {
+  test("a failure of the service has an id over every protocol, and its line in the log has the same", async () => {
     await using proxy = await startProxy(job.database.url);
     await using failing = await startTestApp({
       DATABASE_URL: proxy.url,

@@ -154,7 +154,7 @@ describe.for(["on", "off"])("with the fast path %s, 401 comes from the headers a
 
   afterAll(() => app[Symbol.asyncDispose]());
 
-  test.for(refused)("$call.name: while the body does not come", async (one) => {
+  test.for(refused)("$call.name: while the body does not arrive", async (one) => {
     const sent = sendHeaders(one.call, app.url);
     expectRefusal(one, await sent.told);
     sent.close();
@@ -179,7 +179,7 @@ describe.for(["on", "off"])("with the fast path %s, 401 comes from the headers a
   });
 });
 
-test("a body that never comes holds its connection for no longer than PEER_TIMEOUT", async () => {
+test("a body that never arrives keeps its connection open for PEER_TIMEOUT at most", async () => {
   await using app = await startTestApp({
     ...job.env,
     PEER_TIMEOUT: "200ms",
@@ -202,7 +202,7 @@ test("a body that never comes holds its connection for no longer than PEER_TIMEO
   session.destroy();
 });
 
-test("the body of a refused request is no request: what comes behind it is answered", async () => {
+test("the body of a refused request is not read as a request, and the next request is answered", async () => {
   await using app = await startTestApp(job.env);
   const smuggled = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
   const socket = connectTcp(app.port, "127.0.0.1");
@@ -259,7 +259,7 @@ describe("callers by the names of their tokens", () => {
     return metricValue(metrics, "rpc_server_caller_calls_total", { caller });
   };
 
-  test("stay there when they are taken off the list, and new ones are there at once", async () => {
+  test("remain when they are removed from the list, and new ones are added at once", async () => {
     const file = await job.folder.write(
       "changing",
       tokenLine("alice", "of-alice") + tokenLine("bob", "of-bob"),
@@ -273,7 +273,7 @@ describe("callers by the names of their tokens", () => {
     expect(await calls(app, "bob")).toBe(1);
   });
 
-  test("are counted, over the fast path and every other", async () => {
+  test("are counted, on the fast path and off it", async () => {
     const file = await job.folder.write("both", tokenLine("alice", "of-alice") + tokenLine("bob", "of-bob"));
     await using app = await startTestApp({ DATABASE_URL: job.env.DATABASE_URL, AUTH_TOKENS_FILE: file });
     expect(await calls(app, "bob")).toBe(0);

@@ -6,12 +6,12 @@ import { join } from "node:path";
 import { connect as connectTls, TLSSocket } from "node:tls";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openConnections } from "../../src/store/connections/connections.ts";
 import { type EmbeddedPostgres, startEmbedded } from "../../src/store/embedded/embedded.ts";
 import { type Certificate, createAuthority } from "../support/certificates.ts";
 import { say, startFakePostgres } from "../support/fake-postgres.ts";
 import { createFolder, type Folder } from "../support/folder.ts";
 import { offerTls } from "../support/postgres-tls.ts";
+import { openTestConnections } from "../support/store.ts";
 
 let folder: Folder;
 let directory: string;
@@ -58,7 +58,7 @@ afterAll(async () => {
 
 /** @returns whether the connection is encrypted; why there is none. */
 async function connectTo(url: string): Promise<"encrypted" | "plain" | string> {
-  await using connections = openConnections({ url, size: 1, connectTimeout: 5_000, onLost() {} });
+  await using connections = openTestConnections(url, 1, 5_000);
   try {
     const connection = await connections.take();
     try {
@@ -75,7 +75,7 @@ async function connectTo(url: string): Promise<"encrypted" | "plain" | string> {
 const urlOf = (role: string, query: string, port = postgres.port) =>
   `postgres://${role}:${password}@localhost:${port}/postgres?hostaddr=127.0.0.1&${query}`;
 
-describe("a server that asks for the password in a way that is not allowed is told nothing", () => {
+describe("a server that asks for the password in a way that is not allowed is sent nothing", () => {
   const refusals = [
     { query: "require_auth=scram-sha-256", asks: say.cleartext, why: /asks for password, .*require_auth/ },
     { query: "require_auth=scram-sha-256", asks: say.md5, why: /asks for md5, .*require_auth/ },
@@ -104,7 +104,7 @@ describe("a server that asks for the password in a way that is not allowed is to
     });
   }
 
-  test("one that breaks the exchange off, before it has proven anything, is not believed", async () => {
+  test("one that ends the SCRAM exchange before it has proven that it knows the password is refused", async () => {
     for (const query of ["require_auth=scram-sha-256", "channel_binding=require"]) {
       const offer = say.sasl("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS");
       await using server = await startFakePostgres([offer, say.welcome], stranger);
@@ -113,7 +113,7 @@ describe("a server that asks for the password in a way that is not allowed is to
     }
   });
 
-  test("without either, it is told the password, as psql does", async () => {
+  test("without either parameter, it is sent the password, as by psql", async () => {
     await using server = await startFakePostgres([say.cleartext]);
     const connecting = connectTo(urlOf("app", "sslmode=disable&connect_timeout=1", server.port));
     await expect.poll(() => server.told).toContain(password);
@@ -121,12 +121,12 @@ describe("a server that asks for the password in a way that is not allowed is to
     await connecting;
   });
 
-  test("where there is no password, it is told so", async () => {
+  test("where there is no password, the error tells that", async () => {
     await using server = await startFakePostgres([say.cleartext]);
     const url = `postgres://app@127.0.0.1:${server.port}?sslmode=disable`;
     expect(await connectTo(url)).toBe("the server asks for a password, and none is given");
     await server.gone;
-    // A farewell at most.
+    // A Terminate message at most.
     expect(["", "X\0\0\0\x04"]).toContain(server.told);
   });
 });
@@ -180,7 +180,7 @@ describe("PostgreSQL", () => {
     expect(await connectTo(url)).toBe('password authentication failed for user "proven"');
   });
 
-  test("whoever stands in between, with a certificate of his own, is noticed", async () => {
+  test("a man in the middle with a certificate of its own is refused", async () => {
     await using between = await standBetween(postgres.port, stranger);
     const url = (binding: string) =>
       urlOf("proven", `sslmode=require&channel_binding=${binding}`, between.port);

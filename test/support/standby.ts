@@ -7,9 +7,9 @@ import { promisify } from "node:util";
 import pg from "pg";
 import { expect } from "vitest";
 import { findBinaries, programPath, reachableBinaries } from "../../src/store/embedded/binaries.ts";
+import { locateDataDirectory } from "../../src/store/embedded/data-directory.ts";
 import { type EmbeddedPostgres, freePort, startEmbedded } from "../../src/store/embedded/embedded.ts";
-import { choosePlace } from "../../src/store/embedded/place.ts";
-import { startTethered, type Tethered, untilEnded } from "../../src/store/embedded/process.ts";
+import { startTethered, type Tethered, untilEnded } from "../../src/store/embedded/tethered-program.ts";
 
 const run = promisify(execFile);
 
@@ -63,7 +63,7 @@ export async function startPrimary(): Promise<Primary> {
 }
 
 async function createStandby(primary: EmbeddedPostgres, directory: string): Promise<Standby> {
-  const place = await choosePlace(directory);
+  const place = await locateDataDirectory(directory);
   const binaries = await reachableBinaries(await findBinaries(), directory, place);
   const name = `standby_${randomUUID().slice(0, 8)}`;
   const dataDirectory = join(dirname(primary.dataDirectory), name);

@@ -13,14 +13,18 @@ export function isConnectionLost(error: unknown): boolean {
   return error.severity === "FATAL" || error.severity === "PANIC" || /^(08|57P)/.test(error.code ?? "");
 }
 
+/** SQLSTATE admin_shutdown, crash_shutdown, cannot_connect_now. An administrator who ends one connection causes the first. */
+export function isStoppingOrStarting(error: unknown): boolean {
+  return /^57P0[1-3]$/.test((error as Partial<pg.DatabaseError>).code ?? "");
+}
+
 /**
- * Whether the server, or the network, has ended all connections: the server is shutting down or starting (57P01 to 57P03; an
- * administrator who ends one connection causes the same), one of its processes has crashed, or there is no route to it. Not:
- * a timeout of this service, an answer that cannot be parsed, a session's own timeout.
+ * Whether the server, or the network, has ended all connections: the server is stopping or starting, one of its
+ * processes has crashed, or there is no route to it. Not: a timeout of this service, an answer that cannot be parsed, a
+ * session's own timeout.
  */
 export function endsAllConnections(error: unknown): boolean {
   const { code = "" } = error as Partial<pg.DatabaseError>;
-  return (
-    /^(57P0[1-3]|ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/.test(code) || isTerminated(error)
-  );
+  const isOfNetwork = /^(ECONNRESET|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/.test(code);
+  return isOfNetwork || isStoppingOrStarting(error) || isTerminated(error);
 }

@@ -3,6 +3,7 @@ import { Kysely, PostgresDialect } from "kysely";
 import type { Tables } from "../schema/tables.ts";
 import { cancelStatement, cancelTimeout } from "./cancel.ts";
 import type { Connection } from "./connection.ts";
+import { isStoppingOrStarting } from "./connection-loss.ts";
 import { createPool, type PooledConnection, type PoolOptions } from "./pool.ts";
 import { createSemaphore } from "./semaphore.ts";
 
@@ -132,5 +133,5 @@ function isLimit(error: unknown): boolean {
 /** Nothing listens, the server closes the connection (an error of the driver's without a code), is stopping or starting. */
 function isRestart(error: unknown): boolean {
   const { code = "" } = error as { code?: string };
-  return /^(|ECONNREFUSED|ECONNRESET|57P0[1-3])$/.test(code);
+  return /^(|ECONNREFUSED|ECONNRESET)$/.test(code) || isStoppingOrStarting(error);
 }

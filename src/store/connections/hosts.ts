@@ -1,7 +1,9 @@
 import { lookup } from "node:dns/promises";
 import { setTimeout as pause } from "node:timers/promises";
 import pg from "pg";
+import { shuffled } from "../shuffled.ts";
 import type { SessionAttrs, Target, Way } from "../url/target.ts";
+import { isStoppingOrStarting } from "./connection-loss.ts";
 import { isTerminatedOrTimeout, unwrapPoolError } from "./pg-internals.ts";
 import { WrongSession } from "./session-attrs.ts";
 
@@ -107,7 +109,7 @@ export function onlyHost(way: Way): Hosts {
 /** Whether another host may be better. */
 function concernsHost(error: unknown): boolean {
   if (error instanceof WrongSession) return true;
-  if (error instanceof pg.DatabaseError) return /^57P0[1-3]$/.test(error.code ?? "");
+  if (error instanceof pg.DatabaseError) return isStoppingOrStarting(error);
   const { syscall } = error as { syscall?: string };
   return syscall !== undefined || isTerminatedOrTimeout(error);
 }
@@ -137,11 +139,4 @@ function keyOf({ address, port, encryption }: Way): string {
 
 function isSameHost(a: Way, b: Way): boolean {
   return a.address === b.address && a.port === b.port;
-}
-
-function shuffled<T>(list: readonly T[]): readonly T[] {
-  return list
-    .map((element) => ({ element, order: Math.random() }))
-    .sort((a, b) => a.order - b.order)
-    .map(({ element }) => element);
 }

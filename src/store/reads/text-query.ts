@@ -11,7 +11,7 @@ export type Row = readonly (string | null)[];
 /**
  * An unnamed statement, or two in one transaction, whose columns are known and whose parameters are texts.
  *
- * It asks for no description of the columns and converts nothing: for a batch of 16 ids that spares our process
+ * It asks for no description of the columns and converts nothing: for a batch of 16 ids that spares this process
  * more than a quarter of the work (`npm run bench:micro`). Kysely has built and typed the query, which is a SELECT.
  */
 export class TextQuery implements PgQuery {

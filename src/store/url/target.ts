@@ -119,7 +119,7 @@ function waysOf(get: (name: UrlParameterName) => string | undefined, sslmode: st
     const host = names?.[index] || address || "localhost";
     const destination = address || host;
     const port = Number((ports.length === 1 ? ports[0] : ports[index]) || defaultPort);
-    // Over a Unix socket libpq never encrypts, whatever sslmode says.
+    // Over a Unix socket libpq never encrypts, whatever the sslmode.
     const encryptions = destination.startsWith("/")
       ? ["none" as const]
       : (encryptionsOf[sslmode] ?? ["demanded"]);

@@ -48,7 +48,7 @@ const watches = [
 describe.for([
   "on",
   "off",
-])("a caller that hangs up is CANCELLED and no error, with the fast path %s", (lane) => {
+])("the call of a caller that disconnects is CANCELLED and no error, with the fast path %s", (fastPath) => {
   let app: TestApp;
   /** Where Connect reports errors. */
   let complaints: MockInstance<typeof console.error>;
@@ -57,7 +57,7 @@ describe.for([
     app = await startTestApp({
       DATABASE_URL: job.env.DATABASE_URL,
       LOG_REQUESTS: "true",
-      GRPC_FAST_PATH: lane,
+      GRPC_FAST_PATH: fastPath,
     });
   });
 
@@ -101,7 +101,7 @@ describe.for([
     return metricValue(lines, name, { ...labels, rpc_status_code: "CANCELLED" }) ?? 0;
   }
 
-  /** @param until settles when the call is where its caller is to go. */
+  /** @param until settles when the call has got as far as the caller is to wait. */
   async function hangUp(
     call: RawCall,
     method: string,
@@ -134,7 +134,7 @@ describe.for([
     await lock.blocks(0);
   });
 
-  test.for(withBodies)("while its request is still on the way: $name", async (call) => {
+  test.for(withBodies)("before the whole request was sent: $name", async (call) => {
     await hangUp(call, getStatusMethod, true, () =>
       expect.poll(() => inFlight(call, getStatusMethod), { interval: 5 }).toBe(1),
     );
@@ -144,13 +144,13 @@ describe.for([
     await hangUp(call, watchMethod, false, ({ answered }) => answered);
   });
 
-  test("in one piece with its request: gRPC, HTTP/2", async () => {
+  test("with the reset in one piece with the request: gRPC, HTTP/2", async () => {
     const [call] = calls.filter(({ protocol }) => protocol === "grpc");
     if (call === undefined) throw new Error("no call");
     const logged = app.logs.length;
     const before = await countCancelled(call, getStatusMethod);
     using peer = await openPeer(app.port);
-    // So that the streams are reset before anything hears of them.
+    // The streams are reset before their event is emitted.
     peer.send(Buffer.concat([preface, cancelledCall(1), cancelledCall(3)]));
     const lines = () => app.logs.slice(logged).filter((line) => line.method === getStatusMethod);
     await expect.poll(lines, { interval: 5 }).toHaveLength(2);
@@ -160,7 +160,7 @@ describe.for([
     expect(await countCancelled(call, getStatusMethod)).toBe(before + 2);
   });
 
-  test("with answers that wait for the one before: HTTP/1.1, pipelined", async () => {
+  test("with responses that wait for the one before: HTTP/1.1, pipelined", async () => {
     const logged = app.logs.length;
     await using lock = await lockTable(job.database);
     using peer = await openPeer(app.port);
