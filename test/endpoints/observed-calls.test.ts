@@ -36,14 +36,14 @@ async function countedBy({ url }: TestApp): Promise<Record<string, number>> {
   );
 }
 
-describe.for(["on", "off"])("with the fast path %s", (lane) => {
+describe.for(["on", "off"])("with the fast path %s", (fastPath) => {
   let app: TestApp;
 
   beforeAll(async () => {
     app = await startTestApp({
       ...job.env,
       LOG_REQUESTS: "true",
-      GRPC_FAST_PATH: lane,
+      GRPC_FAST_PATH: fastPath,
     });
   });
 

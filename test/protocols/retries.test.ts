@@ -136,7 +136,7 @@ test("calls that find no database are told to come back at different times", asy
 });
 
 test.for([
-  { name: "the lane", type: "application/grpc" },
+  { name: "the fast path", type: "application/grpc" },
   { name: "Connect's adapter", type: "application/grpc+json" },
 ])("an error of $name is one block of headers, without which no gRPC client retries", async ({ type }) => {
   await using full = await startFullApp(1);

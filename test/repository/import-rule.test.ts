@@ -9,7 +9,7 @@ const repository = fileURLToPath(new URL("../..", import.meta.url));
 
 /** The folders of src, and those of the others that the files of each may import: DESIGN's house, from top to bottom. */
 const mayImport = {
-  commands: ["app", "config", "server", "telemetry", "status", "gen"],
+  commands: ["app", "config", "server", "endpoints", "telemetry", "status", "gen"],
   app: ["config", "server", "protocols", "endpoints", "store", "telemetry", "status", "gen"],
   config: ["server", "store/url", "status", "gen"],
   server: ["protocols", "endpoints", "status", "gen"],

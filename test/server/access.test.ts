@@ -144,11 +144,11 @@ const credentials: Record<string, Record<string, string>> = {
   "a known one elsewhere": { "X-Authorization": `Bearer ${token}`, Cookie: `token=${token}` },
 };
 
-describe.for(["on", "off"])("with the lane %s", (lane) => {
+describe.for(["on", "off"])("with the fast path %s", (fastPath) => {
   let app: Guarded;
 
   beforeAll(async () => {
-    app = await startGuarded({ GRPC_FAST_PATH: lane });
+    app = await startGuarded({ GRPC_FAST_PATH: fastPath });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());

@@ -88,11 +88,11 @@ function callsOf(found: string): RawCall[] {
   return [...admitted, ...refused];
 }
 
-describe.for(["on", "off"])("with the fast path %s", (lane) => {
+describe.for(["on", "off"])("with the fast path %s", (fastPath) => {
   let app: TestApp;
 
   beforeAll(async () => {
-    app = await startTestApp({ ...job.env, GRPC_FAST_PATH: lane });
+    app = await startTestApp({ ...job.env, GRPC_FAST_PATH: fastPath });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());
@@ -132,7 +132,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
     await using failing = await startTestApp({
       DATABASE_URL: proxy.url,
       AUTH_TOKENS_FILE: job.env.AUTH_TOKENS_FILE,
-      GRPC_FAST_PATH: lane,
+      GRPC_FAST_PATH: fastPath,
       // Without it, the log has no more than ten faults a second.
       LOG_REQUESTS: "true",
     });

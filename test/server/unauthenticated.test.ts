@@ -145,11 +145,11 @@ function expectRefusal({ form, call }: Refused, told: Told): void {
   expect(error?.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "UNAUTHENTICATED" }]);
 }
 
-describe.for(["on", "off"])("with the fast path %s, 401 comes from the headers alone", (lane) => {
+describe.for(["on", "off"])("with the fast path %s, 401 comes from the headers alone", (fastPath) => {
   let app: TestApp;
 
   beforeAll(async () => {
-    app = await startTestApp({ ...job.env, GRPC_FAST_PATH: lane });
+    app = await startTestApp({ ...job.env, GRPC_FAST_PATH: fastPath });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());
