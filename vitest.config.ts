@@ -24,6 +24,8 @@ export default defineConfig({
     setupFiles: ["test/support/no-leftovers.ts"],
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    // The default of 1 s is a failure on a slow machine.
+    expect: { poll: { timeout: 10_000, interval: 20 } },
     projects: [
       {
         test: {
