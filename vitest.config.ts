@@ -5,7 +5,7 @@ type ProjectTest = NonNullable<TestProjectInlineConfiguration["test"]>;
 
 const longRunning = ["faults", "fuzz", "ha", "interop"] as const;
 
-/** The PostgreSQL server that all files of a project share. */
+/** One PostgreSQL server for all files of a project. */
 const postgres = "test/support/postgres.ts";
 
 /** The tests of one folder, which take minutes: `npm run test:<folder>` runs them, with reporters of its own. */
@@ -13,12 +13,19 @@ function longRunningProject(
   name: (typeof longRunning)[number],
   test: ProjectTest,
 ): TestProjectInlineConfiguration {
-  return { test: { name, include: [`test/${name}/**/*.test.ts`], hookTimeout: 60_000, ...test } };
+  return { test: { name, include: [`test/${name}/**/*.test.ts`], ...test } };
 }
 
 export default defineConfig({
+  // Projects inherit these.
   test: {
+    // The last line is the count, for machines: `12 passed, 0 failed, 0 skipped`.
     reporters: ["default", "./test/support/count-reporter.ts"],
+    setupFiles: ["test/support/no-leftovers.ts"],
+    testTimeout: 30_000,
+    hookTimeout: 60_000,
+    // The default of 1 s is a failure on a slow machine.
+    expect: { poll: { timeout: 10_000, interval: 20 } },
     projects: [
       {
         test: {
@@ -26,9 +33,6 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: [`test/{${longRunning.join()}}/**`],
           globalSetup: [postgres],
-          testTimeout: 30_000,
-          hookTimeout: 60_000,
-          setupFiles: ["test/support/no-leftovers.ts"],
           // Files leave nothing behind in their process, so that one process can load src/ once for many of them.
           isolate: false,
           // Tests mostly wait: for a database, a timeout, a process.
@@ -36,15 +40,15 @@ export default defineConfig({
         },
       },
       longRunningProject("fuzz", { globalSetup: [postgres], testTimeout: 120_000 }),
-      // Each fault stops, starves or kills a PostgreSQL server of the project's own.
-      longRunningProject("faults", { fileParallelism: false, testTimeout: 30_000 }),
+      // Each fault stops, starves or kills the PostgreSQL server of the test.
+      longRunningProject("faults", { fileParallelism: false }),
       longRunningProject("ha", {
         globalSetup: [postgres],
         fileParallelism: false,
         testTimeout: 120_000,
         hookTimeout: 300_000,
       }),
-      // Serial: these tests measure timeouts of clients, which share one machine.
+      // One file after the other: these tests measure timeouts of clients, which share one machine.
       longRunningProject("interop", {
         globalSetup: [postgres],
         fileParallelism: false,

@@ -80,12 +80,15 @@ async function untilReplayed(on = standby): Promise<void> {
   await replica.end();
 }
 
-/** Asks without a pause until it is ended. @returns the different answers. */
+/** Reads a status every few milliseconds until it is ended. @returns the different answers. */
 function startStream(app: TestApp, reqId: string): { end(): Promise<(string | null)[]> } {
   let ended = false;
   const answers = new Set<string | null>();
   const loops = Array.from({ length: 4 }, async () => {
-    while (!ended) answers.add(await getStatus(app.url, reqId));
+    while (!ended) {
+      answers.add(await getStatus(app.url, reqId));
+      await pause(5);
+    }
   });
   return {
     async end() {
@@ -339,6 +342,7 @@ describe("a replica that is behind", () => {
         const overtaken = job.committed.get(next[status] ?? "") ?? Number.POSITIVE_INFINITY;
         expect(askedAt - overtaken, `ms for which ${status} had been out of date`).toBeLessThan(bound);
         asked++;
+        await pause(2);
       }
     }
 
