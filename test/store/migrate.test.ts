@@ -249,7 +249,9 @@ describe("locks", () => {
     await using database = await createDatabase();
     await using holder = await holdOpen(database, "select from memory_job");
     const migrating = migrate(database.db, { migrations: withAltering });
-    const waiting = "select from pg_locks where not granted and mode = 'AccessExclusiveLock'";
+    const waiting = `
+      select from pg_locks where not granted and mode = 'AccessExclusiveLock'
+        and database = (select oid from pg_database where datname = current_database())`;
     await expect.poll(async () => (await database.pool.query(waiting)).rowCount, { interval: 5 }).toBe(1);
     // Behind a migration that waits as long as it takes, this would be answered when the transaction has ended: never.
     await database.pool.query("select from memory_job");
@@ -352,7 +354,7 @@ describe("a migration that must run outside a transaction", () => {
     const refused = expect(attempt).rejects.toMatchObject({ code: "57014" });
     const cancel = `
       select pg_cancel_backend(pid) from pg_stat_activity
-      where query ~ 'create index concurrently' and wait_event_type = 'Lock' and pid <> pg_backend_pid()`;
+      where datname = current_database() and query ~ 'create index concurrently' and wait_event_type = 'Lock' and pid <> pg_backend_pid()`;
     await expect.poll(async () => (await database.pool.query(cancel)).rowCount, { interval: 5 }).toBe(1);
     await refused;
     await holder[Symbol.asyncDispose]();

@@ -20,7 +20,9 @@ export async function lockTable({ url, pool }: TestDatabase): Promise<TableLock>
         .poll(
           async () => {
             const { rows } = await pool.query<{ pid: number }>(
-              "select pid from pg_locks where not granted and relation = 'memory_job'::regclass",
+              // Databases that are copies of one template have tables of the same oid.
+              `select pid from pg_locks where not granted and relation = 'memory_job'::regclass
+                and database = (select oid from pg_database where datname = current_database())`,
             );
             pids = rows.map((row) => row.pid);
             return pids.length;
