@@ -8,7 +8,7 @@ import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type EmbeddedPostgres, startEmbedded } from "../../src/store/embedded/embedded.ts";
 import { type Certificate, createAuthority } from "../support/certificates.ts";
-import { say, startFakePostgres } from "../support/fake-postgres.ts";
+import { serverMessages, startFakePostgres } from "../support/fake-postgres.ts";
 import { createFolder, type Folder } from "../support/folder.ts";
 import { offerTls } from "../support/postgres-tls.ts";
 import { openTestConnections } from "../support/store.ts";
@@ -16,7 +16,7 @@ import { openTestConnections } from "../support/store.ts";
 let folder: Folder;
 let directory: string;
 let postgres: EmbeddedPostgres;
-let stranger: Certificate;
+let ofUnknownCa: Certificate;
 
 const password = "hunter2";
 
@@ -47,7 +47,7 @@ beforeAll(async () => {
   const authority = await createAuthority("Tests of authentication");
   await offerTls(postgres.dataDirectory, authority, "localhost", (statement) => admin.query(statement));
   await admin.end();
-  stranger = await (await createAuthority("A stranger")).issue("database", "localhost");
+  ofUnknownCa = await (await createAuthority("A ofUnknownCa")).issue("database", "localhost");
 });
 
 afterAll(async () => {
@@ -77,57 +77,73 @@ const urlOf = (role: string, query: string, port = postgres.port) =>
 
 describe("a server that asks for the password in a way that is not allowed is sent nothing", () => {
   const refusals = [
-    { query: "require_auth=scram-sha-256", asks: say.cleartext, why: /asks for password, .*require_auth/ },
-    { query: "require_auth=scram-sha-256", asks: say.md5, why: /asks for md5, .*require_auth/ },
-    { query: "require_auth=!password,!md5", asks: say.cleartext, why: /asks for password, .*require_auth/ },
-    { query: "require_auth=none", asks: say.cleartext, why: /asks for password, .*require_auth/ },
-    { query: "require_auth=password", asks: say.sasl("SCRAM-SHA-256"), why: /asks for scram-sha-256/ },
-    { query: "require_auth=scram-sha-256", asks: say.sasl("OAUTHBEARER"), why: /asks for oauth/ },
-    { query: "require_auth=scram-sha-256", asks: say.welcome, why: /without a password/ },
-    { query: "require_auth=!none", asks: say.welcome, why: /without a password/ },
-    { query: "channel_binding=require", asks: say.cleartext, why: /asks for password, .*channel_binding/ },
-    { query: "channel_binding=require", asks: say.md5, why: /asks for md5, .*channel_binding/ },
-    { query: "channel_binding=require", asks: say.welcome, why: /has not proven/ },
+    {
+      query: "require_auth=scram-sha-256",
+      asks: serverMessages.cleartext,
+      why: /asks for password, .*require_auth/,
+    },
+    { query: "require_auth=scram-sha-256", asks: serverMessages.md5, why: /asks for md5, .*require_auth/ },
+    {
+      query: "require_auth=!password,!md5",
+      asks: serverMessages.cleartext,
+      why: /asks for password, .*require_auth/,
+    },
+    { query: "require_auth=none", asks: serverMessages.cleartext, why: /asks for password, .*require_auth/ },
+    {
+      query: "require_auth=password",
+      asks: serverMessages.sasl("SCRAM-SHA-256"),
+      why: /asks for scram-sha-256/,
+    },
+    { query: "require_auth=scram-sha-256", asks: serverMessages.sasl("OAUTHBEARER"), why: /asks for oauth/ },
+    { query: "require_auth=scram-sha-256", asks: serverMessages.welcome, why: /without a password/ },
+    { query: "require_auth=!none", asks: serverMessages.welcome, why: /without a password/ },
     {
       query: "channel_binding=require",
-      asks: say.sasl("SCRAM-SHA-256"),
+      asks: serverMessages.cleartext,
+      why: /asks for password, .*channel_binding/,
+    },
+    { query: "channel_binding=require", asks: serverMessages.md5, why: /asks for md5, .*channel_binding/ },
+    { query: "channel_binding=require", asks: serverMessages.welcome, why: /has not proven/ },
+    {
+      query: "channel_binding=require",
+      asks: serverMessages.sasl("SCRAM-SHA-256"),
       why: /channel_binding=require wants/,
     },
   ];
   for (const tls of [true, false]) {
     test.for(refusals)(`${tls ? "with" : "without"} TLS: $query, $why`, async ({ query, asks, why }) => {
-      await using server = await startFakePostgres([asks], tls ? stranger : undefined);
+      await using server = await startFakePostgres([asks], tls ? ofUnknownCa : undefined);
       const url = urlOf("app", `${tls ? "sslmode=require&" : "sslmode=allow&"}${query}`, server.port);
       expect(await connectTo(url)).toMatch(why);
-      await server.gone;
-      expect(server.told).toBe("");
+      await server.disconnected;
+      expect(server.received).toBe("");
     });
   }
 
   test("one that ends the SCRAM exchange before it has proven that it knows the password is refused", async () => {
     for (const query of ["require_auth=scram-sha-256", "channel_binding=require"]) {
-      const offer = say.sasl("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS");
-      await using server = await startFakePostgres([offer, say.welcome], stranger);
+      const offer = serverMessages.sasl("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS");
+      await using server = await startFakePostgres([offer, serverMessages.welcome], ofUnknownCa);
       const url = urlOf("app", `sslmode=require&${query}`, server.port);
       expect(await connectTo(url)).toMatch(/without a password|has not proven/);
     }
   });
 
   test("without either parameter, it is sent the password, as by psql", async () => {
-    await using server = await startFakePostgres([say.cleartext]);
+    await using server = await startFakePostgres([serverMessages.cleartext]);
     const connecting = connectTo(urlOf("app", "sslmode=disable&connect_timeout=1", server.port));
-    await expect.poll(() => server.told).toContain(password);
+    await expect.poll(() => server.received).toContain(password);
     await server[Symbol.asyncDispose]();
     await connecting;
   });
 
   test("where there is no password, the error tells that", async () => {
-    await using server = await startFakePostgres([say.cleartext]);
+    await using server = await startFakePostgres([serverMessages.cleartext]);
     const url = `postgres://app@127.0.0.1:${server.port}?sslmode=disable`;
     expect(await connectTo(url)).toBe("the server asks for a password, and none is given");
-    await server.gone;
+    await server.disconnected;
     // A Terminate message at most.
-    expect(["", "X\0\0\0\x04"]).toContain(server.told);
+    expect(["", "X\0\0\0\x04"]).toContain(server.received);
   });
 });
 
@@ -181,7 +197,7 @@ describe("PostgreSQL", () => {
   });
 
   test("a man in the middle with a certificate of its own is refused", async () => {
-    await using between = await standBetween(postgres.port, stranger);
+    await using between = await standBetween(postgres.port, ofUnknownCa);
     const url = (binding: string) =>
       urlOf("proven", `sslmode=require&channel_binding=${binding}`, between.port);
     expect(await connectTo(url("disable"))).toBe("encrypted");

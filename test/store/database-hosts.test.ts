@@ -10,7 +10,7 @@ import type { Connections } from "../../src/store/connections/connections.ts";
 import { freePort } from "../../src/store/embedded/embedded.ts";
 import { migrate } from "../../src/store/schema/migrate.ts";
 import { startTestApp } from "../support/app.ts";
-import { say, startFakePostgres } from "../support/fake-postgres.ts";
+import { serverMessages, startFakePostgres } from "../support/fake-postgres.ts";
 import { createFolder } from "../support/folder.ts";
 import { startProxy } from "../support/proxy.ts";
 import { type Primary, type Standby, startPrimary } from "../support/standby.ts";
@@ -165,7 +165,7 @@ describe("a host is passed over", () => {
   });
 
   test("when it is starting or stopping", async () => {
-    await using starting = await startFakePostgres([say.error("57P03")]);
+    await using starting = await startFakePostgres([serverMessages.error("57P03")]);
     expect(await reachedBy(urlOf([starting.port, portOf(standby)]))).toBe("standby");
   });
 
@@ -177,7 +177,7 @@ describe("a host is passed over", () => {
   });
 
   test("but not when it refuses the password", async () => {
-    await using refusing = await startFakePostgres([say.error("28P01")]);
+    await using refusing = await startFakePostgres([serverMessages.error("28P01")]);
     await using other = await startFakePostgres([]);
     expect(await reachedBy(urlOf([refusing.port, other.port]))).toBe("no");
     await using connections = open(urlOf([refusing.port, other.port], { sslmode: "prefer" }));

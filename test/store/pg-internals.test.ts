@@ -12,7 +12,7 @@ import {
   unwrapPoolError,
   withConnection,
 } from "../../src/store/connections/pg-internals.ts";
-import { say, startFakePostgres } from "../support/fake-postgres.ts";
+import { serverMessages, startFakePostgres } from "../support/fake-postgres.ts";
 
 // What the service uses of pg and pg does not promise, each by the name under which it is used. A test that fails after an
 // update of pg names what has changed.
@@ -48,7 +48,7 @@ function clientOf(connection: PgConnection): pg.Client {
   return client;
 }
 
-const authenticationOk = say.welcome.subarray(0, 9);
+const authenticationOk = serverMessages.welcome.subarray(0, 9);
 
 test("Client: the option `connection` is the connection that the client uses", () => {
   const connection = new Unsent();
@@ -80,7 +80,7 @@ test("Client: `connectionParameters` hold what it found in the environment, and 
 });
 
 test("Client: `password` is called when the server asks for one, and not before", async () => {
-  await using server = await startFakePostgres([say.cleartext]);
+  await using server = await startFakePostgres([serverMessages.cleartext]);
   const client = new pg.Client({ host: "127.0.0.1", port: server.port });
   client.on("error", () => {});
   let calls = 0;
@@ -90,7 +90,7 @@ test("Client: `password` is called when the server asks for one, and not before"
   };
   expect(calls).toBe(0);
   client.connect(() => {});
-  await expect.poll(() => server.told).toContain("from the function");
+  await expect.poll(() => server.received).toContain("from the function");
   expect(calls).toBe(1);
   await client.end();
 });
@@ -227,7 +227,13 @@ test("Connection: `attachListeners` has one listener for `data`, which emits eac
     seen.push([parameterName, parameterValue]),
   );
   const reported = Buffer.from("S\0\0\0\x16in_hot_standby\0on\0", "latin1");
-  const messages = [say.cleartext, say.md5, say.sasl("SCRAM-SHA-256"), authenticationOk, reported];
+  const messages = [
+    serverMessages.cleartext,
+    serverMessages.md5,
+    serverMessages.sasl("SCRAM-SHA-256"),
+    authenticationOk,
+    reported,
+  ];
   listeners[0]?.(Buffer.concat(messages));
   expect(seen).toEqual(["cleartext", "md5", ["SCRAM-SHA-256"], "ok", ["in_hot_standby", "on"]]);
 });

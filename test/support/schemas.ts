@@ -26,7 +26,9 @@ export function openSession(url: string | URL, options = ""): Session {
 }
 
 /** A login role without any grants. Dispose of it before the database. */
-export async function createStranger(database: TestDatabase): Promise<Session & { readonly role: string }> {
+export async function createUnprivilegedLogin(
+  database: TestDatabase,
+): Promise<Session & { readonly role: string }> {
   const role = `test_${randomUUID().replaceAll("-", "")}`;
   const password = randomUUID();
   await database.pool.query(`create role ${role} login password '${password}'`);

@@ -58,7 +58,7 @@ export function openConnections(options: PoolOptions): Connections {
     for (let attempts = 1; ; attempts++) {
       try {
         const connection = (await pool.connect()) as PooledConnection;
-        if (connection.isUsable) return releasing(connection);
+        if (connection.isUsable) return holdingPermit(connection);
         connection.close();
         connection.release();
       } catch (error) {
@@ -90,7 +90,8 @@ export function openConnections(options: PoolOptions): Connections {
     }, limitDuration).unref();
   }
 
-  function releasing(connection: PooledConnection): PooledConnection {
+  /** @returns the connection, whose `release` releases the permit as well. */
+  function holdingPermit(connection: PooledConnection): PooledConnection {
     const giveToPool = connection.release;
     connection.release = (error) => {
       if (!connection.isUsable) connection.close();
