@@ -1,4 +1,4 @@
-// Runs before the service, on whatever Node npm has found: an old one does not know its options, nor TypeScript.
+// Runs before the service, with the Node that npm finds: an old one knows neither its options nor TypeScript.
 const wanted = Number.parseInt(require("./package.json").engines.node.replace(/\D+/, ""), 10);
 if (Number.parseInt(process.versions.node, 10) < wanted) {
   process.stderr.write(

@@ -11,17 +11,19 @@ export interface StartScript {
   readonly program: readonly [string, ...string[]];
 }
 
-/** A word that a shell passes on as it is. */
+/** A word that a shell does not change. */
 const word = String.raw`[\w./:,@%+=-]+`;
-const pattern = new RegExp(
-  String.raw`^(?:exec )?(?:env )?(?<variables>(?:\w+=${word} )*)(?:exec )?node (?<flags>(?:--${word} )*)(?<program>${word}(?: ${word})*)$`,
-);
+const command = String.raw`^(?:exec )?(?:env )?(?<variables>(?:\w+=${word} )*)(?:exec )?`;
+const pattern = new RegExp(`${command}node (?<flags>(?:--${word} )*)(?<program>${word}(?: ${word})*)$`);
+
+/** A script of the checkout that starts Node, and the arguments that it passes on. */
+const launcherPattern = new RegExp(`${command}(?<launcher>bin/${word})(?<args>(?: ${word})*)$`);
 
 /** @throws Error when the script `start` of the package.json in `folder` is missing or is more than one call of Node. */
 export function readStartScript(folder: string): StartScript {
   const file = join(folder, "package.json");
   const script: unknown = JSON.parse(readFileSync(file, "utf8")).scripts?.start;
-  const parts = pattern.exec(`${script}`)?.groups;
+  const parts = pattern.exec(withoutLauncher(folder, `${script}`))?.groups;
   const [main, ...rest] = words(parts?.program);
   if (main === undefined) {
     throw new Error(
@@ -31,7 +33,20 @@ export function readStartScript(folder: string): StartScript {
   return { variables: words(parts?.variables), flags: words(parts?.flags), program: [main, ...rest] };
 }
 
-/** @param node the Node that takes the place of the one that npm would find. */
+/** The call of Node in a launcher, whose program's path is relative to the launcher. */
+const launched = /^exec (node .*)"\$\{0%\/\*\}\/\.\.\/(.*)" "\$@"$/m;
+
+/** @returns a start script whose launcher, if it has one, is replaced by the call of Node in it. */
+function withoutLauncher(folder: string, script: string): string {
+  const { variables = "", launcher, args } = launcherPattern.exec(script)?.groups ?? {};
+  if (launcher === undefined) return script;
+  const text = readFileSync(join(folder, launcher), "utf8").replaceAll(/\\\n\s*/g, "");
+  const exported = Array.from(text.matchAll(/^export (.*)$/gm), ([, variable]) => `${variable} `).join("");
+  const [, node = "", program = ""] = launched.exec(text) ?? [];
+  return `${variables}${exported}${node}${program}${args}`;
+}
+
+/** @param node the path of the Node that runs the program. */
 export function startCommand(node: string, { variables, flags, program }: StartScript): readonly string[] {
   return [...nodeCommand(node, { variables, flags }), ...program];
 }

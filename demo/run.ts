@@ -1,8 +1,9 @@
 // `npm run demo`: the service with simulated jobs, for trying out clients that poll it.
 
-import { runUntilSignal } from "../src/commands/run-until-signal.ts";
-import { untilAborted } from "../src/commands/stop-signal.ts";
+import { exitCodes } from "../src/commands/exit-codes.ts";
+import { runUntilTerminated } from "../src/commands/run-until-terminated.ts";
 import { readConfig } from "../src/config/config.ts";
+import { whenAborted } from "../src/status/abort.ts";
 import { startDemo } from "./demo.ts";
 
 // Simulated jobs must not reach a real database, and the demo calls its service without TLS.
@@ -13,7 +14,7 @@ const overrides = {
   TLS_CLIENT_CA: undefined,
 };
 const config = readConfig({ ...process.env, ...overrides }, "serve");
-process.exitCode = await runUntilSignal(config, 0, async ({ log, output, signal }) => {
+process.exitCode = await runUntilTerminated(config, exitCodes.success, async ({ log, output, signal }) => {
   output.print("A simulation: Add Memory without any embedding, in front of the real status service.\n");
   await using demo = await startDemo(config, log, signal, 3_000);
   output.print(`
@@ -23,5 +24,5 @@ Add a memory, and poll its status. A message with the word "fail" makes its job 
 The service itself, with gRPC, is on port ${demo.servicePort}.
 
 `);
-  await untilAborted(signal);
+  await whenAborted(signal);
 });

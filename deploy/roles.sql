@@ -23,6 +23,8 @@ begin
     raise exception 'no table memory_job_migration beside memory_job in schema %', schema
       using hint = 'Run `npm run migrate` first, and set the search_path to that schema.';
   end if;
+  -- Concurrent runs wait for each other: PostgreSQL fails concurrent grants on one object ("tuple concurrently updated").
+  perform pg_advisory_xact_lock(hashtext('gomemory_reader'));
   foreach name in array array['gomemory_reader', 'gomemory_producer'] loop
     begin
       execute format('create role %I', name);

@@ -4,10 +4,10 @@ import type { TlsOptions } from "../server/tls/tls.ts";
 import { openTokens, type Tokens } from "../server/tokens.ts";
 import type { Log } from "../telemetry/log.ts";
 
-/** Who may ask, as the log tells it. */
+/** How callers are authenticated, for the log line `listening`. */
 export interface Access {
   readonly tls: "off" | "on" | "on, with callers' certificates";
-  /** "everybody", or how many tokens there are. */
+  /** "everybody", or the number of tokens. */
   readonly callers: string;
 }
 
@@ -19,7 +19,7 @@ export function describeAccess({ TLS_CERT, TLS_CLIENT_CA }: Config, tokens: Toke
   };
 }
 
-/** @returns undefined when everybody may ask. @throws TokensFileError */
+/** @returns undefined when no call needs a token. @throws TokensFileError */
 export function openTokensOf({ AUTH_TOKENS_FILE: path }: Config, log: Log): Tokens | undefined {
   if (path === undefined) return undefined;
   const tokens = openTokens(path, (err) => {
@@ -29,7 +29,7 @@ export function openTokensOf({ AUTH_TOKENS_FILE: path }: Config, log: Log): Toke
   return tokens;
 }
 
-/** @returns undefined when callers come without TLS. */
+/** @returns undefined without TLS. */
 export function tlsOptionsOf(config: Config, log: Log): TlsOptions | undefined {
   const files = serverTlsFiles(config);
   return (

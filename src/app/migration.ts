@@ -1,27 +1,27 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { Config } from "../config/config.ts";
+import { abortable } from "../status/abort.ts";
 import { isDefinite } from "../store/schema/migrate.ts";
 import type { Log } from "../telemetry/log.ts";
-import { migrateDatabase, orAborted } from "./database.ts";
+import { migrateDatabase } from "./migrate.ts";
 
-/** A migration that goes on while the service starts and serves. Disposing of it cancels it. */
+/** A migration that may continue while the service starts and serves. Disposing of it cancels it. */
 interface PendingMigration extends AsyncDisposable {
   readonly done: boolean;
-  /** @throws Error until the database is migrated, with the reason why it is not. */
+  /** @throws Error until the database is migrated; its cause is the last failure. */
   check(): void;
 }
 
 /** Pauses between two attempts, in milliseconds, plus or minus half: while the database does not answer, and after it refused. */
-const soon = 500;
-const later = 2_000;
+const pauseUnanswered = 500;
+const pauseRefused = 2_000;
 
 /**
- * Migrates the database as soon as it answers, however long that takes.
+ * Migrates the database as soon as it answers, without a limit of time.
  *
- * @returns when the database is migrated; or when the first attempt failed for a passing reason or takes longer than a
- *   connection and a call may take: then attempts continue.
- * @throws what the database refuses for a lasting reason during the start (SchemaError, permission denied); the signal's
- *   reason.
+ * @returns when the database is migrated; or when the first attempt failed for a reason that may pass, or takes longer than
+ *   a connection and a call may take: then attempts continue.
+ * @throws a refusal that will not pass, during the start (SchemaError, permission denied); the signal's reason.
  */
 export async function startMigration(
   config: Config,
@@ -36,13 +36,13 @@ export async function startMigration(
   let done = false;
   let failure: unknown;
 
-  const goOn = (message: string, err?: unknown) => {
+  const continueStart = (message: string, err?: unknown) => {
     starting = false;
     log.error(err === undefined ? {} : { err }, `${message}: starting all the same, not ready until it is`);
     started.resolve();
   };
   const startTimeout = setTimeout(
-    () => goOn("the database is not migrated yet"),
+    () => continueStart("the database is not migrated yet"),
     config.DATABASE_CONNECT_TIMEOUT + config.REQUEST_TIMEOUT,
   );
 
@@ -56,13 +56,13 @@ export async function startMigration(
         if (stop.aborted) return started.reject(stop.reason);
         const definite = isDefinite(err);
         if (starting && definite) return started.reject(err);
-        if (starting) goOn("the database cannot be migrated", err);
+        if (starting) continueStart("the database cannot be migrated", err);
         else if (String(err) !== String(failure))
           log.error({ err }, "the database cannot be migrated: trying again");
         failure = err;
-        await pause((definite ? later : soon) * (0.5 + Math.random()), undefined, { signal: stop }).catch(
-          () => {},
-        );
+        await pause((definite ? pauseRefused : pauseUnanswered) * (0.5 + Math.random()), undefined, {
+          signal: stop,
+        }).catch(() => {});
       }
     }
   }
@@ -73,7 +73,7 @@ export async function startMigration(
     await running;
   };
   try {
-    await orAborted(started.promise, signal);
+    await abortable(started.promise, signal);
   } catch (err) {
     await dispose();
     throw err;

@@ -1,15 +1,15 @@
 import type { Config } from "../config/config.ts";
 import type { Log } from "../telemetry/log.ts";
 
-/** Files that are no connections: what Node itself has open, the log, certificates while they are read, name servers. */
-const ownFiles = 64;
+/** Open files besides connections: those of Node itself, the log, certificates while they are read, DNS queries. */
+const otherFiles = 64;
 
-/** A connection to the database may have another beside it, which cancels its statement. */
-const filesOfConnection = 2;
+/** A statement is cancelled over a second connection to the database. */
+const filesPerConnection = 2;
 
 /**
- * How many connections from clients there may be: `MAX_CONNECTIONS`, or what the limit of open files (`ulimit -n`) leaves
- * beside those to the database. Beyond the limit, the operating system would refuse either, and Node would not say which.
+ * @returns the limit of client connections: `MAX_CONNECTIONS`, or what the limit of open files (`ulimit -n`) leaves beside the
+ *   connections to the database. Without it, the operating system would refuse connections of both kinds.
  */
 export function connectionsWithin(
   { MAX_CONNECTIONS, DATABASE_POOL_SIZE, DATABASE_READ_URL }: Config,
@@ -17,7 +17,7 @@ export function connectionsWithin(
   openFiles = limitOfOpenFiles(),
 ): number {
   const databases = DATABASE_READ_URL === undefined ? 1 : 2;
-  const reserve = ownFiles + filesOfConnection * DATABASE_POOL_SIZE * databases;
+  const reserve = otherFiles + filesPerConnection * DATABASE_POOL_SIZE * databases;
   const connections = Math.max(1, openFiles - reserve);
   if (MAX_CONNECTIONS <= connections) return MAX_CONNECTIONS;
   log.warn(
@@ -27,9 +27,9 @@ export function connectionsWithin(
   return connections;
 }
 
-/** Node has raised the soft limit to the hard one. */
+/** The soft limit, which Node raises to the hard limit at its start. */
 function limitOfOpenFiles(): number {
-  // Looking up the names of addresses would take its time. Node's types lack this.
+  // Without this, the report resolves the names of all addresses. @types/node lacks it.
   Object.assign(process.report, { excludeNetwork: true });
   const report = process.report.getReport() as { userLimits?: { open_files?: { soft?: unknown } } };
   const soft = report.userLimits?.open_files?.soft;

@@ -8,19 +8,19 @@ import { codeName } from "../endpoints/codes.ts";
 import { GetStatusResponseSchema, StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { pathsOf, readCertificates } from "../server/tls/certificates.ts";
 import { readNow } from "../server/watched-files.ts";
+import { type ExitCode, exitCodes } from "./exit-codes.ts";
 
-/** Beside 0 and 1. Their meanings stand in `get --help`, and scripts depend on them. */
-const exitCodeOf: Partial<Record<Code, number>> = {
-  [Code.InvalidArgument]: 2,
-  [Code.NotFound]: 3,
-  [Code.Unavailable]: 4,
-  [Code.DeadlineExceeded]: 4,
-  [Code.ResourceExhausted]: 4,
-  [Code.Unauthenticated]: 5,
+const exitCodeOf: Partial<Record<Code, ExitCode>> = {
+  [Code.InvalidArgument]: exitCodes.usage,
+  [Code.NotFound]: exitCodes.notFound,
+  [Code.Unavailable]: exitCodes.unavailable,
+  [Code.DeadlineExceeded]: exitCodes.unavailable,
+  [Code.ResourceExhausted]: exitCodes.unavailable,
+  [Code.Unauthenticated]: exitCodes.unauthenticated,
 };
 
-/** The network's errors that say: no answer, or not the whole of it. Not those of TLS, which are there tomorrow, too. */
-const unanswered = new Set([
+/** Errors of the network after which another attempt may succeed. Not those of TLS, which last. */
+const networkErrors = new Set([
   "ECONNREFUSED",
   "ECONNRESET",
   "ECONNABORTED",
@@ -34,14 +34,14 @@ const unanswered = new Set([
   "EAI_AGAIN",
 ]);
 
-/** Asks a running server, prints what it says on standard output, or its error on standard error. @returns the exit code. */
-export async function getStatus(config: Config, reqId: string): Promise<number> {
+/** Asks a running server for a status. Prints it on standard output, or the error on standard error. */
+export async function getStatus(config: Config, reqId: string): Promise<ExitCode> {
   const files = clientTlsFiles(config);
   const certificate = files && readCertificates(files, pathsOf(files).map(readNow));
   const transport = createConnectTransport({
     baseUrl: config.STATUS_URL,
     httpVersion: "1.1",
-    // A body would be in the way of an answer that comes before it: the write fails, and the answer is lost.
+    // A request with a body loses an answer that comes before the body is written: the write fails.
     useHttpGet: true,
     ...(certificate && { nodeOptions: certificate }),
   });
@@ -53,22 +53,22 @@ export async function getStatus(config: Config, reqId: string): Promise<number> 
       { timeoutMs: config.REQUEST_TIMEOUT, ...(headers && { headers }) },
     );
     process.stdout.write(`${toJsonString(GetStatusResponseSchema, status)}\n`);
-    return 0;
+    return exitCodes.success;
   } catch (reason) {
     const error = ConnectError.from(reason);
     const code = codeOf(error);
     const asked = redactUrl(config.STATUS_URL);
     process.stderr.write(`${codeName(code)}: ${error.rawMessage.trim()} (asked ${asked})\n`);
-    return exitCodeOf[code] ?? 1;
+    return exitCodeOf[code] ?? exitCodes.failure;
   }
 }
 
-/** What happened, by its kind: connect-node names what the network says by what a server would mean by it. */
+/** connect-node gives errors of the network and of proxies the codes of servers' errors: @returns the code that fits. */
 function codeOf({ code, rawMessage, cause }: ConnectError): Code {
   const { code: systemCode = "" } = cause instanceof Error ? (cause as NodeJS.ErrnoException) : {};
-  if (unanswered.has(systemCode)) return Code.Unavailable;
+  if (networkErrors.has(systemCode)) return Code.Unavailable;
   if (/^ERR_SSL_.*ALERT_.*CERT/.test(systemCode)) return Code.Unauthenticated;
-  // A proxy's: it waited too long for the request, or got it too early (RFC 9110, 15.5.9; RFC 8470, 5.2).
+  // From a proxy: it waited too long for the request, or got it too early (RFC 9110, 15.5.9; RFC 8470, 5.2).
   if (rawMessage === "HTTP 408" || rawMessage === "HTTP 425") return Code.Unavailable;
   return code;
 }

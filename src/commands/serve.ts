@@ -2,37 +2,29 @@ import manifest from "../../package.json" with { type: "json" };
 import type { App } from "../app/app.ts";
 import type { Config } from "../config/config.ts";
 import { redactConfig } from "../config/redact.ts";
-import { runUntilSignal } from "./run-until-signal.ts";
-import { untilAborted } from "./stop-signal.ts";
+import { whenAborted } from "../status/abort.ts";
+import { type ExitCode, exitCodes } from "./exit-codes.ts";
+import { runUntilTerminated } from "./run-until-terminated.ts";
 
-// Signals come first: the kernel ignores those that the first process of a container does not handle, and a stop
-// would be lost. So ./app.ts, which takes most of the time that a start takes, is loaded after that.
-const loadApp = () => import("../app/app.ts");
-
-/** Serves until a signal tells it to stop. @returns the exit code. */
-export function serve(config: Config): Promise<number> {
-  return runUntilSignal(config, 0, async ({ log, output, signal }) => {
+/** Serves until a signal terminates it. */
+export function serve(config: Config): Promise<ExitCode> {
+  return runUntilTerminated(config, exitCodes.success, async ({ log, output, signal }) => {
     log.info(
       { version: manifest.version, node: process.version, settings: redactConfig(config) },
       "starting",
     );
-    const { startApp } = await loadApp();
+    // Loading this takes most of the start. Signals are handled before: the kernel discards those for which the first process
+    // of a container has no handler, and a stop would be lost.
+    const { startApp } = await import("../app/app.ts");
     await using app = await startApp(config, log, signal, output);
     log.info({ port: app.port, ...app.access }, "listening");
     if (app.embedded !== undefined) output.print(introduction(app, app.embedded));
-    await untilAborted(signal);
+    await whenAborted(signal);
     log.info("stopping");
   });
 }
 
-/** Migrates the database. @returns the exit code: whoever goes on after a 0 finds the database migrated. */
-export function migrate(config: Config): Promise<number> {
-  return runUntilSignal(config, 1, async ({ log, signal }) => {
-    const { migrateApp } = await loadApp();
-    await migrateApp(config, log, signal);
-  });
-}
-
+/** @returns commands to try the service with, whose database is the embedded one. */
 function introduction({ port, access }: App, { postgres, samples }: NonNullable<App["embedded"]>): string {
   const scheme = access.tls === "off" ? "http" : "https";
   const plaintext = access.tls === "off" ? " -plaintext" : "";

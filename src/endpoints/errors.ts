@@ -86,7 +86,7 @@ export function takeRetryAfter(): string {
 }
 
 /**
- * What gRPC's clients are told of when to try again (gRFC A6, "Pushback"): they heed it when their service config has them
+ * When gRPC clients are to try again (gRFC A6, "Pushback"): they heed it when their service config has them
  * retry the code.
  *
  * @returns the value of `grpc-retry-pushback-ms`: the delay of `RetryInfo` for a call that was shed, and -1 (do not retry)

@@ -7,7 +7,7 @@ export function errorBody(status: number, message: string): string {
 }
 
 /** Spelled as published. */
-export const technicalIssues =
+const technicalIssues =
   "We are experiencing some techincal issues right now. Please try again after some time!";
 
 /** The bodies of the contract, to the letter, by their HTTP status. */

@@ -3,7 +3,7 @@ import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import manifest from "../../package.json" with { type: "json" };
-import { settings } from "../../src/config/settings.ts";
+import { type Setting, settings } from "../../src/config/settings.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { type Exit, listening, runCli, startServing } from "../support/process.ts";
@@ -23,7 +23,7 @@ describe.concurrent("help", () => {
   test("--help names the commands", async () => {
     const { code, stdout, stderr } = await ran(["--help"]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    for (const command of ["serve", "migrate", "get"])
+    for (const command of ["serve", "migrate", "get", "health"])
       expect(stdout).toMatch(new RegExp(`^  ${command} `, "m"));
   });
 
@@ -31,12 +31,16 @@ describe.concurrent("help", () => {
     expect(await ran(["--version"])).toMatchObject({ code: 0, stdout: `${manifest.version}\n`, stderr: "" });
   });
 
-  test("serve --help lists every setting, what it takes and its default", async () => {
+  test("serve --help lists every setting with what it takes and its default, those for tuning apart", async () => {
     const { code, stdout } = await ran(["serve", "--help"]);
     expect(code).toBe(0);
-    for (const [name, { help, takes, default: preset }] of Object.entries(settings)) {
+    const [, general = "", tuning = ""] = /\nEnvironment:\n(.*)\nTuning [^\n]*:\n(.*)$/s.exec(stdout) ?? [];
+    for (const [name, setting] of Object.entries<Setting<unknown>>(settings)) {
+      const { help, takes, default: preset } = setting;
       const otherwise = preset === undefined ? "" : ` Default: ${preset}.`;
-      expect(stdout).toContain(`  ${name}\n      ${help}\n      Takes ${takes}.${otherwise}\n`);
+      expect(setting.tuning ? tuning : general).toContain(
+        `  ${name}\n      ${help}\n      Takes ${takes}.${otherwise}\n`,
+      );
     }
   });
 
@@ -46,15 +50,21 @@ describe.concurrent("help", () => {
       command: "get",
       lists: ["STATUS_URL", "STATUS_TOKEN", "STATUS_CLIENT_CERT", "STATUS_CLIENT_KEY", "REQUEST_TIMEOUT"],
     },
-  ])("$command --help lists the settings that it heeds", async ({ command, lists }) => {
+    { command: "health", lists: ["HOST", "PORT", "TLS_CERT", "TLS_CLIENT_CA"] },
+  ])("$command --help lists the settings that it uses", async ({ command, lists }) => {
     const { code, stdout } = await ran([command, "--help"]);
     expect(code).toBe(0);
     expect(stdout.match(/^ {2}[A-Z_]+$/gm)?.map((line) => line.trim())).toEqual(lists);
   });
 
-  test("get --help tells what its exit codes mean", async () => {
-    const { stdout } = await ran(["get", "--help"]);
-    expect(stdout.match(/^ {2}\d {2}/gm)?.map(Number)).toEqual([0, 1, 2, 3, 4, 5]);
+  test.for([
+    { command: "serve", codes: [0, 1, 2] },
+    { command: "migrate", codes: [0, 1, 2] },
+    { command: "get", codes: [0, 1, 2, 3, 4, 5] },
+    { command: "health", codes: [0, 1, 2] },
+  ])("$command --help lists what its exit codes mean", async ({ command, codes }) => {
+    const { stdout } = await ran([command, "--help"]);
+    expect(stdout.match(/^ {2}\d {2}\S/gm)?.map((line) => Number(line.slice(2, 3)))).toEqual(codes);
   });
 });
 
@@ -64,6 +74,7 @@ describe.concurrent("wrong usage ends with exit code 2 and says why", () => {
     { args: ["frobnicate"], says: "unknown command 'frobnicate'" },
     { args: ["serve", "--port", "9000"], says: "unknown option '--port'" },
     { args: ["serve", "9000"], says: "too many arguments" },
+    { args: ["health", "9000"], says: "too many arguments" },
     { args: ["get"], says: "missing required argument 'reqid'" },
   ])("$args", async ({ args, says }) => {
     const { code, stdout, stderr } = await ran(args);

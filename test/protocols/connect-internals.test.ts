@@ -67,13 +67,13 @@ async function ask(type: string, body: string | Uint8Array<ArrayBuffer>): Promis
   return await response.text();
 }
 
-test("HandlerContext.abort (rpc-call.ts): told that a call ended well, before its answer is written", async () => {
+test("HandlerContext.abort (rpc-call.ts): is called without a reason when a call ended well, before its answer is written", async () => {
   await ask("application/json", "{}");
   expect(events.indexOf("abort")).toBeGreaterThan(-1);
   expect(events.indexOf("abort")).toBeLessThan(events.indexOf("end"));
 });
 
-test("HandlerContext.abort (rpc-call.ts): told the error of a call before its answer is written", async () => {
+test("HandlerContext.abort (rpc-call.ts): is called with the error of a call before its answer is written", async () => {
   await ask("application/json", '{"service":"fail"}');
   expect(events).toContainEqual(["abort", Code.Aborted]);
   expect(events.indexOf("writeHead")).toBeGreaterThan(

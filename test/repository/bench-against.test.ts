@@ -150,6 +150,23 @@ describe("--against", () => {
       command: ["env", "A=1", "NODE", "--z", "src/cli.ts", "serve"],
     },
   ];
+  const launcher = `#!/bin/sh
+export B=2
+exec node --z \\
+  --y "\${0%/*}/../src/cli.ts" "$@"
+`;
+  test("a checkout is started as its own start script says, with a launcher", async () => {
+    await using folder = await createFolder();
+    await mkdir(join(folder.path, "node_modules"));
+    await mkdir(join(folder.path, "bin"));
+    const start = "exec env A=1 bin/launcher serve";
+    await folder.write("package.json", JSON.stringify({ ...checkout, scripts: { start } }));
+    await folder.write("bin/launcher", launcher);
+    const { node, serve, migrate } = openCheckout(folder.path);
+    expect(serve).toEqual(["env", "A=1", "B=2", node, "--z", "--y", "src/cli.ts", "serve"]);
+    expect(migrate).toEqual([node, "src/cli.ts", "migrate"]);
+  });
+
   for (const { name, start, command } of scripts) {
     test(`a checkout is started as its own start script says, ${name}`, async () => {
       await using folder = await createFolder();

@@ -28,14 +28,19 @@ import { anyMachine, listening, type Running, run } from "../support/process.ts"
 import { documentedJson, insertJob } from "../support/rows.ts";
 
 const repository = fileURLToPath(new URL("../..", import.meta.url));
-/** The flags of `npm start`, chosen by measurement, and what it tells the C library. */
-const startWords = manifest.scripts.start.split(" ");
-const startFlags = startWords.filter((word) => word.startsWith("--"));
-const tunables = startWords.find((word) => word.startsWith("GLIBC_TUNABLES="));
+/** The launcher that `npm start` runs, and its flags of Node and V8. */
+const launcher = manifest.scripts.start.split(" ").find((word) => word.startsWith("bin/")) ?? "";
+const launcherFlags = (await readFile(join(repository, launcher), "utf8")).match(/(?<= )--\S+/g) ?? [];
 const isRoot = process.getuid?.() === 0;
 /** Owns nothing and may write nowhere. */
 const ordinary = 65534;
-const asOrdinary = ["setpriv", `--reuid=${ordinary}`, `--regid=${ordinary}`, "--clear-groups"];
+const asOrdinary = [
+  "setpriv",
+  `--reuid=${ordinary}`,
+  `--regid=${ordinary}`,
+  "--clear-groups",
+  "--pdeathsig=KILL",
+];
 /** Runs a command as that user, and as the first process of a namespace: Linux, as root. */
 const asFirstProcess = ["unshare", "--pid", "--fork", "--kill-child", ...asOrdinary];
 /** Runs a command where all that is mounted, but for what the kernel shows of itself, is read-only: Linux, as root. */
@@ -104,13 +109,20 @@ test("the image has the Node that the tests run on, an ordinary user and the ser
   expect(process.version).toBe(`v${manifest.optionalDependencies.node}`);
   expect(image.user).toBe("node");
   expect(image.ports).toEqual(["9000"]);
-  expect(image.env).toEqual({ NODE_ENV: "production", GLIBC_TUNABLES: "glibc.malloc.mxfast=0" });
-  expect(tunables).toBe(`GLIBC_TUNABLES=${image.env.GLIBC_TUNABLES}`);
-  expect(image.command).toEqual(["node", ...startFlags, "src/cli.ts", "serve"]);
+  expect(image.env).toEqual({ NODE_ENV: "production" });
+  expect(image.healthcheck).toEqual(["node", "src/cli.ts", "health"]);
+});
+
+test("the image and npm start and npm run migrate run Node by the same launcher", () => {
+  expect(image.command).toEqual([`./${launcher}`, "serve"]);
+  expect(manifest.scripts.start).toBe(`exec env NODE_COMPILE_CACHE=.data/compile-cache ${launcher} serve`);
+  expect(manifest.scripts.migrate).toBe(`exec ${launcher} migrate`);
+  expect(launcherFlags).toContain("--disable-sigusr1");
 });
 
 test("it holds what the service needs and nothing else", async () => {
-  expect((await readdir(image.workdir)).sort()).toEqual(["node_modules", "package.json", "src"]);
+  expect((await readdir(image.workdir)).sort()).toEqual(["bin", "node_modules", "package.json", "src"]);
+  expect(await readdir(join(image.workdir, "src/store"))).not.toContain("embedded");
   const lock = JSON.parse(await readFile(join(repository, "package-lock.json"), "utf8"));
   const installed = JSON.parse(
     await readFile(join(image.workdir, "node_modules/.package-lock.json"), "utf8"),
@@ -153,12 +165,42 @@ test("it serves, is healthy, drains on SIGTERM, and writes nothing", async () =>
   expect(await filesOf(image)).toEqual(before);
 });
 
-test("it is not healthy when nobody answers", async () => {
+test.skipIf(process.platform !== "linux")(
+  "Node replaces the launcher, with its flags and variable",
+  async () => {
+    await using service = runInImage(image.command, {
+      DATABASE_URL: "postgres://nobody@127.0.0.1:1/none",
+      ...anyMachine,
+    });
+    await listening(service);
+    const of = async (file: string) =>
+      (await readFile(`/proc/${service.process.pid}/${file}`, "utf8")).split("\0");
+    const [program, ...args] = await of("cmdline");
+    expect(program).toBe("node");
+    expect(args).toEqual([...launcherFlags, expect.stringMatching(/\/src\/cli\.ts$/), "serve", ""]);
+    expect(await of("environ")).toContain("GLIBC_TUNABLES=glibc.malloc.mxfast=0");
+  },
+);
+
+test("it is not healthy when the service does not answer", async () => {
   await using check = runInImage(image.healthcheck, { PORT: "1" });
-  expect(await check.exit).toMatchObject({ code: 1 });
+  expect(await check.exit).toMatchObject({
+    code: 1,
+    stdout: "",
+    stderr: expect.stringMatching(/^not alive: connect ECONNREFUSED /),
+  });
 });
 
-test("without a DATABASE_URL it ends with exit code 2 and says so", async () => {
+test("without its NODE_ENV and a DATABASE_URL, it names what to set: it has no embedded PostgreSQL", async () => {
+  await using service = runInImage(image.command, { NODE_ENV: "", ...anyMachine });
+  expect(await service.exit).toMatchObject({ code: 1, stderr: "" });
+  expect(service.logs.at(-1)).toMatchObject({
+    msg: "cannot start",
+    err: { message: "the embedded PostgreSQL is not part of this installation: set DATABASE_URL" },
+  });
+});
+
+test("without a DATABASE_URL it ends with exit code 2 and names it", async () => {
   await using service = runInImage(image.command);
   const exit = await service.exit;
   expect(exit).toMatchObject({ code: 2, stdout: "" });

@@ -15,7 +15,7 @@ let clone: Folder;
 beforeAll(async () => {
   clone = await createFolder();
   await chmod(clone.path, 0o755); // as root, the database runs as another user
-  for (const name of ["package.json", "check-node.cjs", "src", "demo"]) {
+  for (const name of ["package.json", "check-node.cjs", "bin", "src", "demo"]) {
     await cp(join(repository, name), join(clone.path, name), { recursive: true });
   }
   await symlink(join(repository, "node_modules"), join(clone.path, "node_modules"));

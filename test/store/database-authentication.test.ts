@@ -6,12 +6,12 @@ import { join } from "node:path";
 import { connect as connectTls, TLSSocket } from "node:tls";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openConnections } from "../../src/store/connections/connections.ts";
 import { type EmbeddedPostgres, startEmbedded } from "../../src/store/embedded/embedded.ts";
 import { type Certificate, createAuthority } from "../support/certificates.ts";
 import { say, startFakePostgres } from "../support/fake-postgres.ts";
 import { createFolder, type Folder } from "../support/folder.ts";
 import { offerTls } from "../support/postgres-tls.ts";
+import { openTestConnections } from "../support/store.ts";
 
 let folder: Folder;
 let directory: string;
@@ -58,7 +58,7 @@ afterAll(async () => {
 
 /** @returns whether the connection is encrypted; why there is none. */
 async function connectTo(url: string): Promise<"encrypted" | "plain" | string> {
-  await using connections = openConnections({ url, size: 1, connectTimeout: 5_000, onLost() {} });
+  await using connections = openTestConnections(url, 1, 5_000);
   try {
     const connection = await connections.take();
     try {
@@ -75,7 +75,7 @@ async function connectTo(url: string): Promise<"encrypted" | "plain" | string> {
 const urlOf = (role: string, query: string, port = postgres.port) =>
   `postgres://${role}:${password}@localhost:${port}/postgres?hostaddr=127.0.0.1&${query}`;
 
-describe("a server that asks for the password in a way that is not allowed is told nothing", () => {
+describe("a server that asks for the password in a way that is not allowed is sent nothing", () => {
   const refusals = [
     { query: "require_auth=scram-sha-256", asks: say.cleartext, why: /asks for password, .*require_auth/ },
     { query: "require_auth=scram-sha-256", asks: say.md5, why: /asks for md5, .*require_auth/ },
@@ -83,11 +83,11 @@ describe("a server that asks for the password in a way that is not allowed is to
     { query: "require_auth=none", asks: say.cleartext, why: /asks for password, .*require_auth/ },
     { query: "require_auth=password", asks: say.sasl("SCRAM-SHA-256"), why: /asks for scram-sha-256/ },
     { query: "require_auth=scram-sha-256", asks: say.sasl("OAUTHBEARER"), why: /asks for oauth/ },
-    { query: "require_auth=scram-sha-256", asks: say.welcome, why: /lets everyone in/ },
-    { query: "require_auth=!none", asks: say.welcome, why: /lets everyone in/ },
+    { query: "require_auth=scram-sha-256", asks: say.welcome, why: /without a password/ },
+    { query: "require_auth=!none", asks: say.welcome, why: /without a password/ },
     { query: "channel_binding=require", asks: say.cleartext, why: /asks for password, .*channel_binding/ },
     { query: "channel_binding=require", asks: say.md5, why: /asks for md5, .*channel_binding/ },
-    { query: "channel_binding=require", asks: say.welcome, why: /proves nothing/ },
+    { query: "channel_binding=require", asks: say.welcome, why: /has not proven/ },
     {
       query: "channel_binding=require",
       asks: say.sasl("SCRAM-SHA-256"),
@@ -104,16 +104,16 @@ describe("a server that asks for the password in a way that is not allowed is to
     });
   }
 
-  test("one that breaks the exchange off, before it has proven anything, is not believed", async () => {
+  test("one that ends the SCRAM exchange before it has proven that it knows the password is refused", async () => {
     for (const query of ["require_auth=scram-sha-256", "channel_binding=require"]) {
       const offer = say.sasl("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS");
       await using server = await startFakePostgres([offer, say.welcome], stranger);
       const url = urlOf("app", `sslmode=require&${query}`, server.port);
-      expect(await connectTo(url)).toMatch(/lets everyone in|proves nothing/);
+      expect(await connectTo(url)).toMatch(/without a password|has not proven/);
     }
   });
 
-  test("without either, it is told the password, as psql does", async () => {
+  test("without either parameter, it is sent the password, as by psql", async () => {
     await using server = await startFakePostgres([say.cleartext]);
     const connecting = connectTo(urlOf("app", "sslmode=disable&connect_timeout=1", server.port));
     await expect.poll(() => server.told).toContain(password);
@@ -121,12 +121,12 @@ describe("a server that asks for the password in a way that is not allowed is to
     await connecting;
   });
 
-  test("where there is no password, it is told so", async () => {
+  test("where there is no password, the error tells that", async () => {
     await using server = await startFakePostgres([say.cleartext]);
     const url = `postgres://app@127.0.0.1:${server.port}?sslmode=disable`;
     expect(await connectTo(url)).toBe("the server asks for a password, and none is given");
     await server.gone;
-    // A farewell at most.
+    // A Terminate message at most.
     expect(["", "X\0\0\0\x04"]).toContain(server.told);
   });
 });
@@ -143,7 +143,7 @@ describe("PostgreSQL", () => {
     { role: "trusted", require: "none,scram-sha-256", outcome: allowed },
     { role: "cleartext", require: "scram-sha-256", outcome: /asks for password/ },
     { role: "hashed", require: "scram-sha-256", outcome: /asks for md5/ },
-    { role: "trusted", require: "scram-sha-256", outcome: /lets everyone in/ },
+    { role: "trusted", require: "scram-sha-256", outcome: /without a password/ },
     { role: "proven", require: "none", outcome: /asks for scram-sha-256/ },
   ])("require_auth=$require, $role: $outcome", async ({ role, require, outcome }) => {
     expect(await connectTo(urlOf(role, `require_auth=${require}`))).toMatch(outcome);
@@ -156,7 +156,7 @@ describe("PostgreSQL", () => {
     { role: "cleartext", binding: "prefer", outcome: allowed },
     { role: "cleartext", binding: "require", outcome: /asks for password/ },
     { role: "hashed", binding: "require", outcome: /asks for md5/ },
-    { role: "trusted", binding: "require", outcome: /proves nothing/ },
+    { role: "trusted", binding: "require", outcome: /has not proven/ },
   ])("channel_binding=$binding, $role: $outcome", async ({ role, binding, outcome }) => {
     expect(await connectTo(urlOf(role, `channel_binding=${binding}`))).toMatch(outcome);
   });
@@ -180,7 +180,7 @@ describe("PostgreSQL", () => {
     expect(await connectTo(url)).toBe('password authentication failed for user "proven"');
   });
 
-  test("whoever stands in between, with a certificate of his own, is noticed", async () => {
+  test("a man in the middle with a certificate of its own is refused", async () => {
     await using between = await standBetween(postgres.port, stranger);
     const url = (binding: string) =>
       urlOf("proven", `sslmode=require&channel_binding=${binding}`, between.port);

@@ -166,7 +166,7 @@ describe("the table is where the search path begins, and its list beside it", ()
 describe("a schema that a newer version made", () => {
   const later = "9999-of-tomorrow";
 
-  test("migrate changes nothing, and says so", async () => {
+  test("migrate changes nothing, and reports that", async () => {
     await using database = await createDatabase();
     await database.pool.query(`
       insert into memory_job_migration values ('${later}');
@@ -184,7 +184,7 @@ describe("a schema that a newer version made", () => {
   });
 });
 
-describe("a role that does not see the table is told why", () => {
+describe("a role that cannot see the table gets an error that tells why", () => {
   test("there is none", async () => {
     await using database = await createDatabase({ migrated: false });
     await expect(checkSchema(database.db)).rejects.toThrow(

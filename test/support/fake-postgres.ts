@@ -3,14 +3,14 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { Certificate } from "./certificates.ts";
 
-/** A server that pretends to be PostgreSQL, and writes down what it is told. */
+/** A server that sends scripted PostgreSQL messages, and records what its clients send. */
 export interface FakePostgres extends AsyncDisposable {
   readonly port: number;
-  /** What clients sent after they had said who they are: passwords, for example. */
+  /** What clients sent after their startup message: passwords, for example. */
   readonly told: string;
-  /** How many clients have come. */
+  /** How many clients have connected. */
   readonly clients: number;
-  /** Settles when the first client has gone. */
+  /** Settles when the first client has disconnected. */
   readonly gone: Promise<void>;
 }
 
@@ -38,8 +38,8 @@ export const say = {
 };
 
 /**
- * @param answers to what a client says after it has named itself, one each time; the first before it says anything.
- * @param certificate to speak TLS with. Absent: it does not.
+ * @param answers the first is sent after the startup message, each other one after a further message of the client.
+ * @param certificate for TLS. Absent: the server does not support TLS.
  */
 export async function startFakePostgres(
   answers: readonly Buffer[],

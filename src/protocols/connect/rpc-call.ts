@@ -75,8 +75,8 @@ async function* noteFailure<T>(messages: AsyncIterable<T>, call: RpcCall): Async
 }
 
 /**
- * Whether the caller's message is at fault for what Connect takes for a fault of the service: it is not what its media type
- * says, or ends before its compression does. For gRPC, the code for that is INTERNAL (grpc's doc/statuscodes.md: "Error parsing
+ * Whether the caller's message is at fault for what Connect takes for a fault of the service: it is not of its media
+ * type, or ends before its compression does. For gRPC, the code for that is INTERNAL (grpc's doc/statuscodes.md: "Error parsing
  * request proto", "Could not decompress"), and for Connect it is not: JSON that cannot be decoded is `invalid_argument`, too.
  */
 function isUnreadable(call: RpcCall, { protocolName, method }: HandlerContext, reason: unknown): boolean {

@@ -1,4 +1,4 @@
-/** What a value must look like, in words for people, and the check. */
+/** The values that are allowed: in words, and as a check. */
 interface Pattern {
   readonly words: string;
   readonly test: (value: string) => boolean;

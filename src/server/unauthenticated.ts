@@ -2,13 +2,13 @@ import { encodeEnvelope } from "@connectrpc/connect/protocol";
 import { endStreamFlag, endStreamToJson, errorToJson } from "@connectrpc/connect/protocol-connect";
 import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
 import { challenge, toConnectError } from "../endpoints/errors.ts";
+import type { Begun } from "../protocols/begin-call.ts";
+import { toTrailers } from "../protocols/grpc/trailers.ts";
+import { type HttpRequest, type HttpResponse, sendGrpcError, sendJson } from "../protocols/http.ts";
+import { mediaTypeOf } from "../protocols/media-type.ts";
+import { answerFailure } from "../protocols/rest/failure.ts";
 import { unauthenticated } from "../status/errors.ts";
 import type { ProtocolName } from "../status/observation.ts";
-import type { Begun } from "./begin-call.ts";
-import { toTrailers } from "./grpc/trailers.ts";
-import { type HttpRequest, type HttpResponse, sendGrpcError, sendJson } from "./http.ts";
-import { mediaTypeOf } from "./media-type.ts";
-import { answerFailure } from "./rest/failure.ts";
 
 /** The answer to a caller without a known token, made once for all of them. */
 const error = toConnectError(unauthenticated);

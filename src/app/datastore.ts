@@ -1,0 +1,70 @@
+import type { Config } from "../config/config.ts";
+import type { DatastoreState } from "../status/readiness.ts";
+import type { StatusStore } from "../status/status-store.ts";
+import type { EmbeddedPostgres } from "../store/embedded/embedded.ts";
+import type { ExampleJob } from "../store/embedded/example-jobs.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+import { checkDatabase, openPrimary, openReplicaOf } from "./database.ts";
+import { createDatastoreProbe } from "./datastore-probe.ts";
+import { sampleJobs, startEmbeddedPostgres } from "./embedded.ts";
+import { migrateDatabase } from "./migrate.ts";
+import { startMigration } from "./migration.ts";
+
+/** The primary, the replica if there is one, and what they need. Disposing of it closes everything, in reverse order. */
+export interface Datastore extends AsyncDisposable {
+  readonly statuses: StatusStore;
+  /** Rejects while the schema is not migrated, and when neither the primary nor the replica answers. */
+  probe(signal: AbortSignal): Promise<DatastoreState>;
+  /** Whether the replica, if there is one, may still answer. Asks nothing. */
+  isReplicaWithinBound(): boolean;
+  readonly embedded?: Embedded;
+}
+
+/** The database that was started along with the service, and jobs to ask it for. */
+export interface Embedded {
+  readonly postgres: EmbeddedPostgres;
+  readonly samples: readonly ExampleJob[];
+}
+
+/**
+ * Opens the datastore, migrated where the settings want that. One that does not answer is opened all the same.
+ *
+ * @throws SchemaError, what the database refuses to be migrated with, the signal's reason.
+ */
+export async function openDatastore(
+  config: Config,
+  log: Log,
+  signal: AbortSignal,
+  metrics?: Metrics,
+): Promise<Datastore> {
+  await using opened = new AsyncDisposableStack();
+  const postgres =
+    config.DATABASE_URL === undefined ? opened.use(await startEmbeddedPostgres(log, signal)) : undefined;
+  const url = postgres?.url ?? config.DATABASE_URL ?? "";
+  if (postgres !== undefined) await migrateDatabase(config, url, log, signal);
+  const migration =
+    config.MIGRATE && postgres === undefined
+      ? opened.use(await startMigration(config, url, log, signal))
+      : undefined;
+
+  const primary = opened.use(openPrimary(config, url, log, metrics));
+  if (migration?.done ?? true) await checkDatabase(primary, config, log, signal);
+  const samples = postgres && (await sampleJobs(primary.db));
+  signal.throwIfAborted();
+  const replica = openReplicaOf(primary, config, log, metrics);
+  if (replica !== undefined) opened.use(replica);
+
+  const probePrimary = async (attempt: AbortSignal) => {
+    migration?.check();
+    await primary.probe(attempt);
+  };
+  const running = opened.move();
+  return {
+    statuses: (replica ?? primary).statuses,
+    probe: createDatastoreProbe({ ...primary, probe: probePrimary }, replica),
+    isReplicaWithinBound: () => replica?.isWithinBound() === true,
+    ...(postgres && samples && { embedded: { postgres, samples } }),
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}

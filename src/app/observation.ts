@@ -1,0 +1,18 @@
+import type { Config } from "../config/config.ts";
+import type { Tokens } from "../server/tokens.ts";
+import type { ListenToCalls } from "../telemetry/calls.ts";
+import { type Log, logCalls } from "../telemetry/log.ts";
+import type { Metrics } from "../telemetry/metrics.ts";
+
+/** @returns what observes every call: the log, and the metrics unless they are off. */
+export function callListeners(
+  config: Config,
+  log: Log,
+  metrics: Metrics | undefined,
+  tokens: Tokens | undefined,
+): ListenToCalls[] {
+  const listeners = [logCalls(log, config.LOG_REQUESTS)];
+  if (metrics !== undefined) listeners.push(metrics.calls);
+  if (metrics !== undefined && tokens !== undefined) listeners.push(metrics.watchCallers(tokens.names));
+  return listeners;
+}

@@ -1,0 +1,63 @@
+import { Command, CommanderError } from "commander";
+import manifest from "../../package.json" with { type: "json" };
+import { type Config, ConfigError, readConfig } from "../config/config.ts";
+import type { Command as CommandName } from "../config/constraints.ts";
+import { exitCodes } from "./exit-codes.ts";
+import { helpOn } from "./help.ts";
+
+/** argv → a command. @returns the exit code. Errors of the usage and of settings are printed on standard error. */
+export async function runProgram(argv: readonly string[]): Promise<number> {
+  let exitCode: number = exitCodes.success;
+  const run = async (name: CommandName, command: (config: Config) => Promise<number>) => {
+    exitCode = await command(readConfig(process.env, name));
+  };
+
+  const program = new Command("gomemory-status")
+    .description("What is the status of request X? Settings come from the environment alone.")
+    .version(manifest.version)
+    .exitOverride();
+  program
+    .command("serve")
+    .description("Answer over REST, Connect, gRPC-Web and gRPC until SIGTERM, SIGINT, SIGHUP or SIGQUIT.")
+    .addHelpText("after", () => helpOn("serve"))
+    .action(async () => {
+      const { serve } = await import("./serve.ts");
+      await run("serve", serve);
+    });
+  program
+    .command("migrate")
+    .description("Bring the schema of the database up to this version.")
+    .addHelpText("after", () => helpOn("migrate"))
+    .action(async () => {
+      const { migrate } = await import("./migrate.ts");
+      await run("migrate", migrate);
+    });
+  program
+    .command("get")
+    .description("Ask a running server for one status and print it as JSON.")
+    .argument("<reqid>", "the id that adding the memory returned")
+    .addHelpText("after", () => helpOn("get"))
+    .action(async (reqId: string) => {
+      const { getStatus } = await import("./get.ts");
+      await run("get", (config) => getStatus(config, reqId));
+    });
+  program
+    .command("health")
+    .description("Ask the service on this machine whether it is alive.")
+    .addHelpText("after", () => helpOn("health"))
+    .action(async () => {
+      const { checkHealth } = await import("./health.ts");
+      exitCode = await checkHealth(process.env);
+    });
+
+  try {
+    await program.parseAsync(argv);
+    return exitCode;
+  } catch (error) {
+    // Commander has printed it.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.success : exitCodes.usage;
+    if (!(error instanceof ConfigError)) throw error;
+    process.stderr.write(`${error.message}\n`);
+    return exitCodes.usage;
+  }
+}
