@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { settings } from "../../src/config/settings.ts";
@@ -62,6 +63,30 @@ test("the README's settings exist, with these defaults", () => {
       expect(settings[name as keyof typeof settings].default, name).toBe(preset);
     }
   }
+});
+
+test("the ratios of docs/evidence/performance.md, and the README's, are those of the last full benchmark", async () => {
+  const report = await readFile(join(root, "bench/results/full.md"), "utf8");
+  const ratios = new Map(
+    Array.from(
+      report.matchAll(/^\| (REST|gRPC): answers per server CPU second, against (.*?) \| ([\d.]+) ×/gm),
+      ([, protocol, server, ratio]) => [`${protocol} ${server}`, Number(ratio)],
+    ),
+  );
+  const { text } = page("docs/evidence/performance.md");
+  const rows = Array.from(text.matchAll(/^\| (.+?) \| ([\d.]+) × \| (.+?) \| ([\d.]+) × \|$/gm));
+  expect(rows).toHaveLength(4);
+  for (const [, rest = "", restRatio, grpc = "", grpcRatio] of rows) {
+    const shown = { [`REST ${rest}`]: Number(restRatio), [`gRPC ${grpc}`]: Number(grpcRatio) };
+    for (const [name, ratio] of Object.entries(shown)) {
+      const measured = ratios.get(name.replaceAll("`", "").replace(", constant answer", ""));
+      expect(Math.abs((measured ?? Number.NaN) - ratio), name).toBeLessThan(0.05);
+    }
+  }
+  const [, go, grpcGo] =
+    /\*\*([\d.]+) ×\*\*.*\*\*([\d.]+) ×\*\* as many as grpc-go/s.exec(page("README.md").text) ?? [];
+  expect(Math.abs(Number(go) - (ratios.get("REST Go net/http + pgx") ?? Number.NaN))).toBeLessThan(0.05);
+  expect(Math.abs(Number(grpcGo) - (ratios.get("gRPC grpc-go + pgx") ?? Number.NaN))).toBeLessThan(0.05);
 });
 
 test("the README says how to test", () => {
