@@ -19,7 +19,7 @@ import { startEmbedded } from "../src/store/embedded/embedded.ts";
 import { createReader } from "../src/store/reads/reader.ts";
 import { createStatusStore } from "../src/store/reads/status-store.ts";
 import { migrate } from "../src/store/schema/migrate.ts";
-import { Histogram } from "../src/telemetry/histogram.ts";
+import { Histogram } from "../src/telemetry/metrics/histogram.ts";
 
 interface Candidate {
   readonly name: string;
