@@ -11,7 +11,7 @@ import { createAdmission, createHoldLimit } from "../src/status/admission.ts";
 import { Call } from "../src/status/call.ts";
 import { parseReqId } from "../src/status/req-id.ts";
 import type { JobStatus } from "../src/status/status.ts";
-import { Histogram } from "../src/telemetry/histogram.ts";
+import { Histogram } from "../src/telemetry/metrics/histogram.ts";
 import { compare, repeat, repeatAsync } from "./micro/compare.ts";
 import { compareReads } from "./micro/reads.ts";
 

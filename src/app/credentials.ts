@@ -24,7 +24,7 @@ export function openTokensOf({ AUTH_TOKENS_FILE: path }: Config, log: Log): Toke
   if (path === undefined) return undefined;
   const tokens = openTokens(path, (err) => {
     if (err === undefined) log.info({ tokens: tokens.size }, "the tokens have changed");
-    else log.error({ err }, "the tokens' file has changed and is of no use: the old tokens stay");
+    else log.error({ err }, "the tokens file has changed and cannot be used: the old tokens stay in use");
   });
   return tokens;
 }
@@ -37,7 +37,11 @@ export function tlsOptionsOf(config: Config, log: Log): TlsOptions | undefined {
       files,
       onReload(err) {
         if (err === undefined) log.info("the certificates have changed");
-        else log.error({ err }, "the certificates' files have changed and are of no use: the old ones stay");
+        else
+          log.error(
+            { err },
+            "the certificate files have changed and cannot be used: the old certificates stay in use",
+          );
       },
     }
   );

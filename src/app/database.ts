@@ -4,7 +4,7 @@ import { type Database, openDatabase } from "../store/database.ts";
 import { openReplica, type Replica } from "../store/replica/replica.ts";
 import { SchemaError } from "../store/schema/schema.ts";
 import type { Log } from "../telemetry/log.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
+import type { Metrics } from "../telemetry/metrics/metrics.ts";
 
 /** The options of connections to the primary or to the replica. Their events are logged and counted. */
 export function connectionOptions(config: Config, url: string, log: Log, metrics?: Metrics) {

@@ -4,7 +4,7 @@ import type { StatusStore } from "../status/status-store.ts";
 import type { EmbeddedPostgres } from "../store/embedded/embedded.ts";
 import type { ExampleJob } from "../store/embedded/example-jobs.ts";
 import type { Log } from "../telemetry/log.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
+import type { Metrics } from "../telemetry/metrics/metrics.ts";
 import { checkDatabase, openPrimary, openReplicaOf } from "./database.ts";
 import { createDatastoreProbe } from "./datastore-probe.ts";
 import { sampleJobs, startEmbeddedPostgres } from "./embedded.ts";

@@ -1,8 +1,9 @@
 import type { Config } from "../config/config.ts";
 import type { Tokens } from "../server/tokens.ts";
+import { logCalls } from "../telemetry/call-log.ts";
 import type { ListenToCalls } from "../telemetry/calls.ts";
-import { type Log, logCalls } from "../telemetry/log.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
+import type { Log } from "../telemetry/log.ts";
+import type { Metrics } from "../telemetry/metrics/metrics.ts";
 
 /** @returns what observes every call: the log, and the metrics unless they are off. */
 export function callListeners(

@@ -22,7 +22,7 @@ export function connectionsWithin(
   if (MAX_CONNECTIONS <= connections) return MAX_CONNECTIONS;
   log.warn(
     { MAX_CONNECTIONS, openFiles, connections },
-    "MAX_CONNECTIONS is more than ulimit -n admits: fewer connections are served",
+    "MAX_CONNECTIONS exceeds ulimit -n: fewer connections are accepted",
   );
   return connections;
 }

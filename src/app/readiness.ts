@@ -1,6 +1,6 @@
 import { createReadiness, type Readiness } from "../status/readiness.ts";
 import type { Log } from "../telemetry/log.ts";
-import type { Metrics } from "../telemetry/metrics.ts";
+import type { Metrics } from "../telemetry/metrics/metrics.ts";
 import type { Datastore } from "./datastore.ts";
 
 /** Minimum time between two probes of the datastore, in milliseconds. */

@@ -1,6 +1,7 @@
 import type { Config } from "../config/config.ts";
 import { unknownVariableWarnings } from "../config/unknown-variables.ts";
-import { createLog, type Log, type LogOutput, openLogOutput } from "../telemetry/log.ts";
+import { createLog, type Log } from "../telemetry/log.ts";
+import { type LogOutput, openLogOutput } from "../telemetry/log-output.ts";
 import { type ExitCode, exitCodes } from "./exit-codes.ts";
 import { terminationSignal } from "./termination-signal.ts";
 

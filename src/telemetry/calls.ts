@@ -1,64 +1,80 @@
 import type { Call } from "../status/call.ts";
+import {
+  type Observation,
+  type Observe,
+  type Observer,
+  observeNothing,
+  type ProtocolName,
+} from "../status/observation.ts";
 
-/** How a call went. */
+/** How a call ended. */
 export interface CallOutcome {
+  readonly call: Call;
   /** The gRPC status code by its name: `OK`, `NOT_FOUND`. */
   readonly code: string;
-  /** In milliseconds. */
+  /** From the arrival of the call's headers to its end, in milliseconds. */
   readonly duration: number;
-  readonly info: Call;
   /** What went wrong, when the service is at fault. */
   readonly fault: unknown;
 }
 
-/** Learns of the calls of one method over one protocol. */
-interface CallListener {
-  started?(): void;
-  ended(outcome: CallOutcome): void;
+/** Receives the events of all calls of one method over one protocol: for the log, the metrics, a trace. */
+export interface CallListener {
+  started?(call: Call): void;
+  /** A message of a stream was sent. */
+  message?(call: Call): void;
+  ended?(outcome: CallOutcome): void;
 }
 
 /** Makes a listener, once for each method and protocol. */
-export type ListenToCalls = (protocol: string, method: string) => CallListener;
+export type ListenToCalls = (protocol: ProtocolName, method: string) => CallListener;
 
-/** Measures each call once, for all listeners. */
-export function observeCalls(everyListener: readonly ListenToCalls[]) {
-  const observers = new Map<string, { start(info: Call): Observation }>();
+/** @returns what observes each call once for all listeners, and measures its duration. */
+export function observeCalls(everyListener: readonly ListenToCalls[]): Observe {
+  if (everyListener.length === 0) return observeNothing;
+  const observers = new Map<ProtocolName, Map<string, Observer>>();
 
-  return (protocol: string, method: string) => {
-    const key = `${protocol} ${method}`;
-    let observer = observers.get(key);
+  return (protocol, method) => {
+    let ofProtocol = observers.get(protocol);
+    if (ofProtocol === undefined) {
+      ofProtocol = new Map();
+      observers.set(protocol, ofProtocol);
+    }
+    let observer = ofProtocol.get(method);
     if (observer === undefined) {
       const listeners = everyListener.map((listenTo) => listenTo(protocol, method));
-      observer = { start: (info) => new Observation(listeners, info) };
-      observers.set(key, observer);
+      observer = { start: (call) => new ObservedCall(listeners, call) };
+      ofProtocol.set(method, observer);
     }
     return observer;
   };
 }
 
-/** The observation of one call, and its outcome. A class, since each call has one: closures would cost more. */
-class Observation implements CallOutcome {
-  readonly #listeners: readonly CallListener[];
-  readonly info: Call;
+/** The observation of one call, and its outcome. Every call has one: a class costs less than closures. */
+class ObservedCall implements Observation, CallOutcome {
+  readonly call: Call;
   code = "";
   duration = 0;
   fault: unknown = undefined;
-  #isOver = false;
+  readonly #listeners: readonly CallListener[];
+  #hasEnded = false;
 
-  constructor(listeners: readonly CallListener[], info: Call) {
+  constructor(listeners: readonly CallListener[], call: Call) {
     this.#listeners = listeners;
-    this.info = info;
-    for (const listener of listeners) listener.started?.();
+    this.call = call;
+    for (const listener of listeners) listener.started?.(call);
+  }
+
+  message(): void {
+    for (const listener of this.#listeners) listener.message?.(this.call);
   }
 
   end(code: string, fault?: unknown): void {
-    if (this.#isOver) return;
-    this.#isOver = true;
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
     this.code = code;
     this.fault = fault;
-    this.duration = performance.now() - this.info.arrivedAt;
-    for (const listener of this.#listeners) listener.ended(this);
+    this.duration = performance.now() - this.call.arrivedAt;
+    for (const listener of this.#listeners) listener.ended?.(this);
   }
-
-  message(): void {}
 }

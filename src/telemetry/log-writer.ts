@@ -1,45 +1,46 @@
 import { write as writeTo } from "node:fs";
+import { exitDespiteBlockedWrite } from "./node-internals.ts";
 
-/** Characters that may wait to be written: about a second of the log of every call at full load. */
+/** Maximum number of characters that wait to be written: about a second of the log of every call at full load. */
 const longestQueue = 16 * 2 ** 20;
 
-/** Characters that one write takes at most: what a pipe holds. */
+/** Maximum number of characters in one write: the capacity of a pipe. */
 const longestWrite = 64 * 2 ** 10;
 
-/** The pauses before a write that failed is tried again, in milliseconds: the first, and the longest. */
+/** The first and the longest pause before a failed write is repeated, in milliseconds. */
 const firstPause = 5;
 const longestPause = 1_000;
 
 export interface LogWriter {
-  /** Takes a whole line, or several. Never waits, never throws: beyond what may wait, it drops and counts. */
+  /** Takes one whole line, or several. Never waits, never throws: lines beyond the queue's limit are dropped and counted. */
   write(lines: string): void;
-  /** How often `write` has dropped what it got. */
+  /** The number of calls of `write` whose lines were dropped. */
   droppedLines(): number;
   /**
-   * Waits until everything is written, or cannot be, or the time is over.
+   * Waits until everything is written or cannot be written, for a limited time.
    *
-   * @param within in milliseconds.
-   * @returns false while a write is stuck, which keeps the process from ending unless it calls `process.exit`.
+   * @param timeout in milliseconds.
+   * @returns false while a write blocks, which keeps the process from ending unless it calls `process.exit`.
    */
-  end(within: number): Promise<boolean>;
+  end(timeout: number): Promise<boolean>;
 }
 
 /**
- * Writes lines to a file descriptor without ever blocking the event loop, whatever it leads to: a full disk, a pipe, a
- * socket or a terminal that nobody reads. The writes block in a thread of libuv's instead, one at a time, since O_NONBLOCK
- * would be set for every process that shares the descriptor. Lines keep their order and are never torn: what is left of a
- * line when the disk is full is written once there is room again.
+ * Writes lines to a file descriptor without blocking the event loop, also when it is a full disk, or a pipe, socket or
+ * terminal that no process reads. The writes block in a thread of libuv instead, one at a time, since O_NONBLOCK would be set
+ * for every process that shares the descriptor. Lines keep their order and are never torn: the rest of a line that a full
+ * disk has cut is written once there is room again.
  *
- * @param describeLoss the line that stands in the place of `count` lines that were dropped.
+ * @param describeLoss makes the line that replaces `count` dropped lines.
  */
 export function createLogWriter(fd: number, describeLoss: (count: number) => string): LogWriter {
   const waiting: string[] = [];
   let length = 0;
-  /** What the next write takes. Empty: take it from those that wait. */
+  /** The content of the next write. Empty: the next write takes lines that wait. */
   let chunk: Buffer = Buffer.alloc(0);
   let dropped = 0;
-  /** Dropped since the log last said so. */
-  let untold = 0;
+  /** Lines that were dropped since the last line that reports it. */
+  let unreported = 0;
   let state: "idle" | "scheduled" | "writing" | "paused" = "idle";
   let pause = firstPause;
   let retry: NodeJS.Timeout | undefined;
@@ -47,17 +48,17 @@ export function createLogWriter(fd: number, describeLoss: (count: number) => str
   let settled: (() => void) | undefined;
 
   function write(lines: string): void {
-    // Once one is dropped, more are, until half the queue is free: one gap, not many.
-    if (untold > 0 || length + lines.length > longestQueue) {
+    // Once lines are dropped, all are until half of the queue is free: the log has one gap, not many.
+    if (unreported > 0 || length + lines.length > longestQueue) {
       dropped++;
-      untold++;
+      unreported++;
       return;
     }
     enqueue(lines);
     if (state !== "idle") return;
     state = "scheduled";
-    // Everything that is logged in this turn of the event loop makes one write.
-    setImmediate(writeOn);
+    // All lines of this turn of the event loop are written at once.
+    setImmediate(writeNext);
   }
 
   function enqueue(lines: string): void {
@@ -65,12 +66,12 @@ export function createLogWriter(fd: number, describeLoss: (count: number) => str
     length += lines.length;
   }
 
-  function writeOn(): void {
+  function writeNext(): void {
     if (chunk.length === 0) chunk = takeChunk();
     state = "writing";
     if (!guarded) {
       guarded = true;
-      process.once("exit", leaveStuckWrite);
+      process.once("exit", leaveBlockedWrite);
     }
     writeTo(fd, chunk, 0, chunk.length, null, wrote);
   }
@@ -90,39 +91,37 @@ export function createLogWriter(fd: number, describeLoss: (count: number) => str
   function wrote(error: NodeJS.ErrnoException | null, bytes: number): void {
     if (error !== null) {
       state = "paused";
-      retry = setTimeout(writeOn, pause).unref();
+      retry = setTimeout(writeNext, pause).unref();
       pause = Math.min(2 * pause, longestPause);
-      // Another process has set O_NONBLOCK, and the reader is slow. Every other error is likely to last.
+      // EAGAIN: another process has set O_NONBLOCK, and the reader is slow. Any other error is likely to last.
       if (error.code !== "EAGAIN") settled?.();
       return;
     }
     pause = firstPause;
     chunk = chunk.subarray(bytes);
     state = "idle";
-    if (untold > 0 && length <= longestQueue / 2) {
-      const count = untold;
-      untold = 0;
+    if (unreported > 0 && length <= longestQueue / 2) {
+      const count = unreported;
+      unreported = 0;
       enqueue(describeLoss(count));
     }
-    if (chunk.length > 0 || waiting.length > 0) writeOn();
+    if (chunk.length > 0 || waiting.length > 0) writeNext();
     else settled?.();
   }
 
-  /** At exit, libuv waits for its threads: the write that is stuck ends only with the program, which another replaces. */
-  function leaveStuckWrite(code: number): void {
-    if (state !== "writing") return;
-    process.execve?.(process.execPath, [process.execPath, "--eval", `process.exitCode = ${code}`], {});
+  function leaveBlockedWrite(code: number): void {
+    if (state === "writing") exitDespiteBlockedWrite(code);
   }
 
-  async function end(within: number): Promise<boolean> {
+  async function end(timeout: number): Promise<boolean> {
     if (state === "paused") {
       clearTimeout(retry);
-      writeOn();
+      writeNext();
     }
     if (state === "idle") return true;
     const { promise, resolve } = Promise.withResolvers<void>();
     settled = resolve;
-    const late = setTimeout(resolve, within);
+    const late = setTimeout(resolve, timeout);
     await promise;
     clearTimeout(late);
     settled = undefined;

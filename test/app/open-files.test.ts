@@ -29,9 +29,7 @@ test("MAX_CONNECTIONS above ulimit -n: both are named, connections that do not f
   const documented = await documentedJson(database.db, reqId);
   await using service = serveWithin(128, { DATABASE_URL: database.url, MAX_CONNECTIONS: "1000" });
   const { port } = await listening(service);
-  const warning = await service.logged(
-    "MAX_CONNECTIONS is more than ulimit -n admits: fewer connections are served",
-  );
+  const warning = await service.logged("MAX_CONNECTIONS exceeds ulimit -n: fewer connections are accepted");
   expect(warning).toMatchObject({ level: "warn", MAX_CONNECTIONS: 1_000, openFiles: 128, connections: 44 });
 
   const asked = [];
@@ -39,7 +37,7 @@ test("MAX_CONNECTIONS above ulimit -n: both are named, connections that do not f
   const answers = asked.map(({ answer }) => answer.slice(answer.indexOf("\r\n\r\n") + 4));
   expect(answers).toEqual(Array.from({ length: 150 }, (_, index) => (index < 44 ? documented : "")));
   expect(
-    await service.logged("connections were closed: there are as many as MAX_CONNECTIONS or ulimit -n admits"),
+    await service.logged("connections were closed: MAX_CONNECTIONS or ulimit -n is reached"),
   ).toMatchObject({ level: "warn", count: expect.any(Number) });
 
   for (const { socket } of asked) socket.destroy();

@@ -159,7 +159,7 @@ test("a probe that fails is a fault like any other: with an id, a line, and noth
   expect(response.status).toBe(500);
   expect(await response.text()).not.toContain("hunter2");
   expect(ended).toMatchObject([{ code: "INTERNAL", fault: secret }]);
-  expect(response.headers.get("x-request-id")).toBe(ended[0]?.info.requestId);
+  expect(response.headers.get("x-request-id")).toBe(ended[0]?.call.requestId);
   expect(response.headers.get("x-request-id")).toBeTruthy();
 });
 

@@ -177,7 +177,7 @@ test("an unforeseen failure is INTERNAL without its text, and the log gets all o
     expect(JSON.stringify([error.message, error.details, [...error.metadata]])).not.toContain("hunter2");
     const [outcome] = ended.splice(0);
     expect(outcome).toMatchObject({ code: "INTERNAL", fault: secret });
-    expect(error.metadata.get("x-request-id")).toBe(outcome?.info.requestId);
+    expect(error.metadata.get("x-request-id")).toBe(outcome?.call.requestId);
   }
 });
 

@@ -339,7 +339,7 @@ describe("when the file of the tokens changes", () => {
     await using app = await startGuarded();
     if (content === undefined) await rm(app.tokensFile);
     else await writeFile(app.tokensFile, content);
-    const complaint = "the tokens' file has changed and is of no use: the old tokens stay";
+    const complaint = "the tokens file has changed and cannot be used: the old tokens stay in use";
     await logged(app, complaint).toMatchObject({
       level: "error",
       err: { message: expect.stringContaining(says) },

@@ -1,21 +1,22 @@
 import { expect, test, vi } from "vitest";
 import { Call } from "../../src/status/call.ts";
-import { createLog, logCalls } from "../../src/telemetry/log.ts";
+import { logCalls } from "../../src/telemetry/call-log.ts";
+import { createLog } from "../../src/telemetry/log.ts";
 
 function logged(): { lines: Record<string, unknown>[]; log: ReturnType<typeof createLog> } {
   const lines: Record<string, unknown>[] = [];
   return { lines, log: createLog("info", { write: (line) => void lines.push(JSON.parse(line)) }) };
 }
 
-const info = Object.assign(new Call(), { requestId: "r1", caller: "alice", peer: "127.0.0.1" });
+const call = Object.assign(new Call(), { requestId: "r1", caller: "alice", peer: "127.0.0.1" });
 const fault = new Error("it broke");
 
-test("a call that fails by our fault is logged with its id; one that fails by its caller's is not", () => {
+test("a call that fails by the service's fault is logged with its id; one that fails by its caller's is not", () => {
   const { lines, log } = logged();
-  const call = logCalls(log, false)("rest", "S/M");
-  call.ended({ code: "NOT_FOUND", duration: 1, info, fault: undefined });
-  call.ended({ code: "OK", duration: 1, info, fault: undefined });
-  call.ended({ code: "UNAVAILABLE", duration: 1.23456, info, fault });
+  const listener = logCalls(log, false)("rest", "S/M");
+  listener.ended?.({ code: "NOT_FOUND", duration: 1, call, fault: undefined });
+  listener.ended?.({ code: "OK", duration: 1, call, fault: undefined });
+  listener.ended?.({ code: "UNAVAILABLE", duration: 1.23456, call, fault });
   expect(lines).toMatchObject([
     {
       msg: "call failed",
@@ -34,13 +35,13 @@ test("of many failures in a second the first ten are logged, the others counted,
   vi.useFakeTimers();
   try {
     const { lines, log } = logged();
-    const call = logCalls(log, false)("grpc", "S/M");
-    const outcome = { code: "UNAVAILABLE", duration: 1, info, fault };
-    for (let i = 0; i < 25; i++) call.ended(outcome);
+    const listener = logCalls(log, false)("grpc", "S/M");
+    const outcome = { code: "UNAVAILABLE", duration: 1, call, fault };
+    for (let i = 0; i < 25; i++) listener.ended?.(outcome);
     expect(lines).toHaveLength(10);
     vi.advanceTimersByTime(1_000);
     expect(lines.slice(10)).toMatchObject([{ msg: "more calls failed", count: 15 }]);
-    call.ended(outcome);
+    listener.ended?.(outcome);
     expect(lines).toHaveLength(12);
   } finally {
     vi.useRealTimers();

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import fc from "fast-check";
 import { Histogram as PromHistogram, Registry } from "prom-client";
 import { expect, test } from "vitest";
-import { Histogram } from "../../src/telemetry/histogram.ts";
+import { Histogram } from "../../src/telemetry/metrics/histogram.ts";
 import { startTestApp } from "../support/app.ts";
 import { createDatabase } from "../support/database.ts";
 import { lockTable } from "../support/lock.ts";

@@ -3,7 +3,7 @@ import type { Registry } from "prom-client";
 export interface HistogramOptions {
   readonly name: string;
   readonly help: string;
-  /** Upper bounds, ascending. The last bucket, for all that is more, comes on top. */
+  /** Upper bounds, ascending. A last bucket for greater values is added. */
   readonly buckets: readonly number[];
 }
 
@@ -12,9 +12,8 @@ export interface Observations {
 }
 
 /**
- * A histogram for what happens many thousand times a second: an observation is an addition to an array, where
- * prom-client's own looks its labels up by a text that it makes of them (`npm run bench:micro`). It registers with
- * prom-client, which writes it out.
+ * A histogram for frequent events: an observation is an addition to an array, where prom-client's own looks its labels up by a
+ * text that it makes of them (`npm run bench:micro`). It has the methods that the registry of prom-client calls.
  */
 export class Histogram {
   readonly name: string;
@@ -29,7 +28,7 @@ export class Histogram {
     registry.registerMetric(this as unknown as Parameters<typeof registry.registerMetric>[0]);
   }
 
-  /** A series of its own. To be asked for once, and kept. */
+  /** @returns a new series: one call for each set of labels. */
   series(labels: Readonly<Record<string, string>>): Observations {
     const buckets = this.#buckets;
     const series = { labels, counts: new Float64Array(buckets.length + 1), sum: 0 };
@@ -44,7 +43,7 @@ export class Histogram {
     };
   }
 
-  /** prom-client's way to ask for the values. */
+  /** Called by the registry, which writes the values out. */
   get(): object {
     const values = this.#series.flatMap(({ labels, counts, sum }) => {
       let count = 0;
