@@ -11,7 +11,7 @@ export interface StartScript {
   readonly program: readonly [string, ...string[]];
 }
 
-/** A word that a shell passes on as it is. */
+/** A word that a shell does not change. */
 const word = String.raw`[\w./:,@%+=-]+`;
 const command = String.raw`^(?:exec )?(?:env )?(?<variables>(?:\w+=${word} )*)(?:exec )?`;
 const pattern = new RegExp(`${command}node (?<flags>(?:--${word} )*)(?<program>${word}(?: ${word})*)$`);
@@ -46,7 +46,7 @@ function withoutLauncher(folder: string, script: string): string {
   return `${variables}${exported}${node}${program}${args}`;
 }
 
-/** @param node the Node that takes the place of the one that npm would find. */
+/** @param node the path of the Node that runs the program. */
 export function startCommand(node: string, { variables, flags, program }: StartScript): readonly string[] {
   return [...nodeCommand(node, { variables, flags }), ...program];
 }

@@ -23,6 +23,8 @@ begin
     raise exception 'no table memory_job_migration beside memory_job in schema %', schema
       using hint = 'Run `npm run migrate` first, and set the search_path to that schema.';
   end if;
+  -- Concurrent runs wait for each other: PostgreSQL fails concurrent grants on one object ("tuple concurrently updated").
+  perform pg_advisory_xact_lock(hashtext('gomemory_reader'));
   foreach name in array array['gomemory_reader', 'gomemory_producer'] loop
     begin
       execute format('create role %I', name);
@@ -42,7 +44,7 @@ revoke all on memory_job, memory_job_migration from gomemory_reader, gomemory_pr
 -- The service (`serve`): reads statuses, and at its start the schema's version.
 grant select on memory_job, memory_job_migration to gomemory_reader;
 
--- Producers: the documented four statements, and only the columns that these need. The database sets created_at and
+-- Producers: the four statements of docs/use/producers.md, and only the columns that these need. The database sets created_at and
 -- updated_at.
 grant select (req_id, status, created_at) on memory_job to gomemory_producer;
 grant insert (req_id, status, error) on memory_job to gomemory_producer;

@@ -2,7 +2,7 @@ import type { Config } from "../config/config.ts";
 import type { DatastoreState } from "../status/readiness.ts";
 import type { StatusStore } from "../status/status-store.ts";
 import type { EmbeddedPostgres } from "../store/embedded/embedded.ts";
-import type { Sample } from "../store/embedded/samples.ts";
+import type { ExampleJob } from "../store/embedded/example-jobs.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics/metrics.ts";
 import { checkDatabase, openPrimary, openReplicaOf } from "./database.ts";
@@ -24,7 +24,7 @@ export interface Datastore extends AsyncDisposable {
 /** The database that was started along with the service, and jobs to ask it for. */
 export interface Embedded {
   readonly postgres: EmbeddedPostgres;
-  readonly samples: readonly Sample[];
+  readonly samples: readonly ExampleJob[];
 }
 
 /**

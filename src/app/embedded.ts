@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Kysely } from "kysely";
 import type { EmbeddedPostgres } from "../store/embedded/embedded.ts";
-import type { Sample } from "../store/embedded/samples.ts";
+import type { ExampleJob } from "../store/embedded/example-jobs.ts";
 import type { Tables } from "../store/schema/tables.ts";
 import type { Log } from "../telemetry/log.ts";
 
@@ -24,7 +24,7 @@ export async function startEmbeddedPostgres(log: Log, signal: AbortSignal): Prom
 }
 
 /** @returns jobs of the embedded database to ask for. */
-export async function sampleJobs(db: Kysely<Tables>): Promise<readonly Sample[]> {
-  const { provideSamples } = await import("../store/embedded/samples.ts");
-  return await provideSamples(db);
+export async function sampleJobs(db: Kysely<Tables>): Promise<readonly ExampleJob[]> {
+  const { ensureExampleJobs } = await import("../store/embedded/example-jobs.ts");
+  return await ensureExampleJobs(db);
 }

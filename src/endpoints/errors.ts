@@ -32,7 +32,7 @@ export const challenge = { "WWW-Authenticate": "Bearer" };
 const errorDomain = StatusService.file.proto.package;
 
 /**
- * How long callers are told to wait before they try again, in milliseconds: from 1 to 3 s, in turn. Callers that are refused
+ * The delays before a retry that callers are asked for, in milliseconds: from 1 to 3 s, in turn. Callers that are refused
  * together would otherwise come back together, and be refused again.
  */
 const retryDelays = Array.from({ length: 16 }, (_, step) => 1_000 + step * 125);
@@ -66,7 +66,7 @@ function toDetailedError(error: StatusError): ConnectError {
   return withDetails(error, isRetryable && retryDelays[takeDelay()]);
 }
 
-/** What is told to calls that are shed, with each delay. Made once: to shed must cost next to nothing. */
+/** The errors of calls that are shed, with each delay. Made once: shedding must cost next to nothing. */
 const prepared = new Map(
   limits.map(overloaded).map((error) => [error, retryDelays.map((delay) => withDetails(error, delay))]),
 );
@@ -86,7 +86,7 @@ export function takeRetryAfter(): string {
 }
 
 /**
- * What gRPC's clients are told of when to try again (gRFC A6, "Pushback"): they heed it when their service config has them
+ * When gRPC clients are to try again (gRFC A6, "Pushback"): they heed it when their service config has them
  * retry the code.
  *
  * @returns the value of `grpc-retry-pushback-ms`: the delay of `RetryInfo` for a call that was shed, and -1 (do not retry)

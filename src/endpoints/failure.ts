@@ -7,7 +7,7 @@ import { codeName } from "./codes.ts";
 import { wireErrors } from "./errors.ts";
 
 /** The gRPC status code of whatever a call fails with. */
-export function codeOf(reason: unknown): Code {
+function codeOf(reason: unknown): Code {
   if (reason instanceof StatusError) return wireErrors[reason.reason].code;
   if (reason instanceof ConnectError) return reason.code;
   return reason instanceof CallerGone ? Code.Canceled : Code.Internal;

@@ -8,8 +8,8 @@ import type { StreamingEndpoint, UnaryEndpoint } from "./endpoint.ts";
 
 /**
  * The one life of a call, from its request message to its answer, for every endpoint and every protocol: its deadline,
- * admission, cancellation and the end of what holds it. What a protocol has to add is bytes; how a failure is told is in
- * errors.ts and failure.ts.
+ * admission, cancellation and the time that it is held open. A protocol adds nothing but bytes; failures are mapped in
+ * errors.ts, and end a call in failure.ts.
  */
 export interface Life {
   /** @throws what {@link UnaryEndpoint.handle} throws; StatusError `OVERLOADED`. */

@@ -1,5 +1,5 @@
 /**
- * The body of an answer that says what went wrong. `Error` is what the published contract names; `Message` and
+ * The JSON body of an error. `Error` is what the published contract names; `Message` and
  * `Status` are what the Python SDK reads, which shows its user a bare HTTP error where they are missing.
  */
 export function errorBody(status: number, message: string): string {
@@ -7,7 +7,7 @@ export function errorBody(status: number, message: string): string {
 }
 
 /** Spelled as published. */
-export const technicalIssues =
+const technicalIssues =
   "We are experiencing some techincal issues right now. Please try again after some time!";
 
 /** The bodies of the contract, to the letter, by their HTTP status. */

@@ -1,7 +1,7 @@
 import type { connectNodeAdapter } from "@connectrpc/connect-node";
 import { errorBody } from "./error-bodies.ts";
 
-/** Answers a request over HTTP/1.1 or HTTP/2. What both have in common is all that our routes need. */
+/** Answers a request over HTTP/1.1 or HTTP/2: the routes need nothing but what both have in common. */
 export type HttpHandler = ReturnType<typeof connectNodeAdapter>;
 export type HttpRequest = Parameters<HttpHandler>[0];
 export type HttpResponse = Parameters<HttpHandler>[1];
@@ -28,12 +28,12 @@ export function sendJson(
   };
   response.writeHead(status, headers === undefined ? always : { ...always, ...headers });
   if (request.method === "HEAD") response.end();
-  // What is ASCII alone, Node need not look at again.
+  // Node need not encode a text that is ASCII alone.
   else response.end(json, length === json.length ? "latin1" : "utf8");
 }
 
 /**
- * Answers a call of gRPC's with its error alone, and with HTTP status 200 ("Trailers-Only", gRPC over HTTP/2, "Responses").
+ * Answers a gRPC call with its error alone, and with HTTP status 200 ("Trailers-Only", gRPC over HTTP/2, "Responses").
  *
  * @param trailers how the call ended.
  */

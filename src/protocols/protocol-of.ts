@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from "node:http";
 import type { ProtocolName } from "../status/observation.ts";
 import { mediaTypeOf } from "./media-type.ts";
 
-/** The media types of gRPC and of gRPC-Web, with those of messages that we do not take. */
+/** The media types of gRPC and of gRPC-Web, with those of message encodings that are not served. */
 const grpcTypes = /^application\/grpc(-web(?:-text)?)?(?:[+;]|$)/;
 
 /** @param isRpc whether the request's path is one of an RPC that exists. */

@@ -1,7 +1,7 @@
 import type { Observation } from "../status/observation.ts";
 import type { HttpResponse } from "./http.ts";
 
-/** What a status of HTTP says where no protocol of RPCs says more: a gRPC status code by its name. */
+/** The name of the gRPC status code for an HTTP status, where no protocol of RPCs has a code of its own. */
 const codesOfHttp: Readonly<Record<number, string>> = {
   200: "OK",
   400: "INVALID_ARGUMENT",

@@ -2,7 +2,7 @@ import type { HttpRequest } from "./http.ts";
 
 /**
  * `uri-host [ ":" port ]` (RFC 9110, section 7.2), or nothing where the request names no host (RFC 9112, section 3.2). RFC 3986
- * allows a comma in a name, and we do not: two Host headers that a proxy has joined have one.
+ * allows a comma in a name, which is refused here: two Host headers that a proxy has joined have one.
  */
 const hostPattern = /^(?:\[[\w:.%~-]+\]|(?:[\w.~!$&'()*+;=-]|%[\da-f]{2})*)(?::\d*)?$/i;
 

@@ -1,3 +1,4 @@
+import { writeSync } from "node:fs";
 import type { Server, ServerResponse } from "node:http";
 import type {
   Http2Server,
@@ -95,9 +96,29 @@ export function replaceStreamCollections(
   return true;
 }
 
-/** Writes a frame that node:http2 does not know of: node:http2 hands TCP whole frames only, so it lands between two of them. */
-export function writeFrame(socket: Socket, frame: Buffer): void {
-  socket.write(frame);
+/** What libuv knows of a connection. Null once it is closed. */
+type Handle = { readonly fd: number; readonly writeQueueSize: number } | null;
+
+/**
+ * Writes a frame beside node:http2, which hands the operating system whole frames: the frame lands between two of them.
+ *
+ * Not by the socket's own write: should that have to wait, node:http2 would take its end for the end of a write of its own, and
+ * abort the process where it has none.
+ *
+ * @returns whether it was written. It is not while other data waits for the client to read, and where sockets have no descriptor.
+ */
+export function writeFrame(socket: Socket, frame: Buffer): boolean {
+  const { _handle: handle } = socket as Socket & { readonly _handle?: Handle };
+  if (!handle || handle.fd < 0 || handle.writeQueueSize > 0) return false;
+  try {
+    const isWhole = writeSync(handle.fd, frame) === frame.length;
+    // Half a frame leaves a connection that nothing can follow on.
+    if (!isWhole) socket.destroy();
+    return isWhole;
+  } catch {
+    // EAGAIN: the operating system takes no more until the client reads.
+    return false;
+  }
 }
 
 /**

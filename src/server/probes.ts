@@ -7,16 +7,16 @@ export interface MetricsText {
   text(): Promise<string>;
 }
 
-/** Answers a request. When it rejects, the router does, and logs why. */
+/** Answers a request. When it rejects, the router answers with INTERNAL, and logs why. */
 export type Probe = (request: HttpRequest, response: HttpResponse) => Promise<void> | void;
 
-/** The probes that tell one word about us. Whoever keeps us running may ask them. */
+/** The probes that need no token: orchestrators and load balancers have none, and the answer is one word. */
 export const openProbes = ["/healthz", "/readyz"];
 
-/** No page has a use for it, so that none may read it. */
+/** No web page has a use for it, so that CORS never allows it. */
 export const metricsPath = "/metrics";
 
-/** The routes for those who run the service, by their paths. @param metrics absent: there is no `/metrics`. */
+/** The routes for operators and orchestrators, by their paths. @param metrics absent: there is no `/metrics`. */
 export function createProbes(readiness: Readiness, metrics?: MetricsText): ReadonlyMap<string, Probe> {
   const probes = new Map<string, Probe>([
     [
@@ -35,7 +35,7 @@ export function createProbes(readiness: Readiness, metrics?: MetricsText): Reado
     ],
   ]);
   if (metrics !== undefined) {
-    /** Whoever asks meanwhile gets the same bytes: writing them takes a millisecond, and a peer may ask often. */
+    /** Concurrent requests share one text: writing it takes a millisecond, and a client may ask often. */
     let writing: Promise<Buffer> | undefined;
     const write = async () => {
       try {

@@ -23,12 +23,10 @@ import {
   sendJson,
 } from "../protocols/http.ts";
 import { protocolOf } from "../protocols/protocol-of.ts";
-import { headersTooLarge, notFound, type Refusal, sendRefusal } from "../protocols/refusals.ts";
 import { endWithResponse } from "../protocols/response-end.ts";
 import { answerFailure } from "../protocols/rest/failure.ts";
 import { createRestRoutes, type RestRoute } from "../protocols/rest/rest.ts";
 import { resolveTarget } from "../protocols/target.ts";
-import { refuseUnknownCaller } from "../protocols/unauthenticated.ts";
 import { Call } from "../status/call.ts";
 import {
   type Observe,
@@ -41,6 +39,8 @@ import {
 import type { Cors } from "./cors.ts";
 import { isTooLarge } from "./header-size.ts";
 import { metricsPath, type Probe } from "./probes.ts";
+import { headersTooLarge, notFound, type Refusal, sendRefusal } from "./refusals.ts";
+import { refuseUnknownCaller } from "./unauthenticated.ts";
 
 export interface RouterOptions {
   readonly endpoints: readonly Endpoint[];

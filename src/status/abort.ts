@@ -1,3 +1,5 @@
+/** Work that an AbortSignal ends for the caller that waits for it. */
+
 /** @returns what the work returns. @throws the signal's reason, if the signal fires first; the work may go on. */
 export async function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const aborted = Promise.withResolvers<never>();

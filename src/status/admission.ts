@@ -27,7 +27,7 @@ const saturatedFrom = 0.8;
 const measurementsInARow = 2;
 
 /**
- * What makes answers late is either the database, which many calls may wait for and share its statements, or our own
+ * What makes answers late is either the database, which many calls may wait for and share its statements, or this process' own
  * event loop. Once that is saturated, more calls at the same time bring no more answers a second, only later ones.
  *
  * A call heavier than the limit is admitted when nothing else is in flight.

@@ -11,7 +11,7 @@ export interface Readiness extends Disposable {
    * between, and while an attempt runs, all callers share one answer. Never rejects.
    */
   state(): Promise<DatastoreState | "not ready">;
-  /** Whether this instance should get calls: {@link state} says more. */
+  /** Whether this instance should get calls: {@link state} has more. */
   ready(): Promise<boolean>;
   /**
    * Whether this instance should get calls, now and at each change; a watcher that is slow to take one gets the latest. Ends
@@ -20,7 +20,7 @@ export interface Readiness extends Disposable {
   watch(signal: AbortSignal): AsyncIterable<boolean>;
   /** Resolves once {@link drain} was called, or when the signal fires. Asks nothing of the datastore. */
   drained(signal: AbortSignal): Promise<void>;
-  /** From now on, and for good: not ready. Whoever waits or watches is told at once. Disposing does the same. */
+  /** From now on, and for good: not ready. Waiters and watchers learn of it at once. Disposing does the same. */
   drain(): void;
 }
 
@@ -31,7 +31,7 @@ interface ReadinessOptions {
   readonly timeout?: number;
   /** Whether `degraded`, once found, still holds: a replica's bound may end between two attempts. Asks nothing. */
   readonly isStillDegraded?: () => boolean;
-  /** Told of the first finding and of each change; the cause is what the probe rejected with, if it did. */
+  /** Called with the first finding and with each change; the cause is what the probe rejected with, if it did. */
   readonly onChange?: (state: DatastoreState | "not ready", cause?: unknown) => void;
 }
 
@@ -65,7 +65,7 @@ export function createReadiness(
     attempt = current;
     attemptedAt = performance.now();
     const late = () => current.abort(new Error(`the datastore did not answer within ${timeout} ms`));
-    const patience = setTimeout(late, timeout).unref();
+    const deadline = setTimeout(late, timeout).unref();
     let found: DatastoreState | "not ready" = "not ready";
     let cause: unknown;
     try {
@@ -73,7 +73,7 @@ export function createReadiness(
     } catch (error) {
       cause = error;
     }
-    clearTimeout(patience);
+    clearTimeout(deadline);
     attempt = undefined;
     settle(draining ? "not ready" : found, cause);
     return draining ? "not ready" : found;
@@ -97,14 +97,14 @@ export function createReadiness(
   async function poll(): Promise<void> {
     await current();
     if (watchers === 0 || draining) return;
-    // Somebody may have called ready() since the timer was set, or the last watcher may have been replaced while
-    // we waited: so the next turn counts from the last attempt, and there is one timer.
+    // Another caller may have asked since the timer was set, or the last watcher may have been replaced meanwhile: the next
+    // turn counts from the last attempt, and there is one timer.
     clearTimeout(timer);
     timer = setTimeout(poll, Math.max(1, attemptedAt + interval - performance.now())).unref();
   }
 
   async function change(signal: AbortSignal): Promise<void> {
-    // Rejects only when the signal fires, which the callers look at themselves.
+    // Rejects only when the signal fires, which the callers check themselves.
     await once(changes, "change", { signal }).catch(() => undefined);
   }
 
@@ -127,11 +127,11 @@ export function createReadiness(
       if (watchers === 1) void poll();
       try {
         await current();
-        let told: boolean | undefined;
+        let last: boolean | undefined;
         while (!signal.aborted) {
-          if (state !== undefined && isReady(state) !== told) {
-            told = isReady(state);
-            yield told;
+          if (state !== undefined && isReady(state) !== last) {
+            last = isReady(state);
+            yield last;
           } else if (draining) {
             return;
           } else {

@@ -9,7 +9,7 @@ import { createDatabase } from "../support/database.ts";
 import { runCli, startServing } from "../support/process.ts";
 import { startProxy } from "../support/proxy.ts";
 import { insertJob } from "../support/rows.ts";
-import { createStranger, openSession } from "../support/schemas.ts";
+import { createUnprivilegedLogin, openSession } from "../support/schemas.ts";
 
 // MIGRATE=true: the service migrates the database while it starts, or as soon as the database answers.
 
@@ -73,22 +73,22 @@ test("a database that takes long: the service starts meanwhile, and is not ready
 
 test("a database that refuses at start: the service ends, with the first error of the database", async () => {
   await using database = await createDatabase({ migrated: false });
-  await using stranger = await createStranger(database);
-  await using service = runCli(["serve"], { DATABASE_URL: stranger.url, MIGRATE: "true", PORT: "0" });
+  await using unprivileged = await createUnprivilegedLogin(database);
+  await using service = runCli(["serve"], { DATABASE_URL: unprivileged.url, MIGRATE: "true", PORT: "0" });
   expect(await service.exit).toMatchObject({ code: 1, stderr: "" });
   expect(service.logs.at(-1)).toMatchObject({ msg: "cannot start", err: { code: "42501" } });
 });
 
 test("a database that refuses later: logged once, and tried again", async () => {
   await using database = await createDatabase({ migrated: false });
-  await using stranger = await createStranger(database);
-  await using proxy = await startProxy(stranger.url);
+  await using unprivileged = await createUnprivilegedLogin(database);
+  await using proxy = await startProxy(unprivileged.url);
   proxy.cut();
   await using app = await startTestApp({ DATABASE_URL: proxy.url, MIGRATE: "true" });
   await proxy.mend();
   await expect.poll(() => refusals(app), polling).toEqual(["42501"]);
   expect(await readiness(app)).toBe(503);
-  await database.pool.query(`grant create on schema public to ${stranger.role}`);
+  await database.pool.query(`grant create on schema public to ${unprivileged.role}`);
   await expect.poll(() => readiness(app), polling).toBe(200);
   expect(refusals(app)).toEqual(["42501"]);
 });

@@ -1,14 +1,14 @@
 import { connect, type Socket } from "node:net";
 import { expect, test } from "vitest";
 import { createDatabase } from "../support/database.ts";
-import { cli, listening, run } from "../support/process.ts";
+import { cli, compileCache, listening, run } from "../support/process.ts";
 import { documentedJson, insertJob } from "../support/rows.ts";
 
 /** Runs `serve` with a limit of open files. */
 function serveWithin(openFiles: number, env: Readonly<Record<string, string>>) {
   const command = `ulimit -n ${openFiles} && exec "$0" "$@"`;
   return run(["sh", "-c", command, process.execPath, cli, "serve"], {
-    env: { HOST: "127.0.0.1", PORT: "0", ...env },
+    env: { ...compileCache, HOST: "127.0.0.1", PORT: "0", ...env },
   });
 }
 

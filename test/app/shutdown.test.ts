@@ -336,7 +336,13 @@ describe("a signal while the service starts", () => {
     await using _ = { [Symbol.asyncDispose]: () => other.end() };
     await other.query("begin; create table memory_job ()");
     await using service = runCli([row.command], { DATABASE_URL: empty.url, ...row.env });
-    const waiting = async () => (await empty.pool.query("select from pg_locks where not granted")).rowCount;
+    // Of this database alone: tests that run meanwhile wait for locks in others.
+    const waiting = async () =>
+      (
+        await empty.pool.query(
+          "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+      ).rowCount;
     await expect.poll(waiting, { interval: 10, timeout: 10_000 }).toBe(1);
 
     const exit = await stop(service, row.signal);

@@ -8,7 +8,7 @@ import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { type Exit, listening, runCli, startServing } from "../support/process.ts";
 import { documentedJson, insertJob } from "../support/rows.ts";
-import { createStranger } from "../support/schemas.ts";
+import { createUnprivilegedLogin } from "../support/schemas.ts";
 
 /** Runs a command to its end. */
 async function ran(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Exit> {
@@ -261,8 +261,8 @@ describe.concurrent("migrate", () => {
 
   test("a role that may not migrate: 1, and the first error of the database", async () => {
     await using database = await createDatabase({ migrated: false });
-    await using stranger = await createStranger(database);
-    expect(await failure(["migrate"], { DATABASE_URL: stranger.url })).toMatchObject({ code: "42501" });
+    await using unprivileged = await createUnprivilegedLogin(database);
+    expect(await failure(["migrate"], { DATABASE_URL: unprivileged.url })).toMatchObject({ code: "42501" });
   });
 
   test("a database that does not answer: 1", async () => {

@@ -16,7 +16,7 @@ interface Answer {
   status: string;
 }
 
-/** A server whose datastore is up or down as the test says, and a client of it. */
+/** A server whose datastore is up or down as the test sets it, and a client of it. */
 async function start(up = true) {
   const store = { up };
   const readiness = createReadiness(
@@ -41,7 +41,7 @@ async function start(up = true) {
 
   return {
     readiness,
-    /** Changes the datastore, and has somebody notice: the watchers hear of it from them. */
+    /** Changes the datastore, and asks once, so that the watchers learn of it. */
     async set(next: boolean) {
       store.up = next;
       await readiness.ready();
@@ -72,7 +72,7 @@ async function start(up = true) {
 
 describe("Check", () => {
   for (const service of [undefined, "", ours]) {
-    test(`of ${JSON.stringify(service)} tells whether the instance is ready`, async () => {
+    test(`of ${JSON.stringify(service)} is SERVING when the instance is ready`, async () => {
       await using app = await start();
       expect(await app.check(service)).toEqual({ status: "SERVING" });
       await app.set(false);

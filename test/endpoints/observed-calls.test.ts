@@ -13,37 +13,13 @@ import {
   send,
   withHeaders,
 } from "../support/calls.ts";
-import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { createFolder, type Folder } from "../support/folder.ts";
 import { startAsking } from "../support/hang-up.ts";
-import {
-  bearing,
-  getStatusMethod,
-  type Row,
-  reflectionMethod,
-  refusedRows,
-  rows,
-} from "../support/requests.ts";
-import { insertJob } from "../support/rows.ts";
+import { useKnownJob } from "../support/known-job.ts";
+import { getStatusMethod, type Row, reflectionMethod, refusedRows, rows } from "../support/requests.ts";
 import { serveEndpoints } from "../support/serve.ts";
-import { tokenLine } from "../support/tokens.ts";
+import { bearing } from "../support/tokens.ts";
 
-let folder: Folder;
-let database: TestDatabase;
-let tokens: string;
-let known: string;
-
-beforeAll(async () => {
-  folder = await createFolder();
-  tokens = await folder.write("tokens", tokenLine("alice", "of-alice"));
-  database = await createDatabase();
-  known = await insertJob(database.db);
-});
-
-afterAll(async () => {
-  await database[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
-});
+const job = useKnownJob();
 
 const isCall = ({ msg }: Record<string, unknown>) => msg === "call" || msg === "call failed";
 
@@ -60,15 +36,14 @@ async function countedBy({ url }: TestApp): Promise<Record<string, number>> {
   );
 }
 
-describe.for(["on", "off"])("with the fast path %s", (lane) => {
+describe.for(["on", "off"])("with the fast path %s", (fastPath) => {
   let app: TestApp;
 
   beforeAll(async () => {
     app = await startTestApp({
-      DATABASE_URL: database.url,
-      AUTH_TOKENS_FILE: tokens,
+      ...job.env,
       LOG_REQUESTS: "true",
-      GRPC_FAST_PATH: lane,
+      GRPC_FAST_PATH: fastPath,
     });
   });
 
@@ -85,7 +60,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
       index,
     })),
   )("$name: one line, $protocol $method $code", async ({ index }) => {
-    const row = all(known)[index] as Row;
+    const row = all(job.reqId)[index] as Row;
     const { call, method, code } = row;
     const before = app.logs.length;
     await send(withHeaders(call, { "X-Request-Id": `r-${index}` }), app.url);
@@ -122,7 +97,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
 
 test("shed by MAX_RECEIVING_SIZE: counted, and no fault", async () => {
   await using app = await startTestApp({
-    DATABASE_URL: database.url,
+    DATABASE_URL: job.env.DATABASE_URL,
     LOG_REQUESTS: "true",
     MAX_RECEIVING_SIZE: "1KiB",
   });
@@ -147,7 +122,7 @@ test("shed by MAX_RECEIVING_SIZE: counted, and no fault", async () => {
 
 test("a request whose body does not come in time is counted once, over HTTP/1.1 and HTTP/2", async () => {
   await using app = await startTestApp({
-    DATABASE_URL: database.url,
+    DATABASE_URL: job.env.DATABASE_URL,
     LOG_REQUESTS: "true",
     PEER_TIMEOUT: "100ms",
   });
@@ -168,8 +143,8 @@ test("a request whose body does not come in time is counted once, over HTTP/1.1 
 });
 
 test("without LOG_REQUESTS, none of it is logged: the service is not at fault", async () => {
-  await using app = await startTestApp({ DATABASE_URL: database.url });
-  for (const { call } of rows(known)) await send(call, app.url);
+  await using app = await startTestApp({ DATABASE_URL: job.env.DATABASE_URL });
+  for (const { call } of rows(job.reqId)) await send(call, app.url);
   expect(app.logs.filter(isCall)).toEqual([]);
 });
 
@@ -189,7 +164,11 @@ test("a probe that fails is a fault like any other: with an id, a line, and noth
 });
 
 test("streams that end because the service stops are not faults", async () => {
-  const app = await startTestApp({ DATABASE_URL: database.url, LOG_REQUESTS: "true" });
+  const app = await startTestApp({
+    DATABASE_URL: job.env.DATABASE_URL,
+    LOG_REQUESTS: "true",
+    SHUTDOWN_TIMEOUT: "500ms",
+  });
   const body = framed(Buffer.from("\x3a\x00"));
   const streams = [
     ...overEvery("", "grpc", post(reflectionPath, "application/grpc", Buffer.concat([body, body]))),

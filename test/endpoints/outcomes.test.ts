@@ -96,9 +96,9 @@ describe.for(protocols)("$name", (protocol) => {
     await using impatient = await startTestApp({ DATABASE_URL: reader.url, REQUEST_TIMEOUT: "50ms" });
     const reqId = await insertJob(database.db);
     await using _lock = await lockTable(database);
-    const patient = protocol.open(impatient.url);
-    expect(await patient.ask(reqId, { timeoutMs: 20_000 })).toEqual(failure(protocol, "DEADLINE_EXCEEDED"));
-    patient.close();
+    const longer = protocol.open(impatient.url);
+    expect(await longer.ask(reqId, { timeoutMs: 20_000 })).toEqual(failure(protocol, "DEADLINE_EXCEEDED"));
+    longer.close();
   });
 
   // REST has no header for it.
@@ -127,7 +127,7 @@ test("a status expires while the service runs, by the database's clock", async (
   }
 });
 
-test("database down, and up again: told as such over every protocol, and over without a restart", async () => {
+test("database down, and up again: DATASTORE_UNAVAILABLE over every protocol, and served again without a restart", async () => {
   await using proxy = await startProxy(reader.url);
   await using behindProxy = await startTestApp({ DATABASE_URL: proxy.url });
   const reqId = await insertJob(database.db);

@@ -44,7 +44,7 @@ const statusFiles = [
 ];
 const soon = () => ({ deadline: Date.now() + 10_000 });
 
-/** StatusService with one status, health, and reflection, which is registered before what it tells of. */
+/** StatusService with one status, health, and reflection, which describes what is listed after it. */
 async function start() {
   const readiness = createReadiness(() => Promise.resolve("ready"));
   const statuses = {
@@ -295,7 +295,7 @@ describe.each(versions)("grpc.reflection.$version", (version) => {
     }
   });
 
-  test("tells the numbers of a message's extensions", async () => {
+  test("lists the numbers of a message's extensions", async () => {
     await using app = await start();
     const call = open(app, version);
     const numbers = {

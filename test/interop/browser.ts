@@ -7,7 +7,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { json } from "node:stream/consumers";
 import { promisify } from "node:util";
-import { startTethered, type Tethered } from "../../src/store/embedded/process.ts";
+import { startTethered, type Tethered } from "../../src/store/embedded/tethered-program.ts";
 import { createFolder } from "../support/folder.ts";
 import { type ClientProgram, converse } from "./client.ts";
 import { installJs } from "./js.ts";

@@ -12,13 +12,13 @@ const suite = await installGo("connectconformance", `${suiteModule}/cmd/connectc
 
 const server = join(import.meta.dirname, "conformance", "server.ts");
 
-/** What we speak, as the suite's Config names it. */
+/** The features of the service, as the suite's Config names them. */
 const features = {
   codecs: ["CODEC_PROTO", "CODEC_JSON"],
   compressions: ["COMPRESSION_IDENTITY", "COMPRESSION_GZIP"],
   supportsTls: true,
   supportsTlsClientCerts: true,
-  // connect-es answers 505 HTTP Version Not Supported: a stream both ways takes HTTP/2.
+  // connect-es answers 505 HTTP Version Not Supported: bidirectional streams need HTTP/2.
   supportsHalfDuplexBidiOverHttp1: false,
 };
 
@@ -27,7 +27,7 @@ const protocols = [
   { name: "gRPC-Web, HTTP/1.1", protocols: ["PROTOCOL_GRPC_WEB"], versions: ["HTTP_VERSION_1"] },
   { name: "Connect, HTTP/2", protocols: ["PROTOCOL_CONNECT"], versions: ["HTTP_VERSION_2"] },
   { name: "gRPC-Web, HTTP/2", protocols: ["PROTOCOL_GRPC_WEB"], versions: ["HTTP_VERSION_2"] },
-  // The suite calls these by connect-go, and a part of them by grpc-go, too.
+  // The suite makes these calls by connect-go, and some of them by grpc-go as well.
   { name: "gRPC, HTTP/2", protocols: ["PROTOCOL_GRPC"], versions: ["HTTP_VERSION_2"] },
 ];
 
@@ -43,36 +43,36 @@ describe.skipIf(suite.skipped)(`${suite.title} (Connect conformance suite, with 
 
   afterAll(() => rm(directory, { recursive: true, force: true }));
 
-  /** @returns how many cases there were, and how many calls the lane answered. @throws with what the suite says of failures. */
-  async function run(lane: "on" | "off", spoken: object): Promise<{ cases: number; laneCalls: number }> {
-    const config = join(directory, "config.json");
-    await writeFile(config, JSON.stringify({ features: { ...features, ...spoken } }));
-    const underTest = [process.execPath, server, lane, image];
-    const args = ["--mode", "server", "--conf", config, "--", ...underTest];
+  /** @returns the number of cases, and of calls that the fast path answered. @throws Error with the suite's failures. */
+  async function run(fastPath: "on" | "off", config: object): Promise<{ cases: number; fastCalls: number }> {
+    const file = join(directory, "config.json");
+    await writeFile(file, JSON.stringify({ features: { ...features, ...config } }));
+    const underTest = [process.execPath, server, fastPath, image];
+    const args = ["--mode", "server", "--conf", file, "--", ...underTest];
     const { stdout, stderr } = await promisify(execFile)(suite.path, args).catch(
       (error: { stdout: string }) => {
-        throw new Error(`the suite says:\n${error.stdout}`);
+        throw new Error(`the suite failed:\n${error.stdout}`);
       },
     );
     const [, cases] = /^Total cases: (\d+)$/m.exec(stdout) ?? [];
-    const laneCalls = Array.from(stderr.matchAll(/^calls answered by the fast path: (\d+)$/gm), ([, n]) =>
+    const fastCalls = Array.from(stderr.matchAll(/^calls answered by the fast path: (\d+)$/gm), ([, n]) =>
       Number(n),
     );
-    return { cases: Number(cases), laneCalls: laneCalls.reduce((sum, n) => sum + n, 0) };
+    return { cases: Number(cases), fastCalls: fastCalls.reduce((sum, n) => sum + n, 0) };
   }
 
   // None of them may fail: there is no list of known failures.
   describe.for([
-    { lane: "on", spoken: protocols },
-    // Over HTTP/1.1 there is no lane.
-    { lane: "off", spoken: protocols.filter(({ versions }) => versions.includes("HTTP_VERSION_2")) },
-  ] as const)("GRPC_FAST_PATH=$lane", ({ lane, spoken }) => {
-    // The suite measures deadlines by the clock: what a busy machine keeps waiting may pass when it is asked again.
-    test.for(spoken)("$name", { retry: 1 }, async ({ name, ...config }, { task }) => {
-      const { cases, laneCalls } = await run(lane, config);
+    { fastPath: "on", configs: protocols },
+    // Over HTTP/1.1 there is no fast path.
+    { fastPath: "off", configs: protocols.filter(({ versions }) => versions.includes("HTTP_VERSION_2")) },
+  ] as const)("GRPC_FAST_PATH=$fastPath", ({ fastPath, configs }) => {
+    // The suite measures deadlines: a case that a busy machine has delayed may pass in a second run.
+    test.for(configs)("$name", { retry: 1 }, async ({ name, ...config }, { task }) => {
+      const { cases, fastCalls } = await run(fastPath, config);
       task.meta.cases = cases;
       expect(cases).toBeGreaterThan(300);
-      expect(laneCalls > 0).toBe(lane === "on" && name.startsWith("gRPC,"));
+      expect(fastCalls > 0).toBe(fastPath === "on" && name.startsWith("gRPC,"));
     });
   });
 });

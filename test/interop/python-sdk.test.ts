@@ -87,6 +87,14 @@ describe.skipIf(sdk.skipped)(`${sdk.title} (Python SDK)`, () => {
     expect(await ask(lost.url, crypto.randomUUID())).toEqual(apiError(500, sorry));
   });
 
+  test("the call of the README", async () => {
+    const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
+    const [, documented = ""] = /```python\n(.*?)```/s.exec(readme) ?? [];
+    const reqId = await insertJob(database.db, { status: "success" });
+    const call = documented.replace("http://localhost:9000", app.url).replace(/(?<=req_id=")[^"]+/, reqId);
+    expect(await python(call)).toBe("Status: success\n");
+  });
+
   describe("the polling loop of its documentation, with the demo", () => {
     let demo: Demo;
     let loop: string;
@@ -96,8 +104,8 @@ describe.skipIf(sdk.skipped)(`${sdk.title} (Python SDK)`, () => {
       const step = 1_300;
       const config = readConfig({ DATABASE_URL: database.url, HOST: "127.0.0.1", PORT: "0" }, "serve");
       demo = await startDemo(config, createLog("silent", { write() {} }), new AbortController().signal, step);
-      const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
-      const [, documented = ""] = /```python\n(.*?)```/s.exec(readme) ?? [];
+      const page = await readFile(new URL("../../docs/use/python-sdk.md", import.meta.url), "utf8");
+      const [, documented = ""] = /```python\n(.*?)```/s.exec(page) ?? [];
       loop = documented.replace("http://localhost:9000", `http://127.0.0.1:${demo.port}`);
     });
 

@@ -12,38 +12,24 @@ import {
   send,
   withHeaders,
 } from "../support/calls.ts";
-import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { createFolder, type Folder } from "../support/folder.ts";
-import { insertJob } from "../support/rows.ts";
-import { tokenLine } from "../support/tokens.ts";
+import { useKnownJob } from "../support/known-job.ts";
+import { bearing } from "../support/tokens.ts";
 
-const bearing = { Authorization: "Bearer of-alice" };
-
-let folder: Folder;
-let database: TestDatabase;
+const job = useKnownJob();
 let app: TestApp;
-let known: string;
 
 beforeAll(async () => {
-  folder = await createFolder();
-  const tokens = await folder.write("tokens", tokenLine("alice", "of-alice"));
-  database = await createDatabase();
-  known = await insertJob(database.db);
-  app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens });
+  app = await startTestApp(job.env);
 });
 
-afterAll(async () => {
-  await app[Symbol.asyncDispose]();
-  await database[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
-});
+afterAll(() => app[Symbol.asyncDispose]());
 
 const missing = randomUUID();
 const json = Buffer.from("{}");
 const get = (path: string) => ({ method: "GET", path });
 const head = (path: string) => ({ method: "HEAD", path });
 
-/** What answers with which status of HTTP. A cache may keep most of them without being told for how long (RFC 9110, 15.1). */
+/** What answers with which status of HTTP. A cache may keep most of them without explicit freshness (RFC 9110, 15.1). */
 const requests = [
   { status: 200, name: "/healthz", asked: get("/healthz") },
   { status: 200, name: "/readyz", asked: get("/readyz") },
@@ -121,10 +107,10 @@ test("no cache may keep an answer: 505, reflection over HTTP/1.1", async () => {
 });
 
 test.for(getStatusCalls(""))("no cache may keep a status that was found: $name", async (row) => {
-  const [call] = getStatusCalls(known).filter(({ name }) => name === row.name);
+  const [call] = getStatusCalls(job.reqId).filter(({ name }) => name === row.name);
   if (call === undefined) throw new Error("no call");
   const told = await send(withHeaders(call, bearing), app.url);
-  // Of gRPC's, none can: the answer to a POST is kept only where it says for how long (RFC 9110, section 9.3.3).
+  // No answer of gRPC: the answer to a POST is kept only with explicit freshness (RFC 9110, section 9.3.3).
   expect([told.status, told.headers["cache-control"]]).toEqual([
     200,
     row.protocol === "grpc" ? undefined : "no-store",

@@ -137,7 +137,7 @@ test.for(["Host: a b", "Host: ["])("an RPC over HTTP/1.1 with %j is refused, and
   expect((await fetch(`${app.url}/healthz`)).status).toBe(200);
 });
 
-test("a caller over HTTP/2 that gives up has its statement cancelled", async () => {
+test("a caller over HTTP/2 that cancels its call has its statement cancelled", async () => {
   const overHttp2 = protocols.filter(({ name }) => !name.includes("HTTP/1.1"));
   for (const protocol of overHttp2.filter(({ name }) => /^REST|^gRPC|JSON, POST/.test(name))) {
     await using lock = await lockTable(database);

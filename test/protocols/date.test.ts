@@ -21,8 +21,8 @@ const apps = {} as Record<"on" | "off", TestApp>;
 beforeAll(async () => {
   database = await createDatabase();
   known = await insertJob(database.db);
-  for (const lane of ["on", "off"] as const)
-    apps[lane] = await startTestApp({ DATABASE_URL: database.url, GRPC_FAST_PATH: lane });
+  for (const fastPath of ["on", "off"] as const)
+    apps[fastPath] = await startTestApp({ DATABASE_URL: database.url, GRPC_FAST_PATH: fastPath });
 });
 
 afterAll(async () => {
@@ -46,11 +46,11 @@ const everyCall = (reqId: string): RawCall[] => [
 /** Milliseconds by which an answer's date may differ from the clock: it has whole seconds, and a timer may be late. */
 const tolerance = 5_000;
 
-describe.for(["on", "off"] as const)("every answer has the date, with the fast path %s", (lane) => {
+describe.for(["on", "off"] as const)("every answer has the date, with the fast path %s", (fastPath) => {
   test.for(
     everyCall("").map(({ name, protocol }, index) => ({ name, protocol, index })),
   )("$name, $protocol", async ({ index }) => {
-    const { headers } = await send(everyCall(known)[index] as RawCall, apps[lane].url);
+    const { headers } = await send(everyCall(known)[index] as RawCall, apps[fastPath].url);
     expect(Math.abs(Date.parse(headers.date ?? "") - Date.now())).toBeLessThan(tolerance);
   });
 });

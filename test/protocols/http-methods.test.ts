@@ -16,8 +16,8 @@ const apps = {} as Record<"on" | "off", TestApp>;
 
 beforeAll(async () => {
   database = await createDatabase();
-  for (const lane of ["on", "off"] as const)
-    apps[lane] = await startTestApp({ DATABASE_URL: database.url, GRPC_FAST_PATH: lane });
+  for (const fastPath of ["on", "off"] as const)
+    apps[fastPath] = await startTestApp({ DATABASE_URL: database.url, GRPC_FAST_PATH: fastPath });
 });
 
 afterAll(async () => {
@@ -50,13 +50,13 @@ test("GET is allowed for some RPCs, and not for others", () => {
   expect(new Set(rpcs.map(({ allow }) => allow)).size).toBe(2);
 });
 
-describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
+describe.for(["on", "off"] as const)("with the fast path %s", (fastPath) => {
   describe.for(rpcs)("$path", ({ path, allow, acceptPost }) => {
     const others = ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"];
 
     test.for(
       others.filter((method) => !allow.includes(method)),
-    )("%s: 405 that says what is allowed", async (method) => {
+    )("%s: 405 that names what is allowed", async (method) => {
       for (const type of [
         undefined,
         "application/json",
@@ -66,7 +66,7 @@ describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
       ]) {
         const headers = type === undefined ? {} : { "Content-Type": type };
         for (const call of overEvery("", "connect", { method, path, headers })) {
-          const told = await send(call, apps[lane].url);
+          const told = await send(call, apps[fastPath].url);
           const { allow: allowed, "content-type": typeOfBody } = told.headers;
           expect([told.status, allowed, typeOfBody, told.body.length]).toEqual([405, allow, undefined, 0]);
         }
@@ -83,7 +83,7 @@ describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
       "application/grpc-web-text",
       "application/json; charset=latin1",
       acceptPost.startsWith("application/json") ? "application/connect+proto" : "application/proto",
-    ])("POST of %s: 415 that says what is taken", async (type) => {
+    ])("POST of %s: 415 that names what is taken", async (type) => {
       const headers = type === undefined ? {} : { "Content-Type": type };
       for (const call of overEvery("", "connect", {
         method: "POST",
@@ -91,7 +91,7 @@ describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
         headers,
         body: Buffer.from("{}"),
       })) {
-        const told = await send(call, apps[lane].url);
+        const told = await send(call, apps[fastPath].url);
         const { "accept-post": taken, "content-type": typeOfBody } = told.headers;
         expect([told.status, taken, typeOfBody, told.body.length]).toEqual([415, acceptPost, undefined, 0]);
       }
@@ -107,14 +107,14 @@ describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
   ])("GET without an encoding that is known: 415, %j", async (query) => {
     for (const { path, acceptPost } of withGet) {
       for (const call of overEvery("", "connect", { method: "GET", path: path + query })) {
-        const told = await send(call, apps[lane].url);
+        const told = await send(call, apps[fastPath].url);
         expect([told.status, told.headers["accept-post"]]).toEqual([415, acceptPost]);
       }
     }
   });
 
   test("CONNECT, over HTTP/2, is a request without a target", async () => {
-    const session = connectHttp2(apps[lane].url);
+    const session = connectHttp2(apps[fastPath].url);
     const stream = session.request({ ":method": "CONNECT", ":authority": "other.test:443" });
     const [headers] = await once(stream, "response");
     session.destroy();

@@ -25,11 +25,11 @@ const apps = {} as Record<"on" | "off", TestApp>;
 beforeAll(async () => {
   database = await createDatabase();
   known = await insertJob(database.db);
-  for (const lane of ["on", "off"] as const) {
-    apps[lane] = await startTestApp({
+  for (const fastPath of ["on", "off"] as const) {
+    apps[fastPath] = await startTestApp({
       DATABASE_URL: database.url,
       LOG_REQUESTS: "true",
-      GRPC_FAST_PATH: lane,
+      GRPC_FAST_PATH: fastPath,
     });
   }
 });
@@ -106,10 +106,10 @@ const gist = ({ status, headers: { date: _, ...headers }, body }: Told) => ({
 describe.for([
   "on",
   "off",
-] as const)("a media type may be written in every way that RFC 9110 knows, with the fast path %s", (lane) => {
+] as const)("a media type may be written in every way that RFC 9110 knows, with the fast path %s", (fastPath) => {
   describe.for(asked.map((one) => ({ ...one, name: `${one.path}, ${one.type}` })))("$name", (one) => {
     test.for(writings.map((write) => ({ type: write(one.type) })))("$type", async ({ type }) => {
-      const app = apps[lane];
+      const app = apps[fastPath];
       const plain = calls(one, one.type);
       for (const [index, call] of calls(one, type).entries()) {
         const expected = await send(plain[index] as RawCall, app.url);
@@ -132,7 +132,7 @@ describe.for([
     { path: getStatusPath, type: "application/grpcx", protocol: "connect" },
     { path: getStatusPath, type: "application/grpc-web-text", protocol: "grpc-web" },
   ] as const)("what is no type of an RPC is refused: $type", async ({ path, type, protocol }) => {
-    const app = apps[lane];
+    const app = apps[fastPath];
     const before = app.logs.length;
     const [call] = calls({ path, protocol, type, body: json }, type).slice(-1);
     expect((await send(call as RawCall, app.url)).status).toBe(415);
@@ -147,6 +147,6 @@ describe.for([
       "connect",
       post(getStatusPath, "application/json", gzipSync(json()), headers),
     ))
-      expect((await send(call, apps[lane].url)).status).toBe(200);
+      expect((await send(call, apps[fastPath].url)).status).toBe(200);
   });
 });

@@ -53,7 +53,7 @@ test.for([
   "PATCH",
   "DELETE",
   "OPTIONS",
-])("%s is not allowed, and the answer says what is", async (method) => {
+])("%s is not allowed, and the answer names what is", async (method) => {
   for (const path of [`/get_status/${reqId}`, "/healthz", "/readyz"]) {
     const response = await fetch(app.url + path, { method });
     expect(response.status).toBe(405);

@@ -92,7 +92,7 @@ function fromJson(body: Buffer): ConnectError | undefined {
 
 const callsOf = (name: string) => getStatusCalls(randomUUID()).filter((call) => call.name.startsWith(name));
 
-describe("calls that are shed together are told to come back at different times", () => {
+describe("calls that are shed together get different retry delays", () => {
   test("over REST, after 1, 2 or 3 seconds", async () => {
     await using full = await startFullApp(1);
     const [call] = callsOf("REST");
@@ -122,7 +122,7 @@ describe("calls that are shed together are told to come back at different times"
   });
 });
 
-test("calls that find no database are told to come back at different times", async () => {
+test("calls that find no database get different retry delays", async () => {
   await using proxy = await startProxy(database.url);
   await using app = await startTestApp({ DATABASE_URL: proxy.url });
   proxy.cut();
@@ -136,7 +136,7 @@ test("calls that find no database are told to come back at different times", asy
 });
 
 test.for([
-  { name: "the lane", type: "application/grpc" },
+  { name: "the fast path", type: "application/grpc" },
   { name: "Connect's adapter", type: "application/grpc+json" },
 ])("an error of $name is one block of headers, without which no gRPC client retries", async ({ type }) => {
   await using full = await startFullApp(1);
@@ -187,11 +187,11 @@ describe("the example of the docs for Node, over REST", () => {
   });
 
   test.for([
-    { code: "NOT_FOUND", reqId: randomUUID(), says: "500 STATUS_NOT_FOUND" },
-    { code: "INVALID_ARGUMENT", reqId: "nope", says: "400 INVALID_REQ_ID" },
-  ])("takes $says for the last word", async ({ code, reqId, says }) => {
+    { code: "NOT_FOUND", reqId: randomUUID(), answer: "500 STATUS_NOT_FOUND" },
+    { code: "INVALID_ARGUMENT", reqId: "nope", answer: "400 INVALID_REQ_ID" },
+  ])("does not retry $answer", async ({ code, reqId, answer }) => {
     await using app = await startTestApp({ DATABASE_URL: database.url });
-    await expect(getStatus(app.url, reqId)).rejects.toThrow(says);
+    await expect(getStatus(app.url, reqId)).rejects.toThrow(answer);
     expect(await ended(app, "rest", code)).toBe(1);
   });
 });
@@ -204,7 +204,7 @@ describe("grpc-js, with the service config of the docs", async () => {
   const { maxAttempts } = JSON.parse(serviceConfig).methodConfig[0].retryPolicy;
   const open = ({ url }: TestApp) => openGrpcJs(url, undefined, { "grpc.service_config": serviceConfig });
 
-  test("retries calls that are shed, each when it is told to", async () => {
+  test("retries calls that are shed, each after its delay", async () => {
     const reqId = await insertJob(database.db);
     await using full = await startFullApp(16);
     const client = open(full.app);
@@ -225,7 +225,7 @@ describe("grpc-js, with the service config of the docs", async () => {
     expect(Math.max(...after)).toBeGreaterThanOrEqual(2_800);
   });
 
-  test("gives up a call that is shed each time", async () => {
+  test("fails a call that is shed each time", async () => {
     await using full = await startFullApp(1);
     const client = open(full.app);
     const answer = await client.ask(randomUUID());
@@ -259,7 +259,7 @@ describe("grpc-js, with the service config of the docs", async () => {
         return reqId;
       },
     },
-    // Not shed, but too large: it says by its pushback that trying again is of no use.
+    // Not shed, but too large: its pushback forbids a retry.
     { code: "RESOURCE_EXHAUSTED", asks: async () => "x".repeat(70_000) },
   ])("does not retry $code", async ({ code, asks }) => {
     await using app = await startTestApp({ DATABASE_URL: database.url });

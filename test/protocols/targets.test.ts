@@ -30,11 +30,11 @@ const apps = {} as Record<"on" | "off", TestApp>;
 beforeAll(async () => {
   database = await createDatabase();
   known = await insertJob(database.db);
-  for (const lane of ["on", "off"] as const) {
-    apps[lane] = await startTestApp({
+  for (const fastPath of ["on", "off"] as const) {
+    apps[fastPath] = await startTestApp({
       DATABASE_URL: database.url,
       LOG_REQUESTS: "true",
-      GRPC_FAST_PATH: lane,
+      GRPC_FAST_PATH: fastPath,
     });
   }
 });
@@ -203,7 +203,7 @@ describe("every other host is as good as any, on every path", () => {
   });
 });
 
-describe.for(["on", "off"] as const)("over HTTP/2, with the fast path %s", (lane) => {
+describe.for(["on", "off"] as const)("over HTTP/2, with the fast path %s", (fastPath) => {
   describe.for([
     "%2Ftmp%2Fsock",
     "[::1]:9000",
@@ -212,8 +212,8 @@ describe.for(["on", "off"] as const)("over HTTP/2, with the fast path %s", (lane
     test.for(overOne(everyPath(""), "2"))("$name, $protocol", async ({ index }) => {
       const call = callOf(index);
       const { path } = call.asked;
-      const expected = gist(await send(call, apps[lane].url), path);
-      const told = await send(withHeaders(call, { ":authority": authority }), apps[lane].url);
+      const expected = gist(await send(call, apps[fastPath].url), path);
+      const told = await send(withHeaders(call, { ":authority": authority }), apps[fastPath].url);
       expect(gist(told, path)).toEqual(expected);
     });
   });
@@ -222,9 +222,9 @@ describe.for(["on", "off"] as const)("over HTTP/2, with the fast path %s", (lane
   describe.for(["[", "a,b", "a:b"])("the authority %s is a bad request", (authority) => {
     test.for(overOne(everyPath(""), "2"))("$name, $protocol", async ({ index }) => {
       const call = withHeaders(callOf(index), { ":authority": authority });
-      const before = apps[lane].logs.length;
-      expect(brief(await overHttp2(apps[lane].url, call.asked))).toEqual(badRequest);
-      await expectOneLine(apps[lane], before, call.protocol);
+      const before = apps[fastPath].logs.length;
+      expect(brief(await overHttp2(apps[fastPath].url, call.asked))).toEqual(badRequest);
+      await expectOneLine(apps[fastPath], before, call.protocol);
     });
   });
 });

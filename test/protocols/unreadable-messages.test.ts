@@ -25,8 +25,8 @@ const apps = {} as Record<"on" | "off", TestApp>;
 
 beforeAll(async () => {
   database = await createDatabase();
-  for (const lane of ["on", "off"] as const)
-    apps[lane] = await startTestApp({ DATABASE_URL: database.url, GRPC_FAST_PATH: lane });
+  for (const fastPath of ["on", "off"] as const)
+    apps[fastPath] = await startTestApp({ DATABASE_URL: database.url, GRPC_FAST_PATH: fastPath });
 });
 
 afterAll(async () => {
@@ -46,7 +46,7 @@ function compressed(message: Buffer): Buffer {
   return frame;
 }
 
-/** The code of the error, wherever a protocol says it. */
+/** The code of the error, wherever a protocol has it. */
 function codeOf({ headers, body }: Told): string | undefined {
   const text = body.toString("latin1");
   return headers["grpc-status"] ?? /grpc-status: *(\d+)/.exec(text)?.[1] ?? /"code":"(\w+)"/.exec(text)?.[1];
@@ -104,14 +104,14 @@ const ofGrpc: { name: string; protocol: ProtocolName; asked: Asked }[] = [
   },
 ];
 
-describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
+describe.for(["on", "off"] as const)("with the fast path %s", (fastPath) => {
   test.for(ofConnect)("a message that cannot be decoded is the caller's mistake over Connect: $name", async ({
     name,
     status,
     asked,
   }) => {
     for (const call of overEvery(name, "connect", asked)) {
-      const told = await send(call, apps[lane].url);
+      const told = await send(call, apps[fastPath].url);
       expect([told.status, codeOf(told)]).toEqual([status, "invalid_argument"]);
     }
   });
@@ -121,18 +121,18 @@ describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
     const asked = post(reflectionPath, "application/connect+proto", body);
     const [, call] = overEvery("", "connect", asked);
     if (call === undefined) throw new Error("no call");
-    expect(codeOf(await send(call, apps[lane].url))).toBe("invalid_argument");
+    expect(codeOf(await send(call, apps[fastPath].url))).toBe("invalid_argument");
   });
 
   test("a compressed message of a call that names no compression is `internal`, as Connect's conformance suite has it", async () => {
     const asked = post(healthPath("Watch"), "application/connect+proto", compressed(gzipSync("")));
     for (const call of overEvery("", "connect", asked))
-      expect(codeOf(await send(call, apps[lane].url))).toBe("internal");
+      expect(codeOf(await send(call, apps[fastPath].url))).toBe("internal");
   });
 
-  test.for(ofGrpc)("$name says INTERNAL, as its specification does", async ({ name, protocol, asked }) => {
+  test.for(ofGrpc)("$name gets INTERNAL, as its specification does", async ({ name, protocol, asked }) => {
     for (const call of overEvery(name, protocol, asked))
-      expect(codeOf(await send(call, apps[lane].url))).toBe(String(Code.Internal));
+      expect(codeOf(await send(call, apps[fastPath].url))).toBe(String(Code.Internal));
   });
 });
 

@@ -34,7 +34,13 @@ const launcherFlags = (await readFile(join(repository, launcher), "utf8")).match
 const isRoot = process.getuid?.() === 0;
 /** Owns nothing and may write nowhere. */
 const ordinary = 65534;
-const asOrdinary = ["setpriv", `--reuid=${ordinary}`, `--regid=${ordinary}`, "--clear-groups"];
+const asOrdinary = [
+  "setpriv",
+  `--reuid=${ordinary}`,
+  `--regid=${ordinary}`,
+  "--clear-groups",
+  "--pdeathsig=KILL",
+];
 /** Runs a command as that user, and as the first process of a namespace: Linux, as root. */
 const asFirstProcess = ["unshare", "--pid", "--fork", "--kill-child", ...asOrdinary];
 /** Runs a command where all that is mounted, but for what the kernel shows of itself, is read-only: Linux, as root. */

@@ -144,16 +144,16 @@ const credentials: Record<string, Record<string, string>> = {
   "a known one elsewhere": { "X-Authorization": `Bearer ${token}`, Cookie: `token=${token}` },
 };
 
-describe.for(["on", "off"])("with the lane %s", (lane) => {
+describe.for(["on", "off"])("with the fast path %s", (fastPath) => {
   let app: Guarded;
 
   beforeAll(async () => {
-    app = await startGuarded({ GRPC_FAST_PATH: lane });
+    app = await startGuarded({ GRPC_FAST_PATH: fastPath });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());
 
-  test("no RPC that there is is open, but for health's", async () => {
+  test("every RPC needs a token, but for health checks", async () => {
     const rpcs = await rpcsOf(app.url);
     expect(rpcs.map(({ path }) => path)).toEqual(
       expect.arrayContaining(["/gomemory.status.v1.StatusService/GetStatus", ...open.slice(2)]),
@@ -177,7 +177,10 @@ describe.for(["on", "off"])("with the lane %s", (lane) => {
     }
   });
 
-  test.for(Object.entries(https))("no route is open but the probes, over %s", async ([, ask]) => {
+  test.for(Object.entries(https))("every route needs a token, but for the probes, over %s", async ([
+    ,
+    ask,
+  ]) => {
     const probes = [
       ...createProbes(
         createReadiness(() => Promise.resolve("ready")),
@@ -203,7 +206,7 @@ describe.for(["on", "off"])("with the lane %s", (lane) => {
     }
   });
 
-  test("a path that looks like a probe's is none", async () => {
+  test("a path that only resembles a probe's needs a token", async () => {
     const target = `/get_status/${reqId}`;
     const paths = [
       `/healthz/..${target}`,
@@ -232,7 +235,7 @@ describe.for(["on", "off"])("with the lane %s", (lane) => {
     }
   });
 
-  test("no path at all is open but those that are to be", async () => {
+  test("every other path needs a token", async () => {
     const segment = fc.constantFrom(
       "healthz",
       "readyz",
@@ -275,7 +278,7 @@ describe.for(["on", "off"])("with the lane %s", (lane) => {
   });
 });
 
-test("a name may have two tokens, of which one replaces the other", async () => {
+test("a name may have two tokens, so that one can replace the other", async () => {
   await using app = await startGuarded();
   await writeFile(app.tokensFile, ["old", "new", "new"].map((each) => tokenLine("alice", each)).join(""));
   await expect
@@ -288,7 +291,7 @@ test("a name may have two tokens, of which one replaces the other", async () => 
   }
 });
 
-test("the scheme may be written in any case", async () => {
+test("the scheme is case-insensitive", async () => {
   await using app = await startGuarded();
   for (const scheme of ["bearer", "BEARER", "Bearer "]) {
     const headers = { Authorization: `${scheme} ${token}` };
@@ -297,7 +300,7 @@ test("the scheme may be written in any case", async () => {
   }
 });
 
-describe("the tokens are read again when their file changes", () => {
+describe("when the file of the tokens changes", () => {
   const ask = async (app: TestApp, bearer: string) => {
     const headers = { Authorization: `Bearer ${bearer}` };
     return (await overHttp1(app.url, { method: "GET", path: `/get_status/${reqId}`, headers })).status;
@@ -305,7 +308,7 @@ describe("the tokens are read again when their file changes", () => {
   const logged = (app: TestApp, msg: string) =>
     expect.poll(() => app.logs.find((line) => line.msg === msg), { interval: 10, timeout: 10_000 });
 
-  test("who is new may ask, and who is gone may not", async () => {
+  test("new callers are authenticated, and removed ones are not", async () => {
     await using app = await startGuarded();
     expect(await ask(app, "of-carol")).toBe(401);
     await writeFile(app.tokensFile, tokenLine("carol", "of-carol"));
@@ -346,7 +349,7 @@ describe("the tokens are read again when their file changes", () => {
   });
 });
 
-test("the start tells who may ask", async () => {
+test("the start reports how callers are authenticated", async () => {
   await using guarded = await startGuarded();
   expect(guarded.access).toEqual({ tls: "off", callers: "2 tokens" });
   await using open = await startTestApp({ DATABASE_URL: database.url });

@@ -4,20 +4,23 @@ import { ConnectionAge } from "../../src/server/connection-age.ts";
 afterEach(() => vi.restoreAllMocks());
 
 test.for([
-  { random: 0, oldAt: 900 },
-  { random: 0.5, oldAt: 1_000 },
-  { random: 0.999, oldAt: 1_100 },
-])("a connection is old within a tenth of its limit, and over after the grace: at $oldAt", ({
+  { random: 0, exceededAt: 900 },
+  { random: 0.5, exceededAt: 1_000 },
+  { random: 0.999, exceededAt: 1_100 },
+])("a connection exceeds its age within 10 % of the limit, and its grace after that: at $exceededAt", ({
   random,
-  oldAt,
+  exceededAt,
 }) => {
   vi.spyOn(Math, "random").mockReturnValue(random);
   const age = new ConnectionAge({ maxConnectionAge: 1_000, maxConnectionAgeGrace: 300 });
-  const born = 5_000;
-  // The sweeps ask for both, in either order.
-  expect([age.exceedsGrace(born), age.exceedsLimit(born)]).toEqual([false, false]);
-  expect(age.exceedsLimit(born + oldAt - 2)).toBe(false);
-  expect([age.exceedsLimit(born + oldAt), age.exceedsGrace(born + oldAt)]).toEqual([true, false]);
-  expect(age.exceedsGrace(born + oldAt + 298)).toBe(false);
-  expect(age.exceedsGrace(born + oldAt + 300)).toBe(true);
+  const openedAt = 5_000;
+  // The clock starts with the first question, whichever it is.
+  expect([age.exceedsGrace(openedAt), age.exceedsLimit(openedAt)]).toEqual([false, false]);
+  expect(age.exceedsLimit(openedAt + exceededAt - 2)).toBe(false);
+  expect([age.exceedsLimit(openedAt + exceededAt), age.exceedsGrace(openedAt + exceededAt)]).toEqual([
+    true,
+    false,
+  ]);
+  expect(age.exceedsGrace(openedAt + exceededAt + 298)).toBe(false);
+  expect(age.exceedsGrace(openedAt + exceededAt + 300)).toBe(true);
 });

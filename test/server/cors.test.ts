@@ -15,37 +15,18 @@ import {
   send,
   withHeaders,
 } from "../support/calls.ts";
-import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { createFolder, type Folder } from "../support/folder.ts";
+import { useKnownJob } from "../support/known-job.ts";
 import { metricValue } from "../support/metric.ts";
-import { insertJob } from "../support/rows.ts";
-import { tokenLine } from "../support/tokens.ts";
+import { bearing } from "../support/tokens.ts";
 
 const page = "https://app.example.com";
-const stranger = "https://app.example.com.evil.example";
-const bearing = { Authorization: "Bearer of-alice" };
+const lookalike = "https://app.example.com.evil.example";
 
-let folder: Folder;
-let database: TestDatabase;
-let tokens: string;
-let known: string;
+const job = useKnownJob();
 
-beforeAll(async () => {
-  folder = await createFolder();
-  tokens = await folder.write("tokens", tokenLine("alice", "of-alice"));
-  database = await createDatabase();
-  known = await insertJob(database.db);
-});
+const start = (env: Readonly<Record<string, string>>) => startTestApp({ ...job.env, ...env });
 
-afterAll(async () => {
-  await database[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
-});
-
-const start = (env: Readonly<Record<string, string>>) =>
-  startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens, ...env });
-
-/** What of an answer's headers a browser goes by. */
+/** @returns the response headers that a browser evaluates for CORS. */
 function accessOf(headers: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(headers).filter(([name]) => name.startsWith("access-control-") || name === "vary"),
@@ -69,9 +50,9 @@ const paths = [
 const preflights = (headers: Readonly<Record<string, string>>) =>
   paths.flatMap((path) => overEvery(path, "rest", options(path, headers)));
 
-describe("without CORS_ORIGINS, pages on other origins may do nothing", () => {
+describe("without CORS_ORIGINS, pages on other origins get no access", () => {
   test.for(preflights(askToPost))("$name", async (call) => {
-    await using app = await startTestApp({ DATABASE_URL: database.url });
+    await using app = await startTestApp({ DATABASE_URL: job.env.DATABASE_URL });
     const { status, headers } = await send(call, app.url);
     expect([status, accessOf(headers)]).toEqual([call.asked.path === "/nowhere" ? 404 : 405, {}]);
   });
@@ -190,11 +171,11 @@ describe.for([
   test.for(
     answers.flatMap(({ status, name, calls, more }) => calls.map((call) => ({ status, name, call, more }))),
   )("$status, $name, can be read: $call.name", async ({ status, call, more }) => {
-    const told = await send(withHeaders(call, { ...bearing, Origin: page, ...more }), app.url);
-    expect(told.status).toBe(status);
-    const { "access-control-expose-headers": exposed, ...access } = accessOf(told.headers);
+    const answer = await send(withHeaders(call, { ...bearing, Origin: page, ...more }), app.url);
+    expect(answer.status).toBe(status);
+    const { "access-control-expose-headers": exposed, ...access } = accessOf(answer.headers);
     expect(access).toEqual({ "access-control-allow-origin": allowed, vary: "Origin" });
-    // Node answers by itself there, with no header that a page would look for.
+    // The response to what Node cannot parse has no header that a page would read.
     if (status === 431 && call.version === "1.1") return;
     expect(exposed?.toLowerCase().split(", ")).toEqual(
       expect.arrayContaining([
@@ -205,13 +186,16 @@ describe.for([
   });
 
   test("a status can be read, over every protocol that browsers speak", async () => {
-    for (const call of getStatusCalls(known).filter(({ protocol }) => protocol !== "grpc")) {
-      const told = await send(withHeaders(call, { ...bearing, Origin: page }), app.url);
-      expect([told.status, told.headers["access-control-allow-origin"]], call.name).toEqual([200, allowed]);
+    for (const call of getStatusCalls(job.reqId).filter(({ protocol }) => protocol !== "grpc")) {
+      const answer = await send(withHeaders(call, { ...bearing, Origin: page }), app.url);
+      expect([answer.status, answer.headers["access-control-allow-origin"]], call.name).toEqual([
+        200,
+        allowed,
+      ]);
     }
   });
 
-  test("what is no HTTP gets an answer that can be read", async () => {
+  test("a page may read the response to a malformed request", async () => {
     const socket = connectTcp(app.port, "127.0.0.1");
     socket.write(`GET /healthz HTTP/1.1\r\nHost: x\r\nOrigin: ${page}\r\nnot a header\r\n\r\n`);
     const answer = await text(socket);
@@ -222,16 +206,16 @@ describe.for([
   test.for([
     { name: "a preflight", method: "OPTIONS", status: 401 },
     { name: "GET", method: "GET", status: 200 },
-  ])("/metrics is for no page: $name", async ({ method, status }) => {
+  ])("no page may read /metrics: $name", async ({ method, status }) => {
     for (const [call] of [overEvery("metrics", "rest", { method, path: "/metrics" })]) {
       if (call === undefined) throw new Error("no call");
       const headers = method === "OPTIONS" ? askToPost : { ...bearing, Origin: page };
-      const told = await send(withHeaders(call, headers), app.url);
-      expect([told.status, accessOf(told.headers)]).toEqual([status, {}]);
+      const answer = await send(withHeaders(call, headers), app.url);
+      expect([answer.status, accessOf(answer.headers)]).toEqual([status, {}]);
     }
   });
 
-  test("preflights are counted by themselves", async () => {
+  test("preflights are counted under a method of their own", async () => {
     const count = async () => {
       const response = await fetch(`${app.url}/metrics`, { headers: bearing });
       const labels = { rpc_method: "OPTIONS", rpc_status_code: "OK" };
@@ -245,12 +229,12 @@ describe.for([
 
 describe("a page on an origin that is not listed", () => {
   test.for([
-    stranger,
+    lookalike,
     "null",
     "https://app.example.com:8443",
     "http://app.example.com",
     "https://APP.example.com",
-  ])("%s may do nothing, and no cache takes its answer for another's", async (origin) => {
+  ])("%s gets no access, and no cache takes its response for another origin's", async (origin) => {
     await using app = await start({ CORS_ORIGINS: page });
     for (const call of preflights({ ...askToPost, Origin: origin })) {
       const { status, headers } = await send(call, app.url);
@@ -259,7 +243,7 @@ describe("a page on an origin that is not listed", () => {
         { vary: "Origin, Access-Control-Request-Method, Access-Control-Request-Headers" },
       ]);
     }
-    for (const call of getStatusCalls(known).filter(({ protocol }) => protocol === "rest")) {
+    for (const call of getStatusCalls(job.reqId).filter(({ protocol }) => protocol === "rest")) {
       for (const credentials of [bearing, {}]) {
         const { headers } = await send(withHeaders(call, { ...credentials, Origin: origin }), app.url);
         expect(accessOf(headers)).toEqual({ vary: "Origin" });

@@ -1,9 +1,20 @@
-import { connect as connectHttp2 } from "node:http2";
+import { connect as connectHttp2, type Http2ServerRequest, type ServerHttp2Session } from "node:http2";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { listen } from "../../src/server/listener.ts";
+import { writeFrame } from "../../src/server/node-internals.ts";
 import { tap } from "../interop/wiretap.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { type Frame, flag, frame, frameType, preface, restCall } from "../support/http2-frames.ts";
+import {
+  type Frame,
+  flag,
+  frame,
+  frameType,
+  preface,
+  restCall,
+  setting,
+  settings,
+} from "../support/http2-frames.ts";
 import { openPeer } from "../support/peer.ts";
 import { startServing } from "../support/process.ts";
 import { type Protocol, protocols } from "../support/protocols.ts";
@@ -33,7 +44,7 @@ test("a call that crosses the first GOAWAY is answered; the second GOAWAY names 
   const first = await peer.frame(isPing);
   const goaways = () => peer.frames.filter(({ type }) => type === frameType.goaway);
   expect(goaways().map(({ payload }) => payload.readUInt32BE())).toEqual([2 ** 31 - 1]);
-  // As node:http2 sends them: what is urgent overtakes the call that was begun before.
+  // The order of node:http2's clients: PING and GOAWAY overtake the call that was begun before.
   peer.send(
     Buffer.concat([
       frame(frameType.ping, flag.ack, 0, first.payload),
@@ -55,7 +66,7 @@ test("a call that crosses the first GOAWAY is answered; the second GOAWAY names 
   expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
 });
 
-test("a client that answers no PING is waited for no longer than a second", async () => {
+test("the shutdown waits for a client that answers no PING for one second at most", async () => {
   await using service = await start();
   using peer = await openPeer(service.port);
   await peer.deliver(preface);
@@ -64,14 +75,62 @@ test("a client that answers no PING is waited for no longer than a second", asyn
   expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
 });
 
-/** A call that node:http2 had not sent when GOAWAY came, it refuses by itself, with the code that says so: REFUSED_STREAM. */
+test("the shutdown does not wait for the PING of a client that has sent GOAWAY and has no calls", async () => {
+  await using service = await start();
+  using peer = await openPeer(service.port);
+  await peer.deliver(preface);
+  service.kill("SIGTERM");
+  await peer.frame(({ type }) => type === frameType.goaway);
+  const announcedAt = performance.now();
+  peer.send(frame(frameType.goaway, 0, 0, Buffer.alloc(8)));
+  await peer.closed;
+  // A client without an answer to PING has one second.
+  expect(performance.now() - announcedAt).toBeLessThan(900);
+  expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
+});
+
+test("a client that has not read its answers when the service stops gets them all, without the first GOAWAY", async () => {
+  const size = 2 ** 25;
+  const answered = Promise.withResolvers<ServerHttp2Session>();
+  const listener = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    shutdownTimeout: 20_000,
+    handler(request, response) {
+      response.writeHead(200);
+      response.end(Buffer.alloc(size));
+      answered.resolve((request as Http2ServerRequest).stream.session as ServerHttp2Session);
+    },
+  });
+  using peer = await openPeer(listener.address.port);
+  peer.socket.pause();
+  const windows = [
+    settings(setting.initialWindowSize, 2 ** 30),
+    frame(frameType.windowUpdate, 0, 0, Buffer.from([63, 0, 0, 0])),
+  ];
+  const call = frame(frameType.headers, flag.endHeaders | flag.endStream, 1, restCall(reqId));
+  peer.send(Buffer.concat([preface, ...windows, call]));
+  const session = await answered.promise;
+  await expect.poll(() => writeFrame(session.socket, Buffer.alloc(0)), { interval: 5 }).toBe(false);
+  const stopped = listener[Symbol.asyncDispose]();
+  peer.socket.resume();
+  await peer.closed;
+  await stopped;
+  const ofType = (wanted: number) => peer.frames.filter(({ type }) => type === wanted);
+  expect(ofType(frameType.data).reduce((sum, { payload }) => sum + payload.length, 0)).toBe(size);
+  expect(new Set(ofType(frameType.goaway).map(({ payload }) => payload.readUInt32BE()))).toEqual(
+    new Set([1]),
+  );
+});
+
+/** A call that node:http2 has not sent when GOAWAY arrives, it refuses itself, with REFUSED_STREAM. */
 test("a shutdown under load loses no call that node:http2 has sent", async () => {
   await using service = await start();
   await using wiretap = await tap(service.port);
   const session = connectHttp2(`http://${wiretap.target}`);
   const refused: (number | undefined)[] = [];
   let answered = 0;
-  const callers = Array.from({ length: 32 }, async () => {
+  const clients = Array.from({ length: 32 }, async () => {
     while (!session.closed && !session.destroyed) {
       const stream = session.request({ ":path": `/get_status/${reqId}` });
       const answer = await text(stream).catch(() => undefined);
@@ -81,7 +140,7 @@ test("a shutdown under load loses no call that node:http2 has sent", async () =>
   });
   await expect.poll(() => answered, { timeout: 20_000 }).toBeGreaterThan(500);
   service.kill("SIGTERM");
-  await Promise.all(callers);
+  await Promise.all(clients);
   expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
   const ofType = (frames: readonly Frame[], wanted: number) => frames.filter(({ type }) => type === wanted);
   expect(ofType(wiretap.fromService, frameType.resetStream)).toEqual([]);
@@ -95,14 +154,14 @@ const [grpcJs] = protocols.filter(({ name }) => name.includes("grpc-js")) as [Pr
 test("restarts under load lose no call of @grpc/grpc-js", async () => {
   await using started = new AsyncDisposableStack();
   let current = started.use(await start());
-  // Stands for what sends callers to the instance that is up.
+  // Stands for a load balancer, which sends clients to the instance that is running.
   const balancer = started.use(await startProxy(current.url));
   const client = grpcJs.open(`http://${new URL(balancer.url).host}`);
   let answered = 0;
-  let going = true;
+  let isRunning = true;
   const wrong: unknown[] = [];
-  const callers = Array.from({ length: 32 }, async () => {
-    while (going) {
+  const clients = Array.from({ length: 32 }, async () => {
+    while (isRunning) {
       const answer = await client.ask(reqId).catch((error: unknown) => error);
       if ((answer as { json?: string }).json !== json) wrong.push(answer);
       answered++;
@@ -117,8 +176,8 @@ test("restarts under load lose no call of @grpc/grpc-js", async () => {
     expect(await current.exit).toMatchObject({ code: 0, stderr: "" });
     current = next;
   }
-  going = false;
-  await Promise.all(callers);
+  isRunning = false;
+  await Promise.all(clients);
   client.close();
   expect(wrong).toEqual([]);
 });

@@ -93,7 +93,7 @@ describe.for([
     expect(bodies).toEqual([undefined, ...wanted]);
   });
 
-  test("gets its answer when its end comes later than its request was read", async () => {
+  test("gets its answer when its end arrives after its request was read", async () => {
     const reqId = await insertJob(database.db);
     await using lock = await lockTable(database);
     const socket = open(over);
@@ -120,7 +120,7 @@ describe("a caller that ends its sending side", () => {
     await peer.closed;
   });
 
-  test("in the middle of its request is told that this is none", async () => {
+  test("in the middle of its request gets 400", async () => {
     using peer = await openPeer(apps.plain.port);
     peer.socket.end(
       "POST /gomemory.status.v1.StatusService/GetStatus HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
@@ -128,7 +128,7 @@ describe("a caller that ends its sending side", () => {
     expect((await peer.closed).toString("latin1")).toMatch(/^HTTP\/1\.1 400 /);
   });
 
-  test("and closes the connection before its answer is an answered call, without an error", async () => {
+  test("and closes the connection before its answer: the call counts as answered, without an error", async () => {
     const app = apps.plain;
     const reqId = randomUUID();
     await using lock = await lockTable(database);

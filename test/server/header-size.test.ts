@@ -31,11 +31,11 @@ const apps = {} as Record<"on" | "off", TestApp>;
 beforeAll(async () => {
   database = await createDatabase();
   known = await insertJob(database.db);
-  for (const lane of ["on", "off"] as const)
-    apps[lane] = await startTestApp({
+  for (const fastPath of ["on", "off"] as const)
+    apps[fastPath] = await startTestApp({
       DATABASE_URL: database.url,
       LOG_REQUESTS: "true",
-      GRPC_FAST_PATH: lane,
+      GRPC_FAST_PATH: fastPath,
     });
 });
 
@@ -48,7 +48,7 @@ const few = (bytes: number) => ({ "x-large": "x".repeat(bytes) });
 const many = (count: number) =>
   Object.fromEntries(Array.from({ length: count }, (_, index) => [`x-${index}`, "1"]));
 
-/** Every protocol, and every other kind of path. */
+/** A call over every protocol, and to every other kind of path. */
 const everyCall = (reqId: string): RawCall[] => [
   ...getStatusCalls(reqId),
   ...overEvery("/healthz", "rest", { method: "GET", path: "/healthz" }),
@@ -59,7 +59,7 @@ const named = everyCall("").map(({ name, protocol, version }, index) => ({ name,
 const overHttp2 = named.filter(({ version }) => version === "2");
 const title = "Request Header Fields Too Large";
 
-describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
+describe.for(["on", "off"] as const)("with the fast path %s", (fastPath) => {
   describe.for([
     { name: "just over the limit", headers: few(limit) },
     { name: "twice the limit", headers: few(2 * limit) },
@@ -67,27 +67,27 @@ describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
   ])("$name, over HTTP/2, is answered, and not reset", ({ headers }) => {
     test.for(overHttp2)("$name, $protocol", async ({ index, protocol }) => {
       const call = withHeaders(everyCall(known)[index] as RawCall, headers);
-      const before = apps[lane].logs.length;
-      const told = await send(call, apps[lane].url);
+      const before = apps[fastPath].logs.length;
+      const answer = await send(call, apps[fastPath].url);
       if (protocol.startsWith("grpc")) {
-        expect([told.status, told.headers["grpc-status"]]).toEqual([200, String(Code.ResourceExhausted)]);
+        expect([answer.status, answer.headers["grpc-status"]]).toEqual([200, String(Code.ResourceExhausted)]);
       } else {
-        const body = JSON.parse(told.body.toString());
+        const body = JSON.parse(answer.body.toString());
         const expected =
           protocol === "rest"
             ? { Error: title, Message: title, Status: 431 }
             : { code: "resource_exhausted" };
-        expect([told.status, body]).toEqual([431, expect.objectContaining(expected)]);
+        expect([answer.status, body]).toEqual([431, expect.objectContaining(expected)]);
       }
-      const lines = () => apps[lane].logs.slice(before).filter(({ msg }) => msg === "call");
+      const lines = () => apps[fastPath].logs.slice(before).filter(({ msg }) => msg === "call");
       await expect.poll(lines, { interval: 5 }).toMatchObject([{ protocol, code: "RESOURCE_EXHAUSTED" }]);
     });
   });
 
-  test("an HTTP/2 connection goes on after it", async () => {
-    const session = connectHttp2(apps[lane].url);
+  test("an HTTP/2 connection stays open after the response", async () => {
+    const session = connectHttp2(apps[fastPath].url);
     await once(session, "remoteSettings");
-    // What is announced is what can be answered: twice the limit, and 32 bytes for each of 1,024 fields.
+    // The announced size is what can be answered: twice the limit, and 32 bytes for each of 1,024 fields.
     expect(session.remoteSettings.maxHeaderListSize).toBe(2 * limit + 32 * 1_024);
     for (const bytes of [limit, 15_000]) {
       const stream = session.request({ ":path": "/healthz", ...few(bytes) });
@@ -98,25 +98,25 @@ describe.for(["on", "off"] as const)("with the fast path %s", (lane) => {
     session.close();
   });
 
-  test("its clients map it to resource_exhausted", async () => {
+  test("clients report resource_exhausted", async () => {
     const message = { reqId: known };
     for (const createTransport of [createConnectTransport, createGrpcTransport, createGrpcWebTransport]) {
-      const transport = createTransport({ baseUrl: apps[lane].url, httpVersion: "2" });
+      const transport = createTransport({ baseUrl: apps[fastPath].url, httpVersion: "2" });
       const client = createClient(StatusService, transport);
       const error = await client.getStatus(message, { headers: few(limit) }).catch(ConnectError.from);
       expect(error).toMatchObject({ code: Code.ResourceExhausted });
     }
   });
 
-  describe("1,000 small headers are taken", () => {
+  describe("1,000 small headers are accepted", () => {
     test.for(named)("$name, $protocol", async ({ index }) => {
       const call = everyCall(known)[index] as RawCall;
       const gist = ({ status, headers, body }: Awaited<ReturnType<typeof send>>) => {
         const { date: _, ...rest } = headers;
         return { status, rest, body: body.toString("latin1") };
       };
-      const expected = gist(await send(call, apps[lane].url));
-      expect(gist(await send(withHeaders(call, many(1_000)), apps[lane].url))).toEqual(expected);
+      const expected = gist(await send(call, apps[fastPath].url));
+      expect(gist(await send(withHeaders(call, many(1_000)), apps[fastPath].url))).toEqual(expected);
     });
   });
 });

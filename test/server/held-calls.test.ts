@@ -55,7 +55,7 @@ function bytesOf({ asked: { method, path, headers = {}, body = Buffer.alloc(0) }
   return Buffer.concat([Buffer.from(`${method} ${path} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`), body]);
 }
 
-/** What the trailers, or the last message of Connect's streams, say: with what is encoded as base64 in them. */
+/** @returns the trailers, or the last message of Connect's streams, with their base64 decoded. */
 async function endOf(call: RawCall, url: string): Promise<string> {
   const { headers, body } = await send(call, url);
   const end = `${JSON.stringify(headers)}${body.toString("latin1")}`;
@@ -82,7 +82,7 @@ describe("calls that are held beyond MAX_WAITING are shed", () => {
     expect(end).toContain("MAX_WAITING");
     asking.hangUp();
     await asking.closed;
-    // There is room again.
+    // The next call is admitted.
     await expect
       .poll(
         async () => {
@@ -97,14 +97,14 @@ describe("calls that are held beyond MAX_WAITING are shed", () => {
       .toBe("CANCELLED");
   });
 
-  test("and make room when their deadlines pass", async () => {
+  test("and no longer count once their deadlines have passed", async () => {
     const late = withHeaders(grpcWatch, { "grpc-timeout": "20m" });
     for (let round = 0; round < 3; round++) {
       expect(await endOf(late, app.url)).toContain('"grpc-status":"4"');
     }
   });
 
-  test("reflection's streams are held, too", async () => {
+  test("streams of reflection are held calls, too", async () => {
     const asking = startAsking(grpcWatch, app.url);
     await asking.answered;
     const [reflection] = overEvery("", "grpc", post(reflectionPath, "application/grpc", empty)) as [RawCall];
@@ -115,7 +115,7 @@ describe("calls that are held beyond MAX_WAITING are shed", () => {
 });
 
 describe("a watch whose caller ends its sending side", () => {
-  test.for(overHttp1)("tells how things are, and ends without an error: $name", async (call) => {
+  test.for(overHttp1)("gets the current state, and ends without an error: $name", async (call) => {
     await using app = await start();
     for (const isLater of [false, true]) {
       const socket = connect(app.port, "127.0.0.1");
@@ -137,7 +137,7 @@ describe("a watch whose caller ends its sending side", () => {
 describe("a connection that is older than MAX_CONNECTION_AGE", () => {
   const old = { MAX_CONNECTION_AGE: "50ms", MAX_CONNECTION_AGE_GRACE: "50ms" };
 
-  test.for(watches)("ends what is still held on it after the grace, with GOING_AWAY: $name", async (call) => {
+  test.for(watches)("ends its held calls with GOING_AWAY after the grace: $name", async (call) => {
     await using app = await start(old);
     const end = await endOf(call, app.url);
     expect(end).toMatch(/"code":"unavailable"|grpc-status(": ?"|: ?)14/i);
@@ -148,7 +148,7 @@ describe("a connection that is older than MAX_CONNECTION_AGE", () => {
     expect(app.logs.filter(({ level }) => level === "error")).toEqual([]);
   });
 
-  test("over HTTP/1.1 says so with its next answer", async () => {
+  test("over HTTP/1.1 announces its end with the next response", async () => {
     await using app = await start(old);
     using peer = await openPeer(app.port);
     const answer = async () => {
@@ -213,7 +213,7 @@ describe("a client that holds streams open", () => {
     expect(peer.socket.destroyed).toBe(false);
   });
 
-  test("and takes no messages loses its streams after PEER_TIMEOUT", async () => {
+  test("and reads no messages loses its streams after PEER_TIMEOUT", async () => {
     await using app = await start({ PEER_TIMEOUT: "100ms", MAX_WAITING: "1" });
     using peer = await openPeer(app.port);
     peer.send(Buffer.concat([preface, settings(setting.initialWindowSize, 0), watchOn(1)]));

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { LinkedList } from "../../src/protocols/linked-list.ts";
 
-test("values stay in order of arrival, whichever is removed", () => {
+test("values stay in order of insertion, whichever is removed", () => {
   for (let removed = 0; removed < 3; removed++) {
     const list = new LinkedList<number>();
     const links = [0, 1, 2].map((value) => list.add(value));

@@ -42,7 +42,7 @@ async function open(): Promise<Socket> {
 
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-describe("a peer that does not say what it wants is dropped in time", () => {
+describe("a client whose first bytes do not identify its protocol is dropped after PEER_TIMEOUT", () => {
   test.for([
     { name: "one byte of either protocol", bytes: "P" },
     { name: "two bytes", bytes: "PR" },
@@ -56,15 +56,15 @@ describe("a peer that does not say what it wants is dropped in time", () => {
   });
 });
 
-test("a peer that goes away in the middle of an HTTP/2 request takes its connection with it", async () => {
+test("a client that ends its sending side in the middle of an HTTP/2 request is gone: the connection is closed", async () => {
   using peer = await openPeer(listener.address.port);
   await peer.deliver(http2Preface, frame(frameType.headers, flag.endHeaders, 1, grpcCall));
   peer.socket.end();
   await peer.closed;
 });
 
-describe("calls that are cancelled at once, and others begun in their place", () => {
-  const most = 10;
+describe("a client that cancels its calls at once and begins others (rapid reset)", () => {
+  const limit = 10;
   let begun: number;
   let limited: Listener;
   const count = () => begun++;
@@ -74,7 +74,7 @@ describe("calls that are cancelled at once, and others begun in their place", ()
       host: "127.0.0.1",
       port: 0,
       shutdownTimeout: 1_000,
-      limits: { maxConcurrentStreams: most, maxStreamResets: 100_000 },
+      limits: { maxConcurrentStreams: limit, maxStreamResets: 100_000 },
       handler: (_request, response) => void response.end(),
     });
     subscribe("http2.server.stream.created", count);
@@ -92,24 +92,24 @@ describe("calls that are cancelled at once, and others begun in their place", ()
   test.for([
     { name: "at the beginning of a connection", isOpen: false },
     { name: "on a connection that is open", isOpen: true },
-  ])("in one piece, $name: the first that is too many ends it", async ({ isOpen }) => {
+  ])("in one piece, $name: the first call beyond the limit ends the connection", async ({ isOpen }) => {
     using peer = await openPeer(limited.address.port);
     if (isOpen) await peer.deliver(http2Preface);
     peer.send(Buffer.concat([...(isOpen ? [] : [http2Preface]), cancelledCalls(1_000)]));
     expect(await peer.goaway()).toBe(errorCode.enhanceYourCalm);
     await peer.closed;
-    expect(begun).toBe(most + 1);
+    expect(begun).toBe(limit + 1);
   });
 
-  test("one after the other: all are begun", async () => {
+  test("one after the other: all calls are begun", async () => {
     using peer = await openPeer(limited.address.port);
     peer.send(http2Preface);
-    for (let call = 1; call <= 5 * most; call++) await peer.deliver(cancelledCall(2 * call - 1));
-    expect(begun).toBe(5 * most);
+    for (let call = 1; call <= 5 * limit; call++) await peer.deliver(cancelledCall(2 * call - 1));
+    expect(begun).toBe(5 * limit);
   });
 });
 
-describe("the first bytes decide, in however many pieces they come", () => {
+describe("the first bytes identify the protocol, in any number of pieces", () => {
   test.for(["GET", "PUT", "POST", "PATCH", "PROPFIND"])("%s is HTTP/1.1", async (method) => {
     const socket = await open();
     socket.setNoDelay();
@@ -132,7 +132,7 @@ describe("the first bytes decide, in however many pieces they come", () => {
     socket.destroy();
   });
 
-  test("PRI in pieces is HTTP/2, too: the server's SETTINGS come back", async () => {
+  test("PRI in pieces is HTTP/2, too: the server answers with its SETTINGS", async () => {
     const socket = await open();
     socket.setNoDelay();
     const emptySettings = "\0\0\0\x04\0\0\0\0\0";
@@ -146,8 +146,8 @@ describe("the first bytes decide, in however many pieces they come", () => {
   });
 });
 
-test("a peer that ends before it has said what it wants is let go at once, not when its time is up", async () => {
-  await using patient = await listen({
+test("a client that ends before its protocol is known is closed at once, not after PEER_TIMEOUT", async () => {
+  await using listening = await listen({
     host: "127.0.0.1",
     port: 0,
     shutdownTimeout: 1_000,
@@ -155,13 +155,13 @@ test("a peer that ends before it has said what it wants is let go at once, not w
     handler: (_request, response) => void response.end(),
   });
   for (const bytes of ["", "PR"]) {
-    const socket = connect(patient.address.port, "127.0.0.1");
+    const socket = connect(listening.address.port, "127.0.0.1");
     socket.resume().end(bytes);
     await once(socket, "close");
   }
 });
 
-test("a connection that is reset while it makes up its mind harms nobody", async () => {
+test("a connection that is reset before its protocol is known affects no other", async () => {
   const socket = await open();
   socket.write("P");
   socket.resetAndDestroy();
@@ -171,7 +171,7 @@ test("a connection that is reset while it makes up its mind harms nobody", async
   expect(await text(next)).toMatch(/^HTTP\/1\.1 200/);
 });
 
-test("IPv4 and IPv6 alike, unless a host is named", async () => {
+test("without a host it listens on IPv4 and IPv6", async () => {
   await using everywhere = await listen({
     host: undefined,
     port: 0,

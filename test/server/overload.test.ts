@@ -17,8 +17,8 @@ beforeAll(async () => {
 
 afterAll(() => database[Symbol.asyncDispose]());
 
-/** Waits until a call over REST has been let in. */
-async function letIn({ url }: TestApp): Promise<void> {
+/** Waits until a call over REST is in flight. */
+async function untilInFlight({ url }: TestApp): Promise<void> {
   const inFlight = async () => {
     const metrics = await fetch(`${url}/metrics`).then((response) => response.text());
     return metricValue(metrics, "rpc_server_calls_in_flight", { rpc_system_name: "rest" });
@@ -26,17 +26,18 @@ async function letIn({ url }: TestApp): Promise<void> {
   await expect.poll(inFlight, { interval: 5, timeout: 10_000 }).toBe(1);
 }
 
-const patience = { REQUEST_TIMEOUT: "60s" };
-const sorry = "We are experiencing some techincal issues right now. Please try again after some time!";
+const longDeadline = { REQUEST_TIMEOUT: "60s" };
+const publishedText =
+  "We are experiencing some techincal issues right now. Please try again after some time!";
 
-test("a call too many is shed over every protocol, and the one before it gets its answer", async () => {
-  await using app = await startTestApp({ DATABASE_URL: database.url, MAX_IN_FLIGHT: "1", ...patience });
+test("a call beyond MAX_IN_FLIGHT is shed over every protocol, and the admitted call is answered", async () => {
+  await using app = await startTestApp({ DATABASE_URL: database.url, MAX_IN_FLIGHT: "1", ...longDeadline });
   const reqId = await insertJob(database.db);
   const found = { json: await documentedJson(database.db, reqId) };
   const clients = protocols.map((protocol) => ({ protocol, client: protocol.open(app.url) }));
   await using lock = await lockTable(database);
   const first = fetch(`${app.url}/get_status/${reqId}`);
-  await letIn(app);
+  await untilInFlight(app);
 
   for (const { protocol, client } of clients) {
     expect(await client.ask(reqId), protocol.name).toEqual(
@@ -44,7 +45,7 @@ test("a call too many is shed over every protocol, and the one before it gets it
         ? {
             code: 503,
             reason: "OVERLOADED",
-            more: JSON.stringify({ Error: sorry, Message: sorry, Status: 503 }),
+            more: JSON.stringify({ Error: publishedText, Message: publishedText, Status: 503 }),
           }
         : { code: "RESOURCE_EXHAUSTED", reason: "OVERLOADED", more: "ErrorInfo,RetryInfo" },
     );
@@ -60,13 +61,13 @@ test("a call too many is shed over every protocol, and the one before it gets it
   }
 });
 
-describe("ids that wait for a statement", () => {
-  test("are no more than MAX_QUEUED: the next is shed, and those that wait get their answers", async () => {
+describe("ids that are queued for a statement", () => {
+  test("are limited to MAX_QUEUED: the next is shed, and those in the queue are answered", async () => {
     await using app = await startTestApp({
       DATABASE_URL: database.url,
       BATCHES_IN_FLIGHT: "1",
       MAX_QUEUED: "2",
-      ...patience,
+      ...longDeadline,
     });
     const ids = await Promise.all(Array.from({ length: 4 }, () => insertJob(database.db)));
     const ask = async (reqId: string | undefined) => {
@@ -75,19 +76,19 @@ describe("ids that wait for a statement", () => {
     };
     await using lock = await lockTable(database);
     const asked = ask(ids[0]);
-    await letIn(app);
+    await untilInFlight(app);
     const others = ids.slice(1).map(ask);
     expect(await Promise.race(others)).toBe(503);
     await lock[Symbol.asyncDispose]();
     expect((await Promise.all([asked, ...others])).toSorted()).toEqual([200, 200, 200, 503]);
   });
 
-  test("are counted as long as their calls wait: calls that have left make room for the next", async () => {
+  test("are counted as long as their calls are in progress: cancelled calls make room for others", async () => {
     await using app = await startTestApp({
       DATABASE_URL: database.url,
       BATCHES_IN_FLIGHT: "1",
       MAX_QUEUED: "20",
-      ...patience,
+      ...longDeadline,
     });
     const ask = async () => {
       const response = await fetch(`${app.url}/get_status/${randomUUID()}`);

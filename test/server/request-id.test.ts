@@ -14,32 +14,14 @@ import {
   send,
   withHeaders,
 } from "../support/calls.ts";
-import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { createFolder, type Folder } from "../support/folder.ts";
+import { useKnownJob } from "../support/known-job.ts";
 import { startProxy } from "../support/proxy.ts";
 import type { Told } from "../support/raw-http.ts";
-import { insertJob } from "../support/rows.ts";
-import { tokenLine } from "../support/tokens.ts";
+import { bearing } from "../support/tokens.ts";
 
-const bearing = { Authorization: "Bearer of-alice" };
 const uuid = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/;
 
-let folder: Folder;
-let database: TestDatabase;
-let known: string;
-let tokens: string;
-
-beforeAll(async () => {
-  folder = await createFolder();
-  tokens = await folder.write("tokens", tokenLine("alice", "of-alice"));
-  database = await createDatabase();
-  known = await insertJob(database.db);
-});
-
-afterAll(async () => {
-  await database[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
-});
+const job = useKnownJob();
 
 /** Wherever the protocol puts it: headers, trailers, or what gRPC-Web and Connect's streams write as their last message. */
 function requestIdOf({ headers, body }: Told): string | undefined {
@@ -106,11 +88,11 @@ function callsOf(found: string): RawCall[] {
   return [...admitted, ...refused];
 }
 
-describe.for(["on", "off"])("with the fast path %s", (lane) => {
+describe.for(["on", "off"])("with the fast path %s", (fastPath) => {
   let app: TestApp;
 
   beforeAll(async () => {
-    app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens, GRPC_FAST_PATH: lane });
+    app = await startTestApp({ ...job.env, GRPC_FAST_PATH: fastPath });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());
@@ -118,12 +100,12 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
   const names = callsOf("").map(({ name }) => ({ name }));
 
   async function ask(name: string, headers: Readonly<Record<string, string>>): Promise<string | undefined> {
-    const call = callsOf(known).find((one) => one.name === name);
+    const call = callsOf(job.reqId).find((one) => one.name === name);
     if (call === undefined) throw new Error(`no call ${name}`);
     return requestIdOf(await send(withHeaders(call, headers), app.url));
   }
 
-  test.for(names)("an X-Request-Id comes back as it was sent: $name", async ({ name }) => {
+  test.for(names)("an X-Request-Id is returned as it was sent: $name", async ({ name }) => {
     for (const sent of ["order/7:first", "!", '"<~#\\'.padEnd(128, "x")]) {
       expect(await ask(name, { "X-Request-Id": sent })).toBe(sent);
     }
@@ -135,27 +117,27 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
     }
   });
 
-  test.for(names)("a caller that sends none gets none, unless the service is at fault: $name", async ({
+  test.for(names)("a request without X-Request-Id gets none, unless the service fails: $name", async ({
     name,
   }) => {
     expect(await ask(name, {})).toBeUndefined();
   });
 
-  test("none of it is logged as an error", () => {
+  test("these calls are not logged as errors", () => {
     expect(app.logs.filter(({ level }) => level === "error")).toEqual([]);
   });
 
-  test("a fault of the service has an id over every protocol, and the error in the log has the same", async () => {
-    await using proxy = await startProxy(database.url);
+  test("a failure of the service has an id over every protocol, and its line in the log has the same", async () => {
+    await using proxy = await startProxy(job.database.url);
     await using failing = await startTestApp({
       DATABASE_URL: proxy.url,
-      AUTH_TOKENS_FILE: tokens,
-      GRPC_FAST_PATH: lane,
+      AUTH_TOKENS_FILE: job.env.AUTH_TOKENS_FILE,
+      GRPC_FAST_PATH: fastPath,
       // Without it, the log has no more than ten faults a second.
       LOG_REQUESTS: "true",
     });
     proxy.cut();
-    for (const call of getStatusCalls(known)) {
+    for (const call of getStatusCalls(job.reqId)) {
       for (const sent of [undefined, "poller-7"]) {
         const before = failing.logs.length;
         const headers = sent === undefined ? bearing : { ...bearing, "X-Request-Id": sent };
@@ -166,7 +148,7 @@ describe.for(["on", "off"])("with the fast path %s", (lane) => {
           expect.objectContaining({
             protocol: call.protocol,
             code: "UNAVAILABLE",
-            reqId: known,
+            reqId: job.reqId,
             requestId: told,
             caller: "alice",
             peer: "127.0.0.1",

@@ -43,7 +43,7 @@ beforeAll(async () => {
 
 afterAll(() => folder[Symbol.asyncDispose]());
 
-/** Answers with the version of HTTP, once it may. */
+/** Answers with the version of HTTP, after `mayAnswer`. */
 async function listenWithTls(
   options: { files?: object; peerTimeout?: number; maxConnections?: number; mayAnswer?: Promise<void> } = {},
 ): Promise<Listener & { readonly reloads: unknown[] }> {
@@ -66,7 +66,7 @@ async function listenWithTls(
   return { ...listener, reloads };
 }
 
-/** Shakes hands. @throws what the handshake failed of. */
+/** Performs the handshake. @throws the error that it fails with. */
 async function shakeHands({ address }: Listener, options: ConnectionOptions = {}): Promise<TLSSocket> {
   const socket = connectTls({ host: "127.0.0.1", port: address.port, ...options });
   await once(socket, "secureConnect");
@@ -82,7 +82,7 @@ async function ask({ address }: Listener, options: ConnectionOptions = {}): Prom
   return `${await text(response)} ${subject.CN}`;
 }
 
-describe.for(["on", "off"])("with the lane %s, it answers over TLS", (lane) => {
+describe.for(["on", "off"])("with the fast path %s, every protocol is served over TLS", (fastPath) => {
   let database: TestDatabase;
   let app: TestApp;
 
@@ -93,7 +93,7 @@ describe.for(["on", "off"])("with the lane %s, it answers over TLS", (lane) => {
       DATABASE_URL: database.url,
       TLS_CERT,
       TLS_KEY,
-      GRPC_FAST_PATH: lane,
+      GRPC_FAST_PATH: fastPath,
       LOG_REQUESTS: "true",
     });
   });
@@ -116,18 +116,18 @@ describe.for(["on", "off"])("with the lane %s, it answers over TLS", (lane) => {
     });
   });
 
-  test("get, which trusts whom NODE_EXTRA_CA_CERTS names", async () => {
+  test("the command get, with the CA that NODE_EXTRA_CA_CERTS names", async () => {
     const reqId = await insertJob(database.db);
     const ca = await folder.write("ca.crt", authority.cert);
-    await using trusting = runCli(["get", reqId], { STATUS_URL: app.url, NODE_EXTRA_CA_CERTS: ca });
+    await using knowing = runCli(["get", reqId], { STATUS_URL: app.url, NODE_EXTRA_CA_CERTS: ca });
     const stdout = `${await documentedJson(database.db, reqId)}\n`;
-    expect(await trusting.exit).toMatchObject({ code: 0, stdout });
+    expect(await knowing.exit).toMatchObject({ code: 0, stdout });
     await using other = runCli(["get", reqId], { STATUS_URL: app.url });
     const { code, stderr } = await other.exit;
     expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining("certificate") });
   });
 
-  test("the start tells that it does", () => expect(app.access.tls).toBe("on"));
+  test("the start reports that TLS is on", () => expect(app.access.tls).toBe("on"));
 });
 
 describe("the handshake", () => {
@@ -159,7 +159,7 @@ describe("the handshake", () => {
     { offers: ["http/1.1"] },
     { offers: ["http/1.1", "h2"] },
     { offers: undefined },
-  ])("a client that offers $offers gets what it can", async ({ offers }) => {
+  ])("a client that offers $offers gets the best of them", async ({ offers }) => {
     const socket = await shakeHands(listener, { ...(offers && { ALPNProtocols: offers }) });
     expect(socket.alpnProtocol).toBe(
       offers === undefined ? false : offers.includes("h2") ? "h2" : "http/1.1",
@@ -167,7 +167,7 @@ describe("the handshake", () => {
     socket.destroy();
   });
 
-  test("a client that offers what nobody speaks is told so", async () => {
+  test("a client that offers only other protocols gets an alert", async () => {
     await expect(shakeHands(listener, { ALPNProtocols: ["spdy/3"] })).rejects.toThrow(
       /no application protocol/i,
     );
@@ -177,7 +177,9 @@ describe("the handshake", () => {
     { name: "HTTP/1.1", bytes: "GET / HTTP/1.1\r\nHost: x\r\n\r\n" },
     { name: "HTTP/2", bytes: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0" },
     { name: "neither", bytes: "\0\0\0\0\0\0\0\0" },
-  ])("whoever speaks $name without TLS finds the connection closed, and not reset", async ({ bytes }) => {
+  ])("a client that speaks $name without TLS finds the connection closed, and not reset", async ({
+    bytes,
+  }) => {
     const socket = connectTcp(listener.address.port, "127.0.0.1");
     socket.write(bytes, "latin1");
     // It rejects when the connection is reset.
@@ -185,7 +187,7 @@ describe("the handshake", () => {
   });
 });
 
-describe("nothing is spoken but what Mozilla's intermediate profile allows", () => {
+describe("only what Mozilla's intermediate profile allows is served", () => {
   const certificates = ["ec", "rsa"] as const;
   const listeners = {} as Record<(typeof certificates)[number], Listener>;
 
@@ -208,8 +210,8 @@ describe("nothing is spoken but what Mozilla's intermediate profile allows", () 
     for (const keyType of certificates) await listeners[keyType][Symbol.asyncDispose]();
   });
 
-  /** @returns what of the offers the service takes, each offered by itself. */
-  async function taken(
+  /** @returns the offers that the service accepts, each offered by itself. */
+  async function accepted(
     listener: Listener,
     offers: readonly string[],
     asOptions: (offer: string) => ConnectionOptions,
@@ -256,13 +258,13 @@ describe("nothing is spoken but what Mozilla's intermediate profile allows", () 
       maxVersion: "TLSv1.2",
       ciphers: `${suite}@SECLEVEL=0`,
     });
-    expect(await taken(listeners[keyType], suites, options)).toEqual(expected);
+    expect(await accepted(listeners[keyType], suites, options)).toEqual(expected);
   });
 
   test("of the suites of TLS 1.3", async () => {
     const offers = [...suites.filter((name) => name.startsWith("TLS_")), "TLS_AES_128_CCM_SHA256"];
     const options = (ciphers: string): ConnectionOptions => ({ minVersion: "TLSv1.3", ciphers });
-    expect(await taken(listeners.ec, offers, options)).toEqual([
+    expect(await accepted(listeners.ec, offers, options)).toEqual([
       "TLS_AES_128_GCM_SHA256",
       "TLS_AES_256_GCM_SHA384",
       "TLS_CHACHA20_POLY1305_SHA256",
@@ -284,10 +286,10 @@ describe("nothing is spoken but what Mozilla's intermediate profile allows", () 
     });
     const hybrid = version === "TLSv1.3" ? ["X25519MLKEM768"] : [];
     const expected = ["X25519", ...hybrid, "prime256v1", "secp384r1"];
-    expect(await taken(listeners.rsa, groups, options)).toEqual(expected.toSorted());
+    expect(await accepted(listeners.rsa, groups, options)).toEqual(expected.toSorted());
   });
 
-  test("and it stays so when the certificate changes", async () => {
+  test("also after the certificate was renewed", async () => {
     const cert = await folder.write("renewed.crt", server.cert);
     const key = await folder.write("renewed.key", server.key);
     await using listener = await listenWithTls({ files: { cert, key } });
@@ -302,10 +304,10 @@ describe("nothing is spoken but what Mozilla's intermediate profile allows", () 
   });
 });
 
-describe("the limits hold over TLS, too", () => {
+describe("the limits apply over TLS, too", () => {
   const hello = Buffer.from("16030100c8", "hex");
 
-  test("a peer that is in the middle of the handshake is dropped in time", async () => {
+  test("a client that stops in the middle of the handshake is dropped after PEER_TIMEOUT", async () => {
     await using listener = await listenWithTls({ peerTimeout: 100 });
     const socket = connectTcp(listener.address.port, "127.0.0.1").resume();
     socket.write(hello);
@@ -315,21 +317,21 @@ describe("the limits hold over TLS, too", () => {
   test.for([
     "h2",
     "http/1.1",
-  ])("a peer that is silent after the handshake, for %s, is dropped in time", async (alpn) => {
+  ])("a client that is idle after the handshake, for %s, is dropped after PEER_TIMEOUT", async (alpn) => {
     await using listener = await listenWithTls({ peerTimeout: 100 });
     const socket = await shakeHands(listener, { ALPNProtocols: [alpn] });
     socket.resume();
     await once(socket, "close");
   });
 
-  test("a peer that ends before the handshake need not wait", async () => {
+  test("a client that ends before the handshake is closed at once", async () => {
     await using listener = await listenWithTls();
     const socket = connectTcp(listener.address.port, "127.0.0.1").resume();
     socket.end();
     await once(socket, "close");
   });
 
-  test("so many connections and no more", async () => {
+  test("maxConnections", async () => {
     await using listener = await listenWithTls({ maxConnections: 1 });
     const first = await shakeHands(listener);
     await expect(shakeHands(listener)).rejects.toThrow();
@@ -341,11 +343,11 @@ describe("while it stops", () => {
   test.for([
     "1.1",
     "2",
-  ])("a call over HTTP/%s that is running is answered, and silent peers are not waited for", async (version) => {
+  ])("a call over HTTP/%s that is in progress is answered, and idle connections are closed at once", async (version) => {
     const mayAnswer = Promise.withResolvers<void>();
     const listener = await listenWithTls({ mayAnswer: mayAnswer.promise });
-    const silent = connectTcp(listener.address.port, "127.0.0.1").resume();
-    await once(silent, "connect");
+    const idle = connectTcp(listener.address.port, "127.0.0.1").resume();
+    await once(idle, "connect");
     const half = connectTcp(listener.address.port, "127.0.0.1").resume();
     half.write(Buffer.from("160301", "hex"));
     const session = connectHttp2(`https://127.0.0.1:${listener.address.port}`);
@@ -355,15 +357,15 @@ describe("while it stops", () => {
     const socket = await shakeHands(listener);
     socket.destroy();
     const closed = listener[Symbol.asyncDispose]();
-    await Promise.all([once(silent, "close"), once(half, "close")]);
+    await Promise.all([once(idle, "close"), once(half, "close")]);
     mayAnswer.resolve();
     expect(await answer).toMatch(/^(1\.1 first|2\.0)$/);
     await closed;
   });
 });
 
-describe("callers' certificates", () => {
-  /** Which of these it is depends on who is faster. */
+describe("client certificates", () => {
+  /** Which of these a client gets depends on timing. */
   const refused = /^(ERR_SSL_.*|ECONNRESET|EPIPE|EPROTO)$/;
   let strangers: Authority;
 
@@ -371,32 +373,32 @@ describe("callers' certificates", () => {
     strangers = await createAuthority("Strangers");
   });
 
-  /** What a caller is told, HTTP over TLS 1.3 included: there the client is done before the server has looked. */
-  async function told(listener: Listener, options: ConnectionOptions): Promise<string> {
+  /** The answer, or the code of the error: over TLS 1.3, a client finishes its handshake before the server verifies it. */
+  async function outcomeOf(listener: Listener, options: ConnectionOptions): Promise<string> {
     return await ask(listener, options).catch((error: NodeJS.ErrnoException) => String(error.code));
   }
 
   test.for([
     "TLSv1.2",
     "TLSv1.3",
-  ] as const)("over %s, those of the CA may ask, and nobody else", async (version) => {
+  ] as const)("over %s, those of the CA are accepted, and no others", async (version) => {
     const clientCa = await folder.write("callers.crt", authority.cert);
     await using listener = await listenWithTls({ files: { clientCa } });
     const over = { minVersion: version, maxVersion: version };
-    expect(await told(listener, { ...over, ...(await authority.issue("caller")) })).toBe("1.1 first");
-    expect(await told(listener, over)).toMatch(refused);
-    expect(await told(listener, { ...over, ...(await strangers.issue("caller")) })).toMatch(refused);
+    expect(await outcomeOf(listener, { ...over, ...(await authority.issue("caller")) })).toBe("1.1 first");
+    expect(await outcomeOf(listener, over)).toMatch(refused);
+    expect(await outcomeOf(listener, { ...over, ...(await strangers.issue("caller")) })).toMatch(refused);
   });
 
   test("the CA changes with its file", async () => {
     const clientCa = await folder.write("changing.crt", authority.cert);
     await using listener = await listenWithTls({ files: { clientCa } });
     const stranger = await strangers.issue("caller");
-    expect(await told(listener, stranger)).not.toBe("1.1 first");
+    expect(await outcomeOf(listener, stranger)).not.toBe("1.1 first");
     await writeFile(clientCa, strangers.cert);
     await reloaded(listener, ["reloaded"]);
-    expect(await told(listener, stranger)).toBe("1.1 first");
-    expect(await told(listener, await authority.issue("caller"))).not.toBe("1.1 first");
+    expect(await outcomeOf(listener, stranger)).toBe("1.1 first");
+    expect(await outcomeOf(listener, await authority.issue("caller"))).not.toBe("1.1 first");
   });
 });
 
@@ -404,7 +406,7 @@ function reloaded({ reloads }: { readonly reloads: unknown[] }, expected: unknow
   return expect.poll(() => reloads, { interval: 10, timeout: 10_000 }).toEqual(expected);
 }
 
-describe("certificates that change", () => {
+describe("renewed certificates", () => {
   let next: Certificate;
 
   beforeAll(async () => {
@@ -463,7 +465,7 @@ describe("certificates that change", () => {
     await reloaded(listener, ["reloaded"]);
     mayAnswer.resolve();
     expect(await Promise.all(running)).toEqual(["2.0", "1.1 first"]);
-    // A connection that there was goes on.
+    // The existing connection stays open.
     expect(await text(session.request({ ":path": "/" }))).toBe("2.0");
     expect(await ask(listener)).toBe("1.1 second");
     session.close();

@@ -24,29 +24,13 @@ import {
   send,
   withHeaders,
 } from "../support/calls.ts";
-import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { createFolder, type Folder } from "../support/folder.ts";
+import { useKnownJob } from "../support/known-job.ts";
 import { metricValue } from "../support/metric.ts";
 import type { Told } from "../support/raw-http.ts";
-import { documentedJson, insertJob } from "../support/rows.ts";
+import { documentedJson } from "../support/rows.ts";
 import { tokenLine } from "../support/tokens.ts";
 
-let folder: Folder;
-let database: TestDatabase;
-let tokens: string;
-let reqId: string;
-
-beforeAll(async () => {
-  folder = await createFolder();
-  tokens = await folder.write("tokens", tokenLine("alice", "of-alice"));
-  database = await createDatabase();
-  reqId = await insertJob(database.db);
-});
-
-afterAll(async () => {
-  await database[Symbol.asyncDispose]();
-  await folder[Symbol.asyncDispose]();
-});
+const job = useKnownJob();
 
 /** How an answer says that the caller is not known. */
 type Form = "REST" | "Connect, unary" | "Connect, a stream" | "gRPC" | "gRPC-Web";
@@ -161,16 +145,16 @@ function expectRefusal({ form, call }: Refused, told: Told): void {
   expect(error?.findDetails(ErrorInfoSchema)).toMatchObject([{ reason: "UNAUTHENTICATED" }]);
 }
 
-describe.for(["on", "off"])("with the fast path %s, 401 comes from the headers alone", (lane) => {
+describe.for(["on", "off"])("with the fast path %s, 401 comes from the headers alone", (fastPath) => {
   let app: TestApp;
 
   beforeAll(async () => {
-    app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens, GRPC_FAST_PATH: lane });
+    app = await startTestApp({ ...job.env, GRPC_FAST_PATH: fastPath });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());
 
-  test.for(refused)("$call.name: while the body does not come", async (one) => {
+  test.for(refused)("$call.name: while the body does not arrive", async (one) => {
     const sent = sendHeaders(one.call, app.url);
     expectRefusal(one, await sent.told);
     sent.close();
@@ -195,10 +179,9 @@ describe.for(["on", "off"])("with the fast path %s, 401 comes from the headers a
   });
 });
 
-test("a body that never comes holds its connection for no longer than PEER_TIMEOUT", async () => {
+test("a body that never arrives keeps its connection open for PEER_TIMEOUT at most", async () => {
   await using app = await startTestApp({
-    DATABASE_URL: database.url,
-    AUTH_TOKENS_FILE: tokens,
+    ...job.env,
     PEER_TIMEOUT: "200ms",
   });
   const [over1, over2] = overEvery(
@@ -219,8 +202,8 @@ test("a body that never comes holds its connection for no longer than PEER_TIMEO
   session.destroy();
 });
 
-test("the body of a refused request is no request: what comes behind it is answered", async () => {
-  await using app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens });
+test("the body of a refused request is not read as a request, and the next request is answered", async () => {
+  await using app = await startTestApp(job.env);
   const smuggled = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
   const socket = connectTcp(app.port, "127.0.0.1");
   const lines = (...more: string[]) => ["Host: x", ...more, "", ""].join("\r\n");
@@ -231,21 +214,21 @@ test("the body of a refused request is no request: what comes behind it is answe
   expect(String((await chunks.next()).value)).toMatch(/^HTTP\/1\.1 401 /);
   socket.write(smuggled);
   socket.write(
-    `GET /get_status/${reqId} HTTP/1.1\r\n${lines("Authorization: Bearer of-alice", "Connection: close")}`,
+    `GET /get_status/${job.reqId} HTTP/1.1\r\n${lines("Authorization: Bearer of-alice", "Connection: close")}`,
   );
   const rest: Buffer[] = [];
   for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) rest.push(next.value);
   const answers = Buffer.concat(rest).toString();
   expect(answers.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 200"]);
-  expect(answers).toContain(await documentedJson(database.db, reqId));
+  expect(answers).toContain(await documentedJson(job.database.db, job.reqId));
 });
 
 test.for([
   "1.1",
   "2",
 ] as const)("a known caller that waits for it is told to go on, over HTTP/%s", async (version) => {
-  await using app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: tokens });
-  const body = Buffer.from(JSON.stringify({ reqId }));
+  await using app = await startTestApp(job.env);
+  const body = Buffer.from(JSON.stringify({ reqId: job.reqId }));
   const headers = {
     "Content-Type": "application/json",
     "Content-Length": String(body.length),
@@ -257,7 +240,7 @@ test.for([
     const stream = session.request({ ":method": "POST", ":path": getStatusPath, ...headers });
     await once(stream, "continue");
     stream.end(body);
-    expect(String(await buffer(stream))).toBe(await documentedJson(database.db, reqId));
+    expect(String(await buffer(stream))).toBe(await documentedJson(job.database.db, job.reqId));
     session.destroy();
     return;
   }
@@ -266,7 +249,7 @@ test.for([
   await once(request, "continue");
   request.end(body);
   const [response] = await once(request, "response");
-  expect(String(await buffer(response))).toBe(await documentedJson(database.db, reqId));
+  expect(String(await buffer(response))).toBe(await documentedJson(job.database.db, job.reqId));
 });
 
 describe("callers by the names of their tokens", () => {
@@ -276,10 +259,13 @@ describe("callers by the names of their tokens", () => {
     return metricValue(metrics, "rpc_server_caller_calls_total", { caller });
   };
 
-  test("stay there when they are taken off the list, and new ones are there at once", async () => {
-    const file = await folder.write("changing", tokenLine("alice", "of-alice") + tokenLine("bob", "of-bob"));
-    await using app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: file });
-    const [call] = getStatusCalls(reqId);
+  test("remain when they are removed from the list, and new ones are added at once", async () => {
+    const file = await job.folder.write(
+      "changing",
+      tokenLine("alice", "of-alice") + tokenLine("bob", "of-bob"),
+    );
+    await using app = await startTestApp({ DATABASE_URL: job.env.DATABASE_URL, AUTH_TOKENS_FILE: file });
+    const [call] = getStatusCalls(job.reqId);
     if (call === undefined) throw new Error("no call");
     await send(withHeaders(call, { Authorization: "Bearer of-bob" }), app.url);
     await writeFile(file, tokenLine("alice", "of-alice") + tokenLine("carol", "of-carol"));
@@ -287,11 +273,11 @@ describe("callers by the names of their tokens", () => {
     expect(await calls(app, "bob")).toBe(1);
   });
 
-  test("are counted, over the fast path and every other", async () => {
-    const file = await folder.write("both", tokenLine("alice", "of-alice") + tokenLine("bob", "of-bob"));
-    await using app = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE: file });
+  test("are counted, on the fast path and off it", async () => {
+    const file = await job.folder.write("both", tokenLine("alice", "of-alice") + tokenLine("bob", "of-bob"));
+    await using app = await startTestApp({ DATABASE_URL: job.env.DATABASE_URL, AUTH_TOKENS_FILE: file });
     expect(await calls(app, "bob")).toBe(0);
-    const every = getStatusCalls(reqId);
+    const every = getStatusCalls(job.reqId);
     for (const call of every) {
       for (const token of ["of-bob", "of-mallory"]) {
         await send(withHeaders(call, { Authorization: `Bearer ${token}` }), app.url);

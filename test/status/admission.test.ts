@@ -60,7 +60,7 @@ test("a burst after a quiet time is let in, and what goes on after it is not", (
   expect(letIn(admission)).toBe(4);
 });
 
-test("a spike while many wait for the database sheds nobody", () => {
+test("a spike while many wait for the database sheds no call", () => {
   const admission = open();
   idle += 1_000;
   for (let call = 0; call < 5; call++) expect(admission.enter(1)).toBe(undefined);

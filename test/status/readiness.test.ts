@@ -22,7 +22,7 @@ const down = new Error("connection refused");
 const never = () => new Promise<DatastoreState>(() => undefined);
 
 describe("ready", () => {
-  test("tells whether the datastore answers", async () => {
+  test("is ready when the datastore answers", async () => {
     const { store, readiness, onChange } = fixture();
     expect(await readiness.ready()).toBe(true);
     store.answer = () => Promise.reject(down);
@@ -64,7 +64,7 @@ describe("ready", () => {
     expect(probe).toHaveBeenCalledTimes(1);
   });
 
-  test("gives up on an answer that does not come, and tells the probe so", async () => {
+  test("is not ready when no answer comes in time, and aborts the probe", async () => {
     const { store, probe, readiness, onChange } = fixture({ timeout: 200 });
     store.answer = never;
     const ready = readiness.ready();
@@ -86,7 +86,7 @@ describe("ready", () => {
   });
 });
 
-test("a replica in place of the primary is enough to get calls, and is told apart", async () => {
+test("a replica in place of the primary is enough to get calls, as degraded", async () => {
   const { store, readiness, onChange } = fixture();
   store.answer = () => Promise.resolve("degraded");
   expect(await readiness.ready()).toBe(true);
@@ -94,7 +94,7 @@ test("a replica in place of the primary is enough to get calls, and is told apar
   expect(onChange).toHaveBeenCalledExactlyOnceWith("degraded", undefined);
 });
 
-test("degraded is told no longer than it holds, however recent the last attempt is", async () => {
+test("degraded lasts no longer than it holds, however recent the last attempt is", async () => {
   const onChange = vi.fn();
   const bound = { holds: true };
   const readiness = createReadiness(() => Promise.resolve("degraded"), {
@@ -156,7 +156,7 @@ describe("watch", () => {
     await Promise.all(pending);
   });
 
-  test("hears of what somebody else found out", async () => {
+  test("learns of what another caller found out", async () => {
     const { store, readiness } = fixture({ interval: 0 });
     await using watch = watching(readiness);
     expect(await watch.next()).toBe(true);
@@ -166,7 +166,7 @@ describe("watch", () => {
     expect(await change).toBe(false);
   });
 
-  test("whoever is slow gets the latest state, and no state twice", async () => {
+  test("a slow watcher gets the latest state, and no state twice", async () => {
     const { store, readiness } = fixture();
     await using watch = watching(readiness);
     expect(await watch.next()).toBe(true);
@@ -270,7 +270,7 @@ describe("drain", () => {
     expect(onChange).toHaveBeenCalledExactlyOnceWith("not ready", undefined);
   });
 
-  test("tells watchers at once, and ends their watch", async () => {
+  test("reaches watchers at once, and ends their watch", async () => {
     const { readiness } = fixture();
     await using watch = watching(readiness);
     expect(await watch.next()).toBe(true);
@@ -291,7 +291,7 @@ describe("drain", () => {
     expect(await end).toBe("ended");
   });
 
-  test("a watch that begins later says not ready and ends", async () => {
+  test("a watch that begins later yields not ready and ends", async () => {
     const { probe, readiness } = fixture();
     readiness[Symbol.dispose]();
     await using watch = watching(readiness);

@@ -25,14 +25,14 @@ function fixture() {
   return { database, probe, onChange, breaker: createBreaker({ probe, onChange }) };
 }
 
-/** A statement that began now and takes so long, in milliseconds. @returns when it began. */
+/** A statement that begins now. @param took how long it takes, in milliseconds. @returns when it began. */
 function statement(took: number): number {
   const startedAt = performance.now();
   vi.advanceTimersByTime(took);
   return startedAt;
 }
 
-test("a connection that cannot be had opens it, the first probe that is answered closes it", async () => {
+test("a connection that cannot be opened opens it, the first probe that is answered closes it", async () => {
   const { breaker, database, probe, onChange } = fixture();
   breaker.failed(refused, statement(5));
   expect(breaker.refusal).toMatchObject({ reason: "DATASTORE_UNAVAILABLE", cause: refused });
@@ -45,7 +45,7 @@ test("a connection that cannot be had opens it, the first probe that is answered
   expect(onChange.mock.calls).toEqual([[refused], [undefined]]);
 });
 
-test("a probe that is left without an answer holds up no other, and few are under way at a time", async () => {
+test("a probe that is left without an answer delays no other, and few are in flight at a time", async () => {
   const { breaker, database, probe } = fixture();
   database.answer = () => new Promise(() => {});
   breaker.failed(refused, statement(5));
@@ -62,7 +62,7 @@ test("a probe that is left without an answer holds up no other, and few are unde
   breaker[Symbol.dispose]();
 });
 
-test("a database that answers with an error is there", async () => {
+test("an error of the database is an answer", async () => {
   const { breaker, database } = fixture();
   breaker.failed(queryError, statement(5));
   expect(breaker.refusal).toBeUndefined();
@@ -80,8 +80,8 @@ test("it stays closed while others are answered", () => {
   expect(breaker.refusal).toBeUndefined();
 });
 
-/** Statements are sent and left without an answer for so long, in milliseconds, and looked at as the store does. */
-async function silence(breaker: Breaker, duration: number): Promise<void> {
+/** Statements are sent and left without an answer for a duration, in milliseconds, and checked as the store does. */
+async function leaveUnanswered(breaker: Breaker, duration: number): Promise<void> {
   breaker.sent();
   for (let passed = 0; passed < duration; passed += 10) {
     await vi.advanceTimersByTimeAsync(10);
@@ -96,7 +96,7 @@ const unanswered = () =>
 test("statements and a probe that are left without an answer open it", async () => {
   const { breaker, database, probe } = fixture();
   database.answer = unanswered;
-  await silence(breaker, 1_490);
+  await leaveUnanswered(breaker, 1_490);
   expect(probe).toHaveBeenCalledTimes(1);
   expect(breaker.refusal).toBeUndefined();
   await vi.advanceTimersByTimeAsync(20);
@@ -104,10 +104,10 @@ test("statements and a probe that are left without an answer open it", async () 
   breaker[Symbol.dispose]();
 });
 
-test("callers' deadlines do not open it: statements that they leave prove nothing while a probe is answered", async () => {
+test("callers' deadlines do not open it: statements without a call tell nothing while a probe is answered", async () => {
   const { breaker, database, probe } = fixture();
   database.answer = () => Promise.resolve();
-  await silence(breaker, 60_000);
+  await leaveUnanswered(breaker, 60_000);
   expect(breaker.refusal).toBeUndefined();
   expect(probe).toHaveBeenCalled();
 });
@@ -115,7 +115,7 @@ test("callers' deadlines do not open it: statements that they leave prove nothin
 test("a statement that is answered after its callers have left ends the suspicion", async () => {
   const { breaker, probe } = fixture();
   for (let n = 0; n < 50; n++) {
-    await silence(breaker, 490);
+    await leaveUnanswered(breaker, 490);
     breaker.answered();
   }
   expect(probe).not.toHaveBeenCalled();
@@ -124,20 +124,20 @@ test("a statement that is answered after its callers have left ends the suspicio
 test("an answer while the probe waits keeps it closed", async () => {
   const { breaker, database } = fixture();
   database.answer = unanswered;
-  await silence(breaker, 1_000);
+  await leaveUnanswered(breaker, 1_000);
   breaker.answered();
   await vi.advanceTimersByTimeAsync(2_000);
   expect(breaker.refusal).toBeUndefined();
 });
 
-test("a probe for which there was no connection proves nothing", async () => {
+test("a probe for which there was no connection does not open it", async () => {
   const { breaker, database } = fixture();
   database.answer = () => Promise.reject(new NotSent());
-  await silence(breaker, 10_000);
+  await leaveUnanswered(breaker, 10_000);
   expect(breaker.refusal).toBeUndefined();
 });
 
-test("somebody else's answer closes it, and it probes no more", async () => {
+test("the answer of another statement closes it, and it probes no more", async () => {
   const { breaker, probe } = fixture();
   breaker.failed(refused, statement(5));
   breaker.answered();

@@ -6,17 +6,17 @@ import { join } from "node:path";
 import { connect as connectTls, TLSSocket } from "node:tls";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { openConnections } from "../../src/store/connections/connections.ts";
 import { type EmbeddedPostgres, startEmbedded } from "../../src/store/embedded/embedded.ts";
 import { type Certificate, createAuthority } from "../support/certificates.ts";
-import { say, startFakePostgres } from "../support/fake-postgres.ts";
+import { serverMessages, startFakePostgres } from "../support/fake-postgres.ts";
 import { createFolder, type Folder } from "../support/folder.ts";
 import { offerTls } from "../support/postgres-tls.ts";
+import { openTestConnections } from "../support/store.ts";
 
 let folder: Folder;
 let directory: string;
 let postgres: EmbeddedPostgres;
-let stranger: Certificate;
+let ofUnknownCa: Certificate;
 
 const password = "hunter2";
 
@@ -47,7 +47,7 @@ beforeAll(async () => {
   const authority = await createAuthority("Tests of authentication");
   await offerTls(postgres.dataDirectory, authority, "localhost", (statement) => admin.query(statement));
   await admin.end();
-  stranger = await (await createAuthority("A stranger")).issue("database", "localhost");
+  ofUnknownCa = await (await createAuthority("A ofUnknownCa")).issue("database", "localhost");
 });
 
 afterAll(async () => {
@@ -58,7 +58,7 @@ afterAll(async () => {
 
 /** @returns whether the connection is encrypted; why there is none. */
 async function connectTo(url: string): Promise<"encrypted" | "plain" | string> {
-  await using connections = openConnections({ url, size: 1, connectTimeout: 5_000, onLost() {} });
+  await using connections = openTestConnections(url, 1, 5_000);
   try {
     const connection = await connections.take();
     try {
@@ -75,59 +75,75 @@ async function connectTo(url: string): Promise<"encrypted" | "plain" | string> {
 const urlOf = (role: string, query: string, port = postgres.port) =>
   `postgres://${role}:${password}@localhost:${port}/postgres?hostaddr=127.0.0.1&${query}`;
 
-describe("a server that asks for the password in a way that is not allowed is told nothing", () => {
+describe("a server that asks for the password in a way that is not allowed is sent nothing", () => {
   const refusals = [
-    { query: "require_auth=scram-sha-256", asks: say.cleartext, why: /asks for password, .*require_auth/ },
-    { query: "require_auth=scram-sha-256", asks: say.md5, why: /asks for md5, .*require_auth/ },
-    { query: "require_auth=!password,!md5", asks: say.cleartext, why: /asks for password, .*require_auth/ },
-    { query: "require_auth=none", asks: say.cleartext, why: /asks for password, .*require_auth/ },
-    { query: "require_auth=password", asks: say.sasl("SCRAM-SHA-256"), why: /asks for scram-sha-256/ },
-    { query: "require_auth=scram-sha-256", asks: say.sasl("OAUTHBEARER"), why: /asks for oauth/ },
-    { query: "require_auth=scram-sha-256", asks: say.welcome, why: /lets everyone in/ },
-    { query: "require_auth=!none", asks: say.welcome, why: /lets everyone in/ },
-    { query: "channel_binding=require", asks: say.cleartext, why: /asks for password, .*channel_binding/ },
-    { query: "channel_binding=require", asks: say.md5, why: /asks for md5, .*channel_binding/ },
-    { query: "channel_binding=require", asks: say.welcome, why: /proves nothing/ },
+    {
+      query: "require_auth=scram-sha-256",
+      asks: serverMessages.cleartext,
+      why: /asks for password, .*require_auth/,
+    },
+    { query: "require_auth=scram-sha-256", asks: serverMessages.md5, why: /asks for md5, .*require_auth/ },
+    {
+      query: "require_auth=!password,!md5",
+      asks: serverMessages.cleartext,
+      why: /asks for password, .*require_auth/,
+    },
+    { query: "require_auth=none", asks: serverMessages.cleartext, why: /asks for password, .*require_auth/ },
+    {
+      query: "require_auth=password",
+      asks: serverMessages.sasl("SCRAM-SHA-256"),
+      why: /asks for scram-sha-256/,
+    },
+    { query: "require_auth=scram-sha-256", asks: serverMessages.sasl("OAUTHBEARER"), why: /asks for oauth/ },
+    { query: "require_auth=scram-sha-256", asks: serverMessages.welcome, why: /without a password/ },
+    { query: "require_auth=!none", asks: serverMessages.welcome, why: /without a password/ },
     {
       query: "channel_binding=require",
-      asks: say.sasl("SCRAM-SHA-256"),
+      asks: serverMessages.cleartext,
+      why: /asks for password, .*channel_binding/,
+    },
+    { query: "channel_binding=require", asks: serverMessages.md5, why: /asks for md5, .*channel_binding/ },
+    { query: "channel_binding=require", asks: serverMessages.welcome, why: /has not proven/ },
+    {
+      query: "channel_binding=require",
+      asks: serverMessages.sasl("SCRAM-SHA-256"),
       why: /channel_binding=require wants/,
     },
   ];
   for (const tls of [true, false]) {
     test.for(refusals)(`${tls ? "with" : "without"} TLS: $query, $why`, async ({ query, asks, why }) => {
-      await using server = await startFakePostgres([asks], tls ? stranger : undefined);
+      await using server = await startFakePostgres([asks], tls ? ofUnknownCa : undefined);
       const url = urlOf("app", `${tls ? "sslmode=require&" : "sslmode=allow&"}${query}`, server.port);
       expect(await connectTo(url)).toMatch(why);
-      await server.gone;
-      expect(server.told).toBe("");
+      await server.disconnected;
+      expect(server.received).toBe("");
     });
   }
 
-  test("one that breaks the exchange off, before it has proven anything, is not believed", async () => {
+  test("one that ends the SCRAM exchange before it has proven that it knows the password is refused", async () => {
     for (const query of ["require_auth=scram-sha-256", "channel_binding=require"]) {
-      const offer = say.sasl("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS");
-      await using server = await startFakePostgres([offer, say.welcome], stranger);
+      const offer = serverMessages.sasl("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS");
+      await using server = await startFakePostgres([offer, serverMessages.welcome], ofUnknownCa);
       const url = urlOf("app", `sslmode=require&${query}`, server.port);
-      expect(await connectTo(url)).toMatch(/lets everyone in|proves nothing/);
+      expect(await connectTo(url)).toMatch(/without a password|has not proven/);
     }
   });
 
-  test("without either, it is told the password, as psql does", async () => {
-    await using server = await startFakePostgres([say.cleartext]);
+  test("without either parameter, it is sent the password, as by psql", async () => {
+    await using server = await startFakePostgres([serverMessages.cleartext]);
     const connecting = connectTo(urlOf("app", "sslmode=disable&connect_timeout=1", server.port));
-    await expect.poll(() => server.told).toContain(password);
+    await expect.poll(() => server.received).toContain(password);
     await server[Symbol.asyncDispose]();
     await connecting;
   });
 
-  test("where there is no password, it is told so", async () => {
-    await using server = await startFakePostgres([say.cleartext]);
+  test("where there is no password, the error tells that", async () => {
+    await using server = await startFakePostgres([serverMessages.cleartext]);
     const url = `postgres://app@127.0.0.1:${server.port}?sslmode=disable`;
     expect(await connectTo(url)).toBe("the server asks for a password, and none is given");
-    await server.gone;
-    // A farewell at most.
-    expect(["", "X\0\0\0\x04"]).toContain(server.told);
+    await server.disconnected;
+    // A Terminate message at most.
+    expect(["", "X\0\0\0\x04"]).toContain(server.received);
   });
 });
 
@@ -143,7 +159,7 @@ describe("PostgreSQL", () => {
     { role: "trusted", require: "none,scram-sha-256", outcome: allowed },
     { role: "cleartext", require: "scram-sha-256", outcome: /asks for password/ },
     { role: "hashed", require: "scram-sha-256", outcome: /asks for md5/ },
-    { role: "trusted", require: "scram-sha-256", outcome: /lets everyone in/ },
+    { role: "trusted", require: "scram-sha-256", outcome: /without a password/ },
     { role: "proven", require: "none", outcome: /asks for scram-sha-256/ },
   ])("require_auth=$require, $role: $outcome", async ({ role, require, outcome }) => {
     expect(await connectTo(urlOf(role, `require_auth=${require}`))).toMatch(outcome);
@@ -156,7 +172,7 @@ describe("PostgreSQL", () => {
     { role: "cleartext", binding: "prefer", outcome: allowed },
     { role: "cleartext", binding: "require", outcome: /asks for password/ },
     { role: "hashed", binding: "require", outcome: /asks for md5/ },
-    { role: "trusted", binding: "require", outcome: /proves nothing/ },
+    { role: "trusted", binding: "require", outcome: /has not proven/ },
   ])("channel_binding=$binding, $role: $outcome", async ({ role, binding, outcome }) => {
     expect(await connectTo(urlOf(role, `channel_binding=${binding}`))).toMatch(outcome);
   });
@@ -180,8 +196,8 @@ describe("PostgreSQL", () => {
     expect(await connectTo(url)).toBe('password authentication failed for user "proven"');
   });
 
-  test("whoever stands in between, with a certificate of his own, is noticed", async () => {
-    await using between = await standBetween(postgres.port, stranger);
+  test("a man in the middle with a certificate of its own is refused", async () => {
+    await using between = await standBetween(postgres.port, ofUnknownCa);
     const url = (binding: string) =>
       urlOf("proven", `sslmode=require&channel_binding=${binding}`, between.port);
     expect(await connectTo(url("disable"))).toBe("encrypted");

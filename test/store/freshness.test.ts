@@ -79,7 +79,7 @@ describe("check", () => {
   });
 });
 
-test("what has expired by the primary's clock does not live, whatever a replica's says", () => {
+test("what has expired by the primary's clock is not live, whatever the replica's clock", () => {
   const freshness = createFreshness(bound);
   const createdAt = new Date(epoch * 1_000 - statusLifetime + 500);
   expect(freshness.isLive(createdAt)).toBe(false);

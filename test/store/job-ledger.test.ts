@@ -88,7 +88,7 @@ describe("create", () => {
   });
 });
 
-describe("a job is expired 24 hours after its second, and the guard says so, too", () => {
+describe("a job expires 24 hours after its second, by the guard, too", () => {
   test.for([
     { name: "one second before", age: day - 1, submitted: false },
     { name: "then", age: day, submitted: true },
@@ -117,7 +117,7 @@ describe("a job is expired 24 hours after its second, and the guard says so, too
     });
   });
 
-  test("a producer that names a time of its own cannot make a live job look expired", async () => {
+  test("a producer that sets created_at itself cannot expire a live job", async () => {
     const reqId = await insertJob(database.db, { status: "success" });
     const submit = sql`
       insert into memory_job (req_id, status, created_at) values (${reqId}, 'pending', now() + interval '2 days')
@@ -135,8 +135,8 @@ test("what decides whether a job is submitted calls no function: Citus takes non
   });
   await createJobLedger(db).create(newId());
   const [submit = ""] = statements;
-  const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
-  const [, documented = ""] = /```sql\n(insert .*?)```/s.exec(readme) ?? [];
+  const page = await readFile(new URL("../../docs/use/producers.md", import.meta.url), "utf8");
+  const [, documented = ""] = /```sql\n(insert .*?)```/s.exec(page) ?? [];
   for (const statement of [submit, documented]) {
     const { rows } = await database.pool.query(`explain (generic_plan, verbose) ${statement}`);
     const filter = rows.map((row) => row["QUERY PLAN"]).find((line) => line.includes("Conflict Filter"));

@@ -7,7 +7,7 @@ import { checkSchema, describeSchema, readMigrations } from "../../src/store/sch
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { migrateAsPrevious, startsAsPrevious } from "../support/previous-version.ts";
 import { insertJob } from "../support/rows.ts";
-import { createStranger, openSession } from "../support/schemas.ts";
+import { createUnprivilegedLogin, openSession } from "../support/schemas.ts";
 
 const names = migrations.map(({ name }) => name);
 
@@ -50,8 +50,8 @@ test("several at once: each migration runs once, and all of them end well", asyn
 describe("what went wrong first is what is said", () => {
   test("permission denied", async () => {
     await using database = await createDatabase({ migrated: false });
-    await using stranger = await createStranger(database);
-    await expect(migrate(stranger.db)).rejects.toMatchObject({ code: "42501" });
+    await using unprivileged = await createUnprivilegedLogin(database);
+    await expect(migrate(unprivileged.db)).rejects.toMatchObject({ code: "42501" });
   });
 
   test("a database that only reads", async () => {
@@ -166,7 +166,7 @@ describe("the table is where the search path begins, and its list beside it", ()
 describe("a schema that a newer version made", () => {
   const later = "9999-of-tomorrow";
 
-  test("migrate changes nothing, and says so", async () => {
+  test("migrate changes nothing, and reports that", async () => {
     await using database = await createDatabase();
     await database.pool.query(`
       insert into memory_job_migration values ('${later}');
@@ -184,7 +184,7 @@ describe("a schema that a newer version made", () => {
   });
 });
 
-describe("a role that does not see the table is told why", () => {
+describe("a role that cannot see the table gets an error that tells why", () => {
   test("there is none", async () => {
     await using database = await createDatabase({ migrated: false });
     await expect(checkSchema(database.db)).rejects.toThrow(
@@ -195,8 +195,8 @@ describe("a role that does not see the table is told why", () => {
   test("it has no USAGE on the schema", async () => {
     await using database = await createDatabase();
     await database.pool.query("revoke usage on schema public from public");
-    await using stranger = await createStranger(database);
-    await expect(checkSchema(stranger.db)).rejects.toThrow(
+    await using unprivileged = await createUnprivilegedLogin(database);
+    await expect(checkSchema(unprivileged.db)).rejects.toThrow(
       /^memory_job cannot be seen: it is in schema public, on which this role has no USAGE/,
     );
   });
@@ -212,8 +212,8 @@ describe("a role that does not see the table is told why", () => {
 
   test("it may not read the list: a warning", async () => {
     await using database = await createDatabase();
-    await using stranger = await createStranger(database);
-    expect(await checkSchema(stranger.db)).toEqual([
+    await using unprivileged = await createUnprivilegedLogin(database);
+    expect(await checkSchema(unprivileged.db)).toEqual([
       expect.stringMatching(/^this role may not read memory_job_migration in schema public.*roles\.sql/),
     ]);
   });
@@ -228,14 +228,14 @@ test("what a role can see of the schema, as plain facts", async () => {
     others: [{ schema: "hidden", usable: true, readable: true, found: false }],
     migrations: { missing: [], unknown: [] },
   });
-  await using stranger = await createStranger(database);
-  expect(await describeSchema(stranger.db)).toEqual({
+  await using unprivileged = await createUnprivilegedLogin(database);
+  expect(await describeSchema(unprivileged.db)).toEqual({
     searchPath: ["public"],
     table: { schema: "public", usable: true, readable: false, found: true },
     others: [{ schema: "hidden", usable: false, readable: false, found: false }],
     migrations: undefined,
   });
-  expect(await readMigrations(stranger.db, "public")).toBeUndefined();
+  expect(await readMigrations(unprivileged.db, "public")).toBeUndefined();
 });
 
 describe("locks", () => {
@@ -249,7 +249,9 @@ describe("locks", () => {
     await using database = await createDatabase();
     await using holder = await holdOpen(database, "select from memory_job");
     const migrating = migrate(database.db, { migrations: withAltering });
-    const waiting = "select from pg_locks where not granted and mode = 'AccessExclusiveLock'";
+    const waiting = `
+      select from pg_locks where not granted and mode = 'AccessExclusiveLock'
+        and database = (select oid from pg_database where datname = current_database())`;
     await expect.poll(async () => (await database.pool.query(waiting)).rowCount, { interval: 5 }).toBe(1);
     // Behind a migration that waits as long as it takes, this would be answered when the transaction has ended: never.
     await database.pool.query("select from memory_job");
@@ -352,7 +354,7 @@ describe("a migration that must run outside a transaction", () => {
     const refused = expect(attempt).rejects.toMatchObject({ code: "57014" });
     const cancel = `
       select pg_cancel_backend(pid) from pg_stat_activity
-      where query ~ 'create index concurrently' and wait_event_type = 'Lock' and pid <> pg_backend_pid()`;
+      where datname = current_database() and query ~ 'create index concurrently' and wait_event_type = 'Lock' and pid <> pg_backend_pid()`;
     await expect.poll(async () => (await database.pool.query(cancel)).rowCount, { interval: 5 }).toBe(1);
     await refused;
     await holder[Symbol.asyncDispose]();

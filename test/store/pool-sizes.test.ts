@@ -1,6 +1,4 @@
-import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Call } from "../../src/status/call.ts";
 import { parseReqId } from "../../src/status/req-id.ts";
 import { type Database, openDatabase } from "../../src/store/database.ts";
 import { startTestApp } from "../support/app.ts";
@@ -9,6 +7,7 @@ import { lockTable } from "../support/lock.ts";
 import { startProxy } from "../support/proxy.ts";
 import { createLogin } from "../support/roles.ts";
 import { insertJob } from "../support/rows.ts";
+import { callWithin, newReqId, poolOptions } from "../support/store.ts";
 
 let database: TestDatabase;
 let reqId: string;
@@ -20,30 +19,27 @@ beforeAll(async () => {
 
 afterAll(() => database[Symbol.asyncDispose]());
 
-const connectTimeout = 1_000;
-
 function open(url: string, size: number): Database {
   return openDatabase({
     url,
     size,
-    connectTimeout,
     maxInFlight: size,
     flushAt: 1,
-    onLost() {},
+    ...poolOptions,
     onBreaker(cause) {
       if (cause !== undefined) throw cause;
     },
   });
 }
 
-/** Asks without a break until it is told to end. @returns how many answers there were. Rejects when a call fails. */
+/** Asks without a pause until it is ended. @returns how many answers there were. Rejects when a call fails. */
 function startLoad(store: Database["statuses"]): { end(): Promise<number> } {
   let ended = false;
   let answers = 0;
   const id = parseReqId(reqId);
   const callers = Array.from({ length: 100 }, async () => {
     for (; !ended; answers++) {
-      expect(await store.find(id, new Call(performance.now() + 10_000))).toMatchObject({ status: "success" });
+      expect(await store.find(id, callWithin())).toMatchObject({ status: "success" });
     }
   });
   const all = Promise.all(callers);
@@ -73,12 +69,12 @@ describe.for([1, 2, 3])("with a pool of %d", (size) => {
 test("readers and probes that wait for a connection get it in turn, whatever the time to open one", async () => {
   await using lock = await lockTable(database);
   await using single = open(database.url, 1);
-  const first = single.statuses.find(parseReqId(reqId), new Call(performance.now() + 10_000));
+  const first = single.statuses.find(parseReqId(reqId), callWithin());
   await lock.blocks(1);
   const probe = single.probe(AbortSignal.timeout(10_000));
-  const next = single.statuses.find(parseReqId(randomUUID()), new Call(performance.now() + 10_000));
-  // Longer than a connection may take to open: what waits for one that is in use is not told that it cannot be had.
-  await database.pool.query("select pg_sleep($1)", [(connectTimeout * 1.5) / 1_000]);
+  const next = single.statuses.find(newReqId(), callWithin());
+  // Longer than the connect timeout, which does not count for what waits for a connection that is in use.
+  await database.pool.query("select pg_sleep($1)", [(poolOptions.connectTimeout * 1.5) / 1_000]);
   await lock[Symbol.asyncDispose]();
   expect(await first).toMatchObject({ status: "success" });
   await probe;
@@ -95,8 +91,9 @@ test.for([
     BATCHES_IN_FLIGHT: "8",
     BATCH_FLUSH_AT: "1",
     REQUEST_TIMEOUT: "20s",
+    DATABASE_CONNECT_TIMEOUT: "10s",
   });
-  // Held back, as many statements as may be under way want a connection each.
+  // While they are held back by the lock, each statement needs a connection.
   await using lock = await lockTable(database);
   const calls = Array.from({ length: 40 }, () => fetch(`${app.url}/get_status/${reqId}`));
   await lock.blocks(limit);

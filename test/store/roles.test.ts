@@ -8,7 +8,7 @@ import { createLogin, type Login, rolesSql } from "../support/roles.ts";
 import { insertJob } from "../support/rows.ts";
 import { openSession } from "../support/schemas.ts";
 
-// That the service answers as the reader, and that the ledger and the README's statements work as the producer, is in
+// That the service answers as the reader, and that the ledger and the statements of docs/use/producers.md work as the producer, is in
 // outcomes.test.ts, job-ledger.test.ts and readme.test.ts, which log in as these.
 
 let database: TestDatabase;
@@ -127,7 +127,7 @@ test.for(["other", "Quoted Schema"])("the table may be in any schema: %s", async
   await expect(otherReader.pool.query("select from public.memory_job")).rejects.toMatchObject(denied);
 });
 
-test("without the table, or its list, nothing is granted, and it says what to do", async () => {
+test("without the table, or its list, nothing is granted, and the message tells what to do", async () => {
   await using other = await createDatabase({ migrated: false });
   await expect(other.pool.query(rolesSql)).rejects.toMatchObject({
     message: 'no table memory_job in the schemas of the search_path ("$user", public)',
@@ -149,7 +149,7 @@ test("on a database of the previous version, that goes on running as the reader"
   expect(await checkSchema(otherReader.db)).toEqual([]);
 });
 
-test("where grants on columns do not reach the rows (Citus), it says what to do", async () => {
+test("where grants on columns do not reach the rows (Citus), the message tells what to do", async () => {
   await using other = await createDatabase();
   // As Citus has it in pg_catalog.
   await other.pool.query(`

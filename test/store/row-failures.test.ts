@@ -1,15 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { Call } from "../../src/status/call.ts";
 import { parseReqId, type ReqId } from "../../src/status/req-id.ts";
-import { openConnections } from "../../src/store/connections/connections.ts";
 import { createStatusStore } from "../../src/store/reads/status-store.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { protocols, technicalIssues } from "../support/protocols.ts";
 import { insertJob } from "../support/rows.ts";
+import { callWithin, getStatus, openTestConnections } from "../support/store.ts";
 
-/** What callers are told of a row that cannot be read: trying again is of no use. */
+/** The answer for a row that cannot be read: trying again is of no use. */
 function unreadable(isRest: true | undefined) {
   return isRest
     ? { code: 500, reason: "STATUS_UNREADABLE", more: technicalIssues }
@@ -17,14 +16,8 @@ function unreadable(isRest: true | undefined) {
 }
 
 /** Asks for all of them at once. @returns the reasons, or the statuses. */
-function askAll(app: TestApp, ids: readonly string[]): Promise<string[]> {
-  return Promise.all(
-    ids.map(async (id) => {
-      const response = await fetch(`${app.url}/get_status/${id}`);
-      const { status } = (await response.json()) as { status?: string };
-      return status ?? response.headers.get("error-reason") ?? "";
-    }),
-  );
+function getAll(app: TestApp, ids: readonly string[]): Promise<(string | null)[]> {
+  return Promise.all(ids.map((id) => getStatus(app.url, id)));
 }
 
 describe("a row that cannot be decoded, in a database in SQL_ASCII", () => {
@@ -45,12 +38,12 @@ describe("a row that cannot be decoded, in a database in SQL_ASCII", () => {
     await database[Symbol.asyncDispose]();
   });
 
-  test("fails its own callers alone, however many share its statement", async () => {
+  test("fails the calls for its own id alone, though others share its statement", async () => {
     const good = await Promise.all(
       Array.from({ length: 60 }, () => insertJob(database.db, { status: "success" })),
     );
     for (let n = 0; n < 5; n++) {
-      const answers = await askAll(app, [...good.slice(0, 30), bad, bad, ...good.slice(30)]);
+      const answers = await getAll(app, [...good.slice(0, 30), bad, bad, ...good.slice(30)]);
       expect(answers.filter((answer) => answer === "success")).toHaveLength(good.length);
       expect(answers.filter((answer) => answer === "STATUS_UNREADABLE")).toHaveLength(2);
     }
@@ -105,12 +98,12 @@ describe("a row that the contract does not allow, in a table that migrate did no
     });
   });
 
-  test("fails no other caller, and the log says what is wrong with it", async () => {
+  test("fails no other call, and is described in the log", async () => {
     const good = randomUUID();
     await database.pool.query(
       `insert into memory_job values ('${good}', 'success', null, date_trunc('second', now()))`,
     );
-    const answers = await askAll(app, [good, ...rows.map(({ reqId }) => reqId), good]);
+    const answers = await getAll(app, [good, ...rows.map(({ reqId }) => reqId), good]);
     expect(answers).toEqual(["success", ...rows.map(() => "STATUS_UNREADABLE"), "success"]);
     expect(JSON.stringify(app.logs)).toContain(
       "the row breaks the contract: its created_at is not a time in whole seconds",
@@ -146,20 +139,13 @@ describe("a statement that fails for all of its ids", () => {
   test.for(cases)("is followed by $singles statements for one of them: $name", async ({ code, singles }) => {
     await database.pool.query("truncate failing");
     await database.pool.query("insert into failing values ($1)", [code]);
-    await using connections = openConnections({
-      url: database.url,
-      size: 10,
-      connectTimeout: 1_000,
-      onLost() {},
-    });
+    await using connections = openTestConnections(database.url, 10);
     const statements: number[] = [];
     const store = createStatusStore(connections, {
       flushAt: 256,
       onStatement: (ids) => statements.push(ids),
     });
-    const results = await Promise.allSettled(
-      ids.map((id) => store.find(id, new Call(performance.now() + 10_000))),
-    );
+    const results = await Promise.allSettled(ids.map((id) => store.find(id, callWithin())));
     for (const result of results) {
       expect(result).toMatchObject({ status: "rejected", reason: { reason: "DATASTORE_UNAVAILABLE" } });
     }

@@ -1,14 +1,13 @@
-import { randomUUID } from "node:crypto";
 import pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Call } from "../../src/status/call.ts";
 import { StatusError } from "../../src/status/errors.ts";
 import { parseReqId, type ReqId } from "../../src/status/req-id.ts";
-import { type Connections, openConnections } from "../../src/store/connections/connections.ts";
+import type { Connections } from "../../src/store/connections/connections.ts";
 import { createStatusStore } from "../../src/store/reads/status-store.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { lockTable } from "../support/lock.ts";
 import { insertJob } from "../support/rows.ts";
+import { callWithin, newReqId, openTestConnections } from "../support/store.ts";
 
 let database: TestDatabase;
 let connections: Connections;
@@ -16,12 +15,7 @@ let statements: number;
 
 beforeAll(async () => {
   database = await createDatabase();
-  connections = openConnections({
-    url: database.url,
-    size: 4,
-    connectTimeout: 1_000,
-    onLost: () => {},
-  });
+  connections = openTestConnections(database.url);
 });
 
 afterAll(async () => {
@@ -34,25 +28,22 @@ function openStore(options: { flushAt?: number; maxInFlight?: number } = {}) {
   return createStatusStore(connections, { ...options, onStatement: () => statements++ });
 }
 
-const patiently = (ms = 10_000) => new Call(performance.now() + ms);
-const newId = () => parseReqId(randomUUID());
-
 test("calls that wait at the same moment share a statement", async () => {
   const ids = await Promise.all(
     Array.from({ length: 10 }, () => insertJob(database.db, { status: "success" })),
   );
   const store = openStore();
   const answers = await Promise.all(
-    [...ids, randomUUID()].map((id) => store.find(parseReqId(id), patiently())),
+    [...ids, newReqId()].map((id) => store.find(parseReqId(id), callWithin())),
   );
   expect(answers.map((answer) => answer?.status)).toEqual([...ids.map(() => "success"), undefined]);
   expect(statements).toBe(1);
 });
 
-test("every caller gets the answer for its own id, however many ask for however few", async () => {
+test("each of 1,000 calls gets the answer for its own id, though they ask for few", async () => {
   const jobs = await Promise.all(
     (["pending", "processing", "success", "failure"] as const).map(async (status) => {
-      const error = status === "failure" ? `it broke: ${randomUUID()}` : null;
+      const error = status === "failure" ? `it broke: ${newReqId()}` : null;
       return { status, error, reqId: parseReqId(await insertJob(database.db, { status, error })) };
     }),
   );
@@ -60,8 +51,8 @@ test("every caller gets the answer for its own id, however many ask for however 
   await Promise.all(
     Array.from({ length: 1_000 }, async (_, n) => {
       const job = jobs[n % jobs.length];
-      if (n % 5 === 0) return expect(await store.find(newId(), patiently())).toBeUndefined();
-      const { status, error } = (await store.find(job?.reqId ?? newId(), patiently())) ?? {};
+      if (n % 5 === 0) return expect(await store.find(newReqId(), callWithin())).toBeUndefined();
+      const { status, error } = (await store.find(job?.reqId ?? newReqId(), callWithin())) ?? {};
       expect({ status, error }).toEqual({ status: job?.status, error: job?.error ?? undefined });
     }),
   );
@@ -70,7 +61,7 @@ test("every caller gets the answer for its own id, however many ask for however 
 
 test("a full batch does not wait for the end of the event loop's turn", async () => {
   const store = openStore({ flushAt: 2, maxInFlight: 10 });
-  const finds = [newId(), newId()].map((id) => store.find(id, patiently()));
+  const finds = [newReqId(), newReqId()].map((id) => store.find(id, callWithin()));
   expect(statements).toBe(1);
   await Promise.all(finds);
 });
@@ -78,7 +69,7 @@ test("a full batch does not wait for the end of the event loop's turn", async ()
 test("no more statements are in flight than allowed: what comes meanwhile shares the next", async () => {
   await using lock = await lockTable(database);
   const store = openStore({ flushAt: 1, maxInFlight: 2 });
-  const finds = Array.from({ length: 50 }, () => store.find(newId(), patiently()));
+  const finds = Array.from({ length: 50 }, () => store.find(newReqId(), callWithin()));
   await lock.blocks(2);
   await lock[Symbol.asyncDispose]();
   await Promise.all(finds);
@@ -88,9 +79,9 @@ test("no more statements are in flight than allowed: what comes meanwhile shares
 test("while a statement is under way, another one leaves as soon as it is full", async () => {
   await using lock = await lockTable(database);
   const store = openStore({ flushAt: 2 });
-  const finds = [store.find(newId(), patiently())];
+  const finds = [store.find(newReqId(), callWithin())];
   await lock.blocks(1);
-  finds.push(store.find(newId(), patiently()), store.find(newId(), patiently()));
+  finds.push(store.find(newReqId(), callWithin()), store.find(newReqId(), callWithin()));
   expect(statements).toBe(2);
   await lock.blocks(2);
   await lock[Symbol.asyncDispose]();
@@ -100,9 +91,9 @@ test("while a statement is under way, another one leaves as soon as it is full",
 test("a statement that hangs does not hold up the next one, though that is not full", async () => {
   await using lock = await lockTable(database);
   const store = openStore();
-  const hanging = store.find(newId(), patiently());
+  const hanging = store.find(newReqId(), callWithin());
   await lock.blocks(1);
-  const next = store.find(newId(), patiently());
+  const next = store.find(newReqId(), callWithin());
   await lock.blocks(2);
   await lock[Symbol.asyncDispose]();
   expect(await Promise.all([hanging, next])).toEqual([undefined, undefined]);
@@ -111,46 +102,46 @@ test("a statement that hangs does not hold up the next one, though that is not f
 test("a call that is cancelled, or late, leaves the others of its statement alone", async () => {
   const reqId = parseReqId(await insertJob(database.db));
   const gone = new Error("the caller has gone");
-  const calls = { cancelled: patiently(), late: patiently(30), patient: patiently() };
+  const calls = { cancelled: callWithin(), late: callWithin(30), other: callWithin() };
   await using lock = await lockTable(database);
   const store = openStore();
   const cancelled = store.find(reqId, calls.cancelled);
   const late = store.find(reqId, calls.late);
-  const patient = store.find(reqId, calls.patient);
+  const other = store.find(reqId, calls.other);
   await lock.blocks(1);
   calls.cancelled.cancel(gone);
   await expect(cancelled).rejects.toBe(gone);
   await expect(late).rejects.toMatchObject({ reason: "DEADLINE_EXCEEDED" });
   await lock[Symbol.asyncDispose]();
-  expect(await patient).toMatchObject({ status: "pending" });
+  expect(await other).toMatchObject({ status: "pending" });
   expect(statements).toBe(1);
 });
 
 test("a call that was cancelled before it came is not asked for", async () => {
-  const call = patiently();
+  const call = callWithin();
   call.cancel(new Error("too late"));
-  await expect(openStore().find(newId(), call)).rejects.toThrow("too late");
+  await expect(openStore().find(newReqId(), call)).rejects.toThrow("too late");
   expect(statements).toBe(0);
 });
 
-test("what callers have cancelled is not counted, however many asked for the same id", async () => {
+test("cancelled calls are not counted, also when thousands asked for the same id", async () => {
   const counted: number[] = [];
   const store = createStatusStore(connections, { onStatement: (ids) => counted.push(ids) });
-  const reqId = newId();
-  const patient = store.find(reqId, patiently());
-  const cancelled = [...Array<ReqId>(20_000).fill(reqId), newId()].map((id) => {
-    const call = patiently();
+  const reqId = newReqId();
+  const waiting = store.find(reqId, callWithin());
+  const cancelled = [...Array<ReqId>(20_000).fill(reqId), newReqId()].map((id) => {
+    const call = callWithin();
     const answer = store.find(id, call);
     call.cancel(new Error("gone"));
     return answer;
   });
   await Promise.allSettled(cancelled);
-  expect(await patient).toBeUndefined();
+  expect(await waiting).toBeUndefined();
   expect(counted).toEqual([1]);
 });
 
 test("a call whose deadline has passed is not asked for", async () => {
-  await expect(openStore().find(newId(), patiently(0))).rejects.toMatchObject({
+  await expect(openStore().find(newReqId(), callWithin(0))).rejects.toMatchObject({
     reason: "DEADLINE_EXCEEDED",
   });
   expect(statements).toBe(0);
@@ -159,34 +150,34 @@ test("a call whose deadline has passed is not asked for", async () => {
 test("a call whose deadline passes while it waits for its turn is not asked for", async () => {
   await using lock = await lockTable(database);
   const store = openStore({ maxInFlight: 1 });
-  const first = store.find(newId(), patiently());
+  const first = store.find(newReqId(), callWithin());
   await lock.blocks(1);
-  await expect(store.find(newId(), patiently(20))).rejects.toMatchObject({ reason: "DEADLINE_EXCEEDED" });
+  await expect(store.find(newReqId(), callWithin(20))).rejects.toMatchObject({ reason: "DEADLINE_EXCEEDED" });
   await lock[Symbol.asyncDispose]();
   await first;
   expect(statements).toBe(1);
 });
 
-test("a statement for which nobody waits any more is cancelled in the database, and its place is free", async () => {
+test("a statement for which no call waits any more is cancelled in the database, and another may run", async () => {
   await using lock = await lockTable(database);
   const store = openStore({ maxInFlight: 1 });
-  const call = patiently();
-  const find = store.find(newId(), call);
+  const call = callWithin();
+  const find = store.find(newReqId(), call);
   await lock.blocks(1);
   call.cancel(new Error("gone"));
   await expect(find).rejects.toThrow("gone");
   await lock.blocks(0);
   await lock[Symbol.asyncDispose]();
-  expect(await store.find(newId(), patiently())).toBeUndefined();
+  expect(await store.find(newReqId(), callWithin())).toBeUndefined();
 });
 
 test("a statement that does not heed its cancellation loses its connection", async () => {
   await using lock = await lockTable(database);
   const store = openStore();
-  const call = patiently();
-  const find = store.find(newId(), call);
+  const call = callWithin();
+  const find = store.find(newReqId(), call);
   const [backend] = await lock.blocks(1);
-  // Stopped, a backend hears nothing: neither the cancellation nor that its client has left.
+  // A stopped backend notices neither the cancellation nor that its client has closed the connection.
   process.kill(Number(backend), "SIGSTOP");
   const { open } = connections.state();
   call.cancel(new Error("gone"));
@@ -199,8 +190,8 @@ test("a failed statement is each caller's DATASTORE_UNAVAILABLE, with the cause 
   const failures: unknown[] = [];
   const store = createStatusStore(connections, { onFailure: (error) => failures.push(error) });
   await using lock = await lockTable(database);
-  const reqId = newId();
-  const finds = [reqId, reqId].map((id) => store.find(id, patiently()));
+  const reqId = newReqId();
+  const finds = [reqId, reqId].map((id) => store.find(id, callWithin()));
   const settled = Promise.allSettled(finds);
   const [backend] = await lock.blocks(1);
   await database.pool.query("select pg_cancel_backend($1)", [backend]);
@@ -213,14 +204,14 @@ test("a failed statement is each caller's DATASTORE_UNAVAILABLE, with the cause 
   }
   expect(failures).toHaveLength(1);
   await lock[Symbol.asyncDispose]();
-  expect(await store.find(newId(), patiently())).toBeUndefined();
+  expect(await store.find(newReqId(), callWithin())).toBeUndefined();
 });
 
 test("a statement whose connection is lost is run once more on another, and not a third time", async () => {
-  const told = { failures: 0, retries: 0 };
+  const counts = { failures: 0, retries: 0 };
   const store = createStatusStore(connections, {
-    onFailure: () => told.failures++,
-    onRetry: () => told.retries++,
+    onFailure: () => counts.failures++,
+    onRetry: () => counts.retries++,
   });
   const reqId = parseReqId(await insertJob(database.db));
   await using lock = await lockTable(database);
@@ -230,17 +221,17 @@ test("a statement whose connection is lost is run once more on another, and not 
     await database.pool.query("select pg_terminate_backend($1, 5000)", [backend]);
   };
 
-  const unlucky = expect(store.find(reqId, patiently())).rejects.toMatchObject({
+  const failed = expect(store.find(reqId, callWithin())).rejects.toMatchObject({
     reason: "DATASTORE_UNAVAILABLE",
   });
   await terminate();
   await terminate();
-  await unlucky;
-  expect(told).toEqual({ failures: 1, retries: 1 });
+  await failed;
+  expect(counts).toEqual({ failures: 1, retries: 1 });
 
-  const lucky = Promise.all([reqId, newId()].map((id) => store.find(id, patiently())));
+  const retried = Promise.all([reqId, newReqId()].map((id) => store.find(id, callWithin())));
   await terminate();
   await lock[Symbol.asyncDispose]();
-  expect(await lucky).toMatchObject([{ status: "pending" }, undefined]);
-  expect(told).toEqual({ failures: 1, retries: 2 });
+  expect(await retried).toMatchObject([{ status: "pending" }, undefined]);
+  expect(counts).toEqual({ failures: 1, retries: 2 });
 });

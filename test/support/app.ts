@@ -6,17 +6,17 @@ import { anyMachine } from "./process.ts";
 /** The service in this process. */
 export interface TestApp extends App {
   readonly url: string;
-  /** What it has logged, a line each. */
+  /** Its log, line by line. */
   readonly logs: readonly Record<string, unknown>[];
 }
 
-/** Starts the service as `serve` does, on a free port, with settings as one would put into the environment. */
+/** Starts the service as `serve` does, on a free port. @param env its settings. */
 export async function startTestApp(env: Readonly<Record<string, string>>): Promise<TestApp> {
   const logs: Record<string, unknown>[] = [];
   const log = createLog("debug", { write: (line) => void logs.push(JSON.parse(line)) });
   const config = readConfig({ ...anyMachine, ...env }, "serve");
   const app = await startApp(config, log, new AbortController().signal);
-  // @grpc/grpc-js does not take an address for the name of a server.
+  // @grpc/grpc-js does not accept an IP address as the name of a TLS server.
   const origin = env.TLS_CERT ? "https://localhost" : "http://127.0.0.1";
   return {
     ...app,

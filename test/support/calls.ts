@@ -4,7 +4,7 @@ import { type Asked, overHttp1, overHttp2, type Told } from "./raw-http.ts";
 
 export type ProtocolName = "rest" | "connect" | "grpc" | "grpc-web";
 
-/** A request to the letter, as one protocol writes it over one version of HTTP. */
+/** The exact request of one protocol over one version of HTTP. */
 export interface RawCall {
   readonly name: string;
   readonly protocol: ProtocolName;
@@ -25,7 +25,7 @@ export function withHeaders(call: RawCall, headers: Readonly<Record<string, stri
   return { ...call, asked: { ...call.asked, headers: { ...call.asked.headers, ...headers } } };
 }
 
-/** A message with the prefix that gRPC, gRPC-Web and Connect's streams put in front of it. */
+/** A message with its length prefix, as gRPC, gRPC-Web and Connect's streams frame it. */
 export function framed(message: Uint8Array): Buffer {
   const prefix = Buffer.alloc(5);
   prefix.writeUInt32BE(message.length, 1);
@@ -47,13 +47,13 @@ export function connectGet(path: string, message: object): Asked {
   return { method: "GET", path: `${path}?${query}` };
 }
 
-/** A request over every version of HTTP that its protocol knows. */
+/** A request over every version of HTTP that its protocol supports. */
 export function overEvery(name: string, protocol: ProtocolName, asked: Asked): RawCall[] {
   const versions = protocol === "grpc" ? (["2"] as const) : (["1.1", "2"] as const);
   return versions.map((version) => ({ name: `${name}, HTTP/${version}`, protocol, version, asked }));
 }
 
-/** Every way to ask for a status. */
+/** GetStatus over every protocol and version of HTTP. */
 export function getStatusCalls(reqId: string): RawCall[] {
   const message = toBinary(GetStatusRequestSchema, create(GetStatusRequestSchema, { reqId }));
   const json = Buffer.from(JSON.stringify({ reqId }));

@@ -10,13 +10,13 @@ export interface Certificate {
 export interface Authority {
   /** Its own certificate, in PEM. */
   readonly cert: string;
-  /** @param names DNS names and IPv4 addresses of a server; of a client, nobody looks at them. */
+  /** @param names DNS names and IPv4 addresses of a server. For a client they have no meaning. */
   issue(commonName: string, ...names: string[]): Promise<Certificate>;
 }
 
 const common = { keyType: "ec", algorithm: "sha256" } as const;
 
-/** A CA of a test's own, trusted by nobody else. */
+/** A certificate authority of a test's own. */
 export async function createAuthority(commonName: string): Promise<Authority> {
   const ca = await generate([{ name: "commonName", value: commonName }], {
     ...common,

@@ -8,7 +8,7 @@ const run = promisify(execFile);
 /** How long, in milliseconds, a RUN may take before it is killed. */
 const runTimeout = 100_000;
 
-/** An image, as far as a folder can be one. */
+/** An image whose file system is a folder. */
 export interface Image {
   /** The base image of its last stage. */
   readonly from: string;
@@ -36,7 +36,7 @@ interface Stage {
 }
 
 /**
- * Does in folders what the Dockerfile of a context says, on this machine and with no base image.
+ * Builds the image of a Dockerfile in folders, on this machine and without its base image.
  *
  * @param root gets a folder for each stage.
  * @param path where the commands of RUN find their programs.
@@ -134,7 +134,7 @@ function execForm(keyword: string, rest: string): string[] {
 }
 
 async function runHere(command: string, { workdir: cwd, env }: Stage, path: string): Promise<void> {
-  // It is this machine that it runs on, and perhaps as root.
+  // The command runs on this machine, perhaps as root.
   if (!/^(npm ci|chmod) [\w.,=+ -]+$/.test(command)) {
     throw new Error(`RUN ${command}: this replay runs \`npm ci\` and chmod alone`);
   }

@@ -10,6 +10,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import type { EmbeddedPostgres } from "../../src/store/embedded/embedded.ts";
+import { compileCache } from "./process.ts";
 
 const embedded = fileURLToPath(new URL("../../src/store/embedded/embedded.ts", import.meta.url));
 
@@ -18,8 +19,8 @@ export interface EmbeddedChild {
   readonly server: Pick<EmbeddedPostgres, "url" | "port" | "dataDirectory" | "pid">;
 }
 
-// Reports the server once it runs. Then the end of its input makes it stop the server, SIGINT makes it say so,
-// and SIGTERM makes it forget the server, so that it has nothing left to do.
+// Prints the server once it runs. The end of its input stops the server. SIGINT is reported on standard output. SIGTERM
+// leaves the server alone and the process without work, so that it ends.
 const script = `
   const [module, directory] = process.argv.slice(1);
   const { startEmbedded } = await import(module);
@@ -30,31 +31,32 @@ const script = `
   process.once("SIGTERM", () => process.stdin.off("end", stop).destroy());
   console.log(JSON.stringify(server));`;
 
-/** Starts an embedded server in a process of its own, which keeps it until the end of its input. */
+/** Starts an embedded server in a process of its own, which stops it at the end of its input. */
 export function spawnEmbedded(directory: string, options: SpawnOptions = {}, module = embedded): Child {
   return spawn(process.execPath, ["--input-type=module", "-e", script, module, directory], {
     cwd: "/",
+    env: { ...process.env, ...compileCache },
     ...options,
     stdio: "pipe",
   });
 }
 
-/** Waits until the server of a child runs; rejects with what the child had to say when it ends instead. */
+/** Waits until the server of a child runs. @throws Error with the standard error of a child that ends instead. */
 export async function runningIn(child: Child): Promise<EmbeddedChild> {
-  const complaint = text(child.stderr);
+  const stderr = text(child.stderr);
   const [line] = await Promise.race([once(child.stdout, "data"), once(child, "close")]);
-  if (!Buffer.isBuffer(line)) throw new Error(await complaint);
+  if (!Buffer.isBuffer(line)) throw new Error(await stderr);
   return { process: child, server: JSON.parse(`${line}`) };
 }
 
-/** Kills a process as the kernel would, with no chance to say good-bye. */
+/** Kills a process with SIGKILL, and waits until it has ended. */
 export async function killed(child: Child): Promise<void> {
   const exit = once(child, "exit");
   child.kill("SIGKILL");
   await exit;
 }
 
-/** The processes in whose command line a text occurs. */
+/** The processes whose command line contains a text. */
 export async function processesWith(text: string): Promise<{ pid: number; command: string }[]> {
   const { stdout } = await promisify(execFile)("ps", ["-axww", "-o", "pid=,args="], { maxBuffer: 1e8 });
   return stdout
@@ -63,7 +65,7 @@ export async function processesWith(text: string): Promise<{ pid: number; comman
     .map((line) => ({ pid: Number.parseInt(line, 10), command: line.replace(/^\s*\d+\s+/, "") }));
 }
 
-/** Waits until no such process is left, for those that are not our children and whose end is no event. */
+/** Waits until no process has a text in its command line. For processes that are not our children, whose end is no event. */
 export async function noProcessWith(text: string): Promise<void> {
   for (let tries = 0; (await processesWith(text)).length > 0; tries++) {
     if (tries === 200) throw new Error(`processes of ${text} are still running`);

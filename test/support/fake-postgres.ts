@@ -3,15 +3,15 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { Certificate } from "./certificates.ts";
 
-/** A server that pretends to be PostgreSQL, and writes down what it is told. */
+/** A server that sends scripted PostgreSQL messages, and records what its clients send. */
 export interface FakePostgres extends AsyncDisposable {
   readonly port: number;
-  /** What clients sent after they had said who they are: passwords, for example. */
-  readonly told: string;
-  /** How many clients have come. */
+  /** What clients sent after their startup message: passwords, for example. */
+  readonly received: string;
+  /** How many clients have connected. */
   readonly clients: number;
-  /** Settles when the first client has gone. */
-  readonly gone: Promise<void>;
+  /** Settles when the first client has disconnected. */
+  readonly disconnected: Promise<void>;
 }
 
 function message(type: string, ...parts: Buffer[]): Buffer {
@@ -29,7 +29,7 @@ function int32(value: number): Buffer {
 }
 
 /** The messages of a server ("Message Formats" in PostgreSQL's documentation). */
-export const say = {
+export const serverMessages = {
   cleartext: message("R", int32(3)),
   md5: message("R", int32(5), Buffer.from("salt")),
   sasl: (...mechanisms: string[]) => message("R", int32(10), Buffer.from(`${mechanisms.join("\0")}\0\0`)),
@@ -38,23 +38,23 @@ export const say = {
 };
 
 /**
- * @param answers to what a client says after it has named itself, one each time; the first before it says anything.
- * @param certificate to speak TLS with. Absent: it does not.
+ * @param answers the first is sent after the startup message, each other one after a further message of the client.
+ * @param certificate for TLS. Absent: the server does not support TLS.
  */
 export async function startFakePostgres(
   answers: readonly Buffer[],
   certificate?: Certificate,
 ): Promise<FakePostgres> {
-  let told = "";
+  let received = "";
   let clients = 0;
-  const gone = Promise.withResolvers<void>();
+  const disconnected = Promise.withResolvers<void>();
   const sockets = new Set<Socket>();
 
   function converse(stream: Socket): void {
     const left = [...answers];
     stream.once("data", () => {
       stream.on("data", (chunk: Buffer) => {
-        told += chunk.toString("latin1");
+        received += chunk.toString("latin1");
         const next = left.shift();
         if (next !== undefined) stream.write(next);
       });
@@ -66,7 +66,7 @@ export async function startFakePostgres(
     clients++;
     sockets.add(socket);
     socket.on("error", () => {});
-    socket.on("close", () => gone.resolve());
+    socket.on("close", () => disconnected.resolve());
     if (certificate === undefined) {
       converse(socket);
       return;
@@ -82,13 +82,13 @@ export async function startFakePostgres(
   await once(server, "listening");
   return {
     port: (server.address() as AddressInfo).port,
-    get told() {
-      return told;
+    get received() {
+      return received;
     },
     get clients() {
       return clients;
     },
-    gone: gone.promise,
+    disconnected: disconnected.promise,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       await once(server.close(), "close");

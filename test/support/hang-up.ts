@@ -3,17 +3,17 @@ import { request as requestHttp1 } from "node:http";
 import { connect as connectHttp2, constants } from "node:http2";
 import type { RawCall } from "./calls.ts";
 
-/** A call whose caller may go before it is answered. */
+/** A call that its caller may abandon before it is answered. */
 export interface Asking {
   /** Settles with the headers of the answer. */
   readonly answered: Promise<unknown>;
-  /** Settles when the call is over, whoever ended it. */
+  /** Settles when the call has ended. */
   readonly closed: Promise<unknown>;
-  /** Resets the connection, or over HTTP/2 the stream. */
+  /** Resets the connection, or the stream over HTTP/2. */
   hangUp(): void;
 }
 
-/** Sends a request, on a connection of its own. @param isHalf whether the last byte of its body stays away. */
+/** Sends a request on a connection of its own. @param isHalf whether the last byte of its body is held back. */
 export function startAsking({ version, asked }: RawCall, url: string, isHalf = false): Asking {
   const { method, path, headers = {}, body } = asked;
   const { hostname, port } = new URL(url);
@@ -27,7 +27,7 @@ export function startAsking({ version, asked }: RawCall, url: string, isHalf = f
     if (sent !== undefined) request.write(sent);
     if (isHalf) request.flushHeaders();
     else request.end();
-    // An end of the sending side alone would be a caller that waits for its answer.
+    // A half-closed connection would belong to a caller that still waits for its answer.
     return { answered, closed, hangUp: () => void request.socket?.resetAndDestroy() };
   }
   const session = connectHttp2(url);

@@ -1,23 +1,23 @@
 import { expect, vi } from "vitest";
 import { protocols } from "./protocols.ts";
 
-/** Callers who ask all the while, one question after the other over each of some protocols. */
+/** Well-behaved clients of several protocols, each of which calls again as soon as its call is answered. */
 export interface HonestCallers extends AsyncDisposable {
-  /** Lets each have some more answers. @throws AssertionError at an answer that is not right. */
+  /** Waits until each client has had more answers. @throws AssertionError when an answer since the last check was wrong. */
   check(): Promise<void>;
 }
 
 const asking = ["REST, HTTP/1.1", "Connect, HTTP/2, binary, POST", "gRPC, @grpc/grpc-js"];
 const answersEach = 5;
 
-/** @param json the right answer about the id. */
+/** @param json the documented answer for the id. */
 export function startHonestCallers(url: string, reqId: string, json: string): HonestCallers {
   const clients = protocols.filter(({ name }) => asking.includes(name)).map((protocol) => protocol.open(url));
   const answered = clients.map(() => 0);
   const wrong: unknown[] = [];
-  let going = true;
+  let isRunning = true;
   const loops = clients.map(async (client, index) => {
-    while (going) {
+    while (isRunning) {
       const answer = await client.ask(reqId).catch((error: unknown) => error);
       if (answer instanceof Error || (answer as { json?: string }).json !== json) wrong.push(answer);
       (answered[index] as number)++;
@@ -32,7 +32,7 @@ export function startHonestCallers(url: string, reqId: string, json: string): Ho
       expect(wrong.splice(0)).toEqual([]);
     },
     async [Symbol.asyncDispose]() {
-      going = false;
+      isRunning = false;
       await Promise.all(loops);
       for (const client of clients) client.close();
     },

@@ -1,4 +1,4 @@
-/** HTTP/2 by hand (RFC 9113), for peers that no library would play. */
+/** HTTP/2 frames (RFC 9113), for clients that send what no library would send. */
 
 export const frameType = {
   data: 0,
@@ -53,10 +53,10 @@ export function settings(id?: number, value = 0): Buffer {
   return frame(frameType.settings, 0, 0, Buffer.concat(entry));
 }
 
-/** What a client says first. */
+/** The client's connection preface (RFC 9113, section 3.4). */
 export const preface = Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), settings()]);
 
-/** Header fields as HPACK writes them that knows neither Huffman nor its tables (RFC 7541, section 6.2.2). */
+/** Header fields in HPACK without Huffman coding and without indexing (RFC 7541, section 6.2.2). */
 export function headerBlock(fields: Readonly<Record<string, string>>): Buffer {
   const text = (value: string) => {
     const bytes = Buffer.from(value, "latin1");
@@ -82,7 +82,7 @@ export const grpcCall = headerBlock({
   te: "trailers",
 });
 
-/** A call that is cancelled before its message has come. */
+/** A call that is cancelled before its message is sent. */
 export function cancelledCall(stream: number, code: number = errorCode.cancel): Buffer {
   return Buffer.concat([
     frame(frameType.headers, flag.endHeaders, stream, grpcCall),
@@ -90,7 +90,7 @@ export function cancelledCall(stream: number, code: number = errorCode.cancel): 
   ]);
 }
 
-/** So many of them, on the first streams of a connection. */
+/** Cancelled calls on the first streams of a connection. */
 export function cancelledCalls(count: number): Buffer {
   return Buffer.concat(Array.from({ length: count }, (_, index) => cancelledCall(2 * index + 1)));
 }
@@ -100,7 +100,7 @@ export function restCall(reqId: string): Buffer {
   return headerBlock({ ":method": "GET", ":scheme": "http", ":path": path, ":authority": "test" });
 }
 
-/** Cuts what arrives into frames. @returns the function that is given the bytes, and returns the frames that are whole. */
+/** Splits received bytes into frames. @returns a function that takes the next bytes and returns the frames completed by them. */
 export function frameReader(): (chunk: Buffer) => Frame[] {
   let rest = Buffer.alloc(0);
   return (chunk) => {

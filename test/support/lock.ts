@@ -2,9 +2,9 @@ import pg from "pg";
 import { expect } from "vitest";
 import type { TestDatabase } from "./database.ts";
 
-/** Holds back every read of the table until it is disposed of. */
+/** An exclusive lock on the table: every read waits until it is disposed of. */
 export interface TableLock extends AsyncDisposable {
-  /** Waits until so many statements of others wait for the lock. @returns the pids of their backends. */
+  /** Waits until `count` statements wait for the lock. @returns the process ids of their backends. */
   blocks(count: number): Promise<number[]>;
 }
 
@@ -20,7 +20,9 @@ export async function lockTable({ url, pool }: TestDatabase): Promise<TableLock>
         .poll(
           async () => {
             const { rows } = await pool.query<{ pid: number }>(
-              "select pid from pg_locks where not granted and relation = 'memory_job'::regclass",
+              // Databases that are copies of one template have tables of the same oid.
+              `select pid from pg_locks where not granted and relation = 'memory_job'::regclass
+                and database = (select oid from pg_database where datname = current_database())`,
             );
             pids = rows.map((row) => row.pid);
             return pids.length;

@@ -2,38 +2,38 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { type Frame, flag, frame, frameReader, frameType } from "./http2-frames.ts";
 
-/** A peer on a bare socket, which keeps to no protocol. Disposing of it closes the socket. */
+/** A client on a bare socket, which sends any bytes. Disposing of it closes the socket. */
 export interface Peer extends Disposable {
   readonly socket: Socket;
-  /** Settles when the server has closed the connection, with all that came from it. */
+  /** Settles when the connection is closed, with all bytes that the server has sent. */
   readonly closed: Promise<Buffer>;
-  /** The frames of HTTP/2 that have come. */
+  /** The HTTP/2 frames received so far. */
   readonly frames: readonly Frame[];
-  /** Waits for a frame of HTTP/2. @throws Error when the connection closes without it. */
+  /** Waits for an HTTP/2 frame. @throws Error when the connection closes without it. */
   frame(matches: (frame: Frame) => boolean): Promise<Frame>;
   /** Waits for GOAWAY. @returns its error code. */
   goaway(): Promise<number>;
   send(bytes: Buffer | string): void;
-  /** Sends frames of HTTP/2, and waits until the server has read them. */
+  /** Sends HTTP/2 frames, and waits until the server has read them. */
   deliver(...frames: readonly Buffer[]): Promise<void>;
-  /** Sends byte by byte, over and over, until the connection is closed. */
+  /** Sends one byte more every `pause` milliseconds, until the connection is closed. */
   drip(bytes: Buffer | string, pause: number): void;
 }
 
-/** @param localAddress one address has some 28,000 ports to connect from: take others of 127/8 for more. */
+/** @param localAddress each address has about 28,000 ports to connect from: use others of 127/8 for more connections. */
 export async function openPeer(port: number, localAddress = "127.0.0.1"): Promise<Peer> {
   const socket = connect({ port, host: "127.0.0.1", localAddress, noDelay: true });
   const chunks: Buffer[] = [];
   const frames: Frame[] = [];
   const read = frameReader();
   const closed = Promise.withResolvers<Buffer>();
-  let look = () => {};
+  let checkFrames = () => {};
   socket.on("data", (chunk: Buffer) => {
     chunks.push(chunk);
     frames.push(...read(chunk));
-    look();
+    checkFrames();
   });
-  // Who is cut off while it sends gets a reset.
+  // A connection that the server closes while the client sends is reset.
   socket.on("error", () => {});
   socket.once("close", () => closed.resolve(Buffer.concat(chunks)));
   await once(socket, "connect");
@@ -41,11 +41,11 @@ export async function openPeer(port: number, localAddress = "127.0.0.1"): Promis
 
   async function awaitFrame(matches: (frame: Frame) => boolean): Promise<Frame> {
     const found = Promise.withResolvers<Frame>();
-    look = () => {
+    checkFrames = () => {
       const frame = frames.find(matches);
       if (frame !== undefined) found.resolve(frame);
     };
-    look();
+    checkFrames();
     void closed.promise.then(() => found.reject(new Error("the connection was closed without that frame")));
     return await found.promise;
   }

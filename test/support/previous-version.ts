@@ -2,8 +2,8 @@ import { type Kysely, sql } from "kysely";
 import { Migrator } from "kysely/migration";
 import { up } from "../../src/store/schema/migrations/0001-memory-job.ts";
 
-// What the service did before it had a list of migrations of its own: this is what a database looks like that it has
-// migrated, and what it does to one while instances of it still run.
+// The migration of the version before the service had a migration list of its own: it leaves a database as that version did,
+// and shows whether instances of that version still start.
 
 /** Its only migration. */
 const known = "0001-memory-job";
@@ -14,7 +14,7 @@ export async function migrateAsPrevious<T>(db: Kysely<T>): Promise<void> {
   if (error !== undefined) throw error;
 }
 
-/** Whether it would start. */
+/** Whether the previous version would start. */
 export async function startsAsPrevious<T>(db: Kysely<T>): Promise<boolean> {
   const { rows } = await sql<{ name: string }>`select name from kysely_migration`.execute(db);
   return rows.length === 1 && rows[0]?.name === known;

@@ -26,9 +26,9 @@ export interface Exit {
 /** A process of the service. Disposing of it kills what is still running. */
 export interface Running extends AsyncDisposable {
   readonly process: ChildProcess;
-  /** Settles when it has ended and everything that it wrote has been read. */
+  /** Settles when it has ended and all of its output has been read. */
   readonly exit: Promise<Exit>;
-  /** What it has logged so far. */
+  /** Its log so far. */
   readonly logs: readonly LogLine[];
   /** Waits for a line of the log. @throws Error with all that the process wrote, when it ends without that line. */
   logged(message: string): Promise<LogLine>;
@@ -43,12 +43,20 @@ export interface Serving extends Running {
   readonly url: string;
 }
 
-/** Settings with which the service starts anywhere, with nothing to warn of: few machines let it have 20,000 open files. */
+/** Settings for any machine: with the default of MAX_CONNECTIONS, most would warn that `ulimit -n` is too low. */
 export const anyMachine = { HOST: "127.0.0.1", PORT: "0", MAX_CONNECTIONS: "2000" };
 
-/** Runs `src/cli.ts` with no more in its environment than the test says. */
+/**
+ * A folder in which Node keeps what it compiled of src/ and its dependencies, for the processes that tests start: each of
+ * them then starts with a third of the work.
+ */
+export const compileCache = {
+  NODE_COMPILE_CACHE: fileURLToPath(new URL("../../node_modules/.cache/compile", import.meta.url)),
+};
+
+/** Runs `src/cli.ts` with no settings in its environment but those that the test gives. */
 export function runCli(args: readonly string[], env: Environment = {}, options: SpawnOptions = {}): Running {
-  return run([process.execPath, cli, ...args], { env, ...options });
+  return run([process.execPath, cli, ...args], { env: { ...compileCache, ...env }, ...options });
 }
 
 /** Runs `serve` on a free port of the loopback interface, and waits until it listens. */
@@ -61,6 +69,19 @@ export async function startServing(env: Environment, options: SpawnOptions = {})
 export async function listening(running: Running): Promise<{ port: number; url: string }> {
   const { port } = await running.logged("listening");
   return { port: Number(port), url: `http://127.0.0.1:${port}` };
+}
+
+/** What runs of all that `run` has started. */
+const running = new Set<Running>();
+process.once("exit", () => {
+  for (const { process: child } of running) child.kill("SIGKILL");
+});
+
+/** Ends every process that `run` has started and nothing has disposed of. @returns their command lines. */
+export async function endLeftovers(): Promise<string[]> {
+  const leftovers = [...running];
+  for (const leftover of leftovers) await leftover[Symbol.asyncDispose]();
+  return leftovers.map(({ process: child }) => child.spawnargs.join(" "));
 }
 
 /** Runs a program and reads its standard output as a log. */
@@ -86,17 +107,16 @@ export function run([program, ...args]: readonly string[], options: SpawnOptions
   });
 
   async function untilExit(): Promise<Exit> {
-    // Not "exit": what it wrote last may still be on its way.
-    const [code, signal] = await once(child, "close");
+    // At "exit", the last output may not have been read yet.
+    const [code, signal] = await once(child, "close").finally(() => running.delete(handle));
     ended = new Error(`the process ended with ${signal ?? code}. It wrote:\n${stdout}${stderr}`);
     for (const { reject } of [...waiting.values(), ...texts.values()]) reject(ended);
     return { code, signal, stdout, stderr };
   }
-  const exit = untilExit();
 
-  return {
+  const handle: Running = {
     process: child,
-    exit,
+    exit: untilExit(),
     logs,
     logged(message) {
       const found = logs.find((log) => log.msg === message);
@@ -116,9 +136,11 @@ export function run([program, ...args]: readonly string[], options: SpawnOptions
     kill: (signal) => void child.kill(signal),
     async [Symbol.asyncDispose]() {
       child.kill("SIGKILL");
-      await exit;
+      await handle.exit;
     },
   };
+  running.add(handle);
+  return handle;
 }
 
 /** A process of this machine. */
@@ -128,7 +150,7 @@ export interface Process {
   readonly command: string;
 }
 
-/** All processes that have not ended. */
+/** All processes of this machine but zombies. */
 export async function processesNow(): Promise<Process[]> {
   const { stdout } = await promisify(execFile)("ps", ["-axww", "-o", "pid=,ppid=,stat=,args="], {
     maxBuffer: 1e8,
@@ -141,11 +163,11 @@ export async function processesNow(): Promise<Process[]> {
   });
 }
 
-/** The children of a process, theirs and so on. */
+/** The descendants of a process. */
 export async function descendantsOf(ancestor: number): Promise<Process[]> {
   const processes = await processesNow();
   const found = new Set([ancestor]);
-  // A child may have a lower pid than its parent: once for each generation.
+  // A child may have a lower pid than its parent: one pass for each generation.
   for (let before = 0; before !== found.size; ) {
     before = found.size;
     for (const { pid, parent } of processes) if (found.has(parent)) found.add(pid);

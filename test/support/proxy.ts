@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
 
-/** What becomes of the bytes on their way. `reset` and `close` also end what is open. */
+/** What the proxy does with the bytes. `reset` and `close` also end the open connections. */
 export type Disturbance =
   | "none"
   | "stall"
@@ -12,19 +12,19 @@ export type Disturbance =
   /** Changes what a side sends, in place. */
   | { readonly corrupt: (chunk: Buffer, from: "service" | "database") => void };
 
-/** Stands between the service and its database, or several in turn, where a test can break the connection. */
+/** A TCP proxy between the service and its database, or several databases in turn, through which a test breaks connections. */
 export interface Proxy extends AsyncDisposable {
   /** The database's URL through the proxy. */
   readonly url: string;
-  /** How many connections go through it now. */
+  /** The number of open connections. */
   readonly connections: number;
   /** Closes every connection and refuses new ones. */
   cut(): void;
-  /** Takes connections again, on the same port. */
+  /** Accepts connections again on the same port. */
   mend(): Promise<void>;
-  /** From now on, for open connections and for new ones. */
+  /** Applies to open connections and to new ones. */
   disturb(disturbance: Disturbance): void;
-  /** Where new connections go from now on. */
+  /** New connections go to this database. */
   redirect(databaseUrl: string): void;
 }
 
@@ -44,7 +44,7 @@ export async function startProxy(databaseUrl: string, ...others: readonly string
   function forward(from: Socket, to: Socket, side: "service" | "database"): void {
     sockets.add(from);
     if (disturbance === "stall") from.pause();
-    // What is delayed is not overtaken by what comes when the delay is over.
+    // Chunks that arrive after the delay has ended must not overtake delayed ones.
     let delayed = Promise.resolve();
     let waiting = 0;
     from.on("data", (chunk: Buffer) => {

@@ -3,7 +3,7 @@ import { request as requestHttp1 } from "node:http";
 import { connect as connectHttp2 } from "node:http2";
 import { buffer } from "node:stream/consumers";
 
-/** A request to the letter: no client makes another path of its path. */
+/** The exact parts of a request: no client normalizes its path. */
 export interface Asked {
   readonly method: string;
   readonly path: string;
@@ -13,7 +13,7 @@ export interface Asked {
 
 export interface Told {
   readonly status: number;
-  /** Of the whole answer: the trailers, too. */
+  /** The headers and the trailers. */
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
 }

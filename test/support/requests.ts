@@ -12,9 +12,8 @@ import {
   reflectionPath,
   withHeaders,
 } from "./calls.ts";
+import { bearing } from "./tokens.ts";
 
-/** The headers of a caller with a token. */
-export const bearing = { Authorization: "Bearer of-alice" };
 export const getStatusMethod = "gomemory.status.v1.StatusService/GetStatus";
 const health = (method: string) => `grpc.health.v1.Health/${method}`;
 export const reflectionMethod = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
@@ -26,16 +25,16 @@ const json = Buffer.from("{}");
 const get = (path: string) => ({ method: "GET", path });
 const large = Buffer.alloc(70_000, 1);
 
-/** A request, and what it is counted under. */
+/** A request, with the method and the code that the log and the metrics give it. */
 export interface Row {
   readonly call: RawCall;
   readonly method: string;
   readonly code: string;
-  /** The job in the log. */
+  /** The request id of the job, where the log has it. */
   readonly reqId?: string;
 }
 
-/** Everything that can be asked, and every way to ask it badly. */
+/** A request to everything that is served, and every kind of malformed request. */
 export function rows(found: string): Row[] {
   const every = (
     name: string,
@@ -316,7 +315,7 @@ export function rows(found: string): Row[] {
   return all.map((row) => ({ ...row, call: withHeaders(row.call, bearing) }));
 }
 
-/** What is refused to callers without a token. */
+/** Requests of callers without a token, which are refused. */
 export function refusedRows(found: string): Row[] {
   return [
     ...getStatusCalls(found).map((call) => ({ call, method: getStatusMethod })),

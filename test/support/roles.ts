@@ -7,14 +7,14 @@ import type { TestDatabase } from "./database.ts";
 
 export const rolesSql = await readFile(new URL("../../deploy/roles.sql", import.meta.url), "utf8");
 
-/** Somebody who logs in with no more rights than one of the roles of deploy/roles.sql. */
+/** A login role that is a member of one of the roles of deploy/roles.sql, and nothing else. */
 export interface Login extends AsyncDisposable {
   readonly url: string;
   readonly pool: pg.Pool;
   readonly db: Kysely<Tables>;
 }
 
-/** Makes one in a database that is migrated. Disposed of before the database, it leaves nothing behind. */
+/** Creates one in a migrated database. Dispose of it before the database. */
 export async function createLogin(
   database: Pick<TestDatabase, "url" | "pool">,
   role: "gomemory_reader" | "gomemory_producer",

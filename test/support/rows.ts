@@ -4,7 +4,7 @@ import { sql } from "kysely";
 import type { JobState } from "../../src/status/status.ts";
 import type { Tables } from "../../src/store/schema/tables.ts";
 
-/** Puts a row into the table, as old as asked, in whole seconds. @returns its id. */
+/** Inserts a job. @param age in whole seconds. @returns its request id. */
 export async function insertJob(
   db: Kysely<Tables>,
   {
@@ -22,7 +22,7 @@ export async function insertJob(
   return reqId;
 }
 
-/** Puts rows into the table that are pending. @returns their ids. */
+/** Inserts pending jobs. @returns their request ids. */
 export async function insertPending(db: Kysely<Tables>, count: number): Promise<string[]> {
   const { rows } = await sql<{ req_id: string }>`
     insert into memory_job (req_id, status)
@@ -30,7 +30,7 @@ export async function insertPending(db: Kysely<Tables>, count: number): Promise<
   return rows.map((row) => row.req_id);
 }
 
-/** The documented answer for a row, from what the database itself says of it. */
+/** The documented answer for a job, formatted by the database. */
 export async function documentedJson(db: Kysely<Tables>, reqId: string): Promise<string> {
   const { rows } = await sql<{ status: string; error: string | null; created_at: string }>`
     select status, error, to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') as created_at

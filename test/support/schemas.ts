@@ -4,14 +4,14 @@ import pg from "pg";
 import type { Tables } from "../../src/store/schema/tables.ts";
 import type { TestDatabase } from "./database.ts";
 
-/** A way to a database with settings of its own, as another role or with another search path. */
+/** A pool of connections with a role or a search path of its own. */
 export interface Session extends AsyncDisposable {
   readonly url: string;
   readonly pool: pg.Pool;
   readonly db: Kysely<Tables>;
 }
 
-/** @param options PostgreSQL's, as `-c name=value`. */
+/** @param options for the server's command line, as `-c name=value`. */
 export function openSession(url: string | URL, options = ""): Session {
   const target = new URL(url);
   if (options !== "") target.search = `options=${encodeURIComponent(options)}`;
@@ -25,8 +25,10 @@ export function openSession(url: string | URL, options = ""): Session {
   };
 }
 
-/** A role that logs in and has been granted nothing. Dispose of it before the database. */
-export async function createStranger(database: TestDatabase): Promise<Session & { readonly role: string }> {
+/** A login role without any grants. Dispose of it before the database. */
+export async function createUnprivilegedLogin(
+  database: TestDatabase,
+): Promise<Session & { readonly role: string }> {
   const role = `test_${randomUUID().replaceAll("-", "")}`;
   const password = randomUUID();
   await database.pool.query(`create role ${role} login password '${password}'`);

@@ -2,18 +2,18 @@ import pg from "pg";
 import { createDatabase, type TestDatabase } from "./database.ts";
 import { startProxy, type Proxy as TestProxy } from "./proxy.ts";
 
-/** A database whose table lies on several servers, each of which a test can take away. */
+/** A database whose table is partitioned over several servers, each of which a test can cut off. */
 export interface Shards extends AsyncDisposable {
-  /** What the service connects to. */
+  /** The URL that the service connects to. */
   readonly url: string;
   readonly servers: readonly TestProxy[];
-  /** Puts jobs in, all `success`. @returns the ids, by the server that has them. */
+  /** Inserts jobs with status `success`. @returns their request ids, by server. */
   insertJobs(count: number): Promise<string[][]>;
 }
 
 /**
- * Hash partitions over postgres_fdw, which fail as a distributed engine does: what goes wrong with one server comes with
- * severity ERROR, and the session lives on.
+ * Hash partitions over postgres_fdw, which fail as a distributed engine does: the failure of one server has severity ERROR
+ * and does not end the session.
  */
 export async function startShards(count: number): Promise<Shards> {
   await using started = new AsyncDisposableStack();

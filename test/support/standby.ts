@@ -7,15 +7,15 @@ import { promisify } from "node:util";
 import pg from "pg";
 import { expect } from "vitest";
 import { findBinaries, programPath, reachableBinaries } from "../../src/store/embedded/binaries.ts";
+import { locateDataDirectory } from "../../src/store/embedded/data-directory.ts";
 import { type EmbeddedPostgres, freePort, startEmbedded } from "../../src/store/embedded/embedded.ts";
-import { choosePlace } from "../../src/store/embedded/place.ts";
-import { startTethered, type Tethered, untilEnded } from "../../src/store/embedded/process.ts";
+import { startTethered, type Tethered, untilEnded } from "../../src/store/embedded/tethered-program.ts";
 
 const run = promisify(execFile);
 
-/** A server that has standbys. Disposing of it removes them, too. */
+/** A primary server. Disposing of it removes its standbys, too. */
 export interface Primary extends EmbeddedPostgres {
-  /** Makes a hot standby and waits until it answers. */
+  /** Creates a hot standby and waits until it accepts connections. */
   addStandby(): Promise<Standby>;
 }
 
@@ -24,13 +24,13 @@ export interface Standby {
   readonly url: string;
   /** Connects as the superuser, for one statement. */
   execute(statement: string): Promise<void>;
-  /** It goes on receiving, and replays nothing. */
+  /** Pauses replay. The standby still receives WAL. */
   pause(): Promise<void>;
   resume(): Promise<void>;
-  /** To the postmaster and all of its processes. */
+  /** Sends a signal to the postmaster and all of its processes. */
   signal(signal: NodeJS.Signals): Promise<void>;
   stop(): Promise<void>;
-  /** Again, on the same port. */
+  /** Starts it again on the same port. */
   start(): Promise<void>;
 }
 
@@ -63,7 +63,7 @@ export async function startPrimary(): Promise<Primary> {
 }
 
 async function createStandby(primary: EmbeddedPostgres, directory: string): Promise<Standby> {
-  const place = await choosePlace(directory);
+  const place = await locateDataDirectory(directory);
   const binaries = await reachableBinaries(await findBinaries(), directory, place);
   const name = `standby_${randomUUID().slice(0, 8)}`;
   const dataDirectory = join(dirname(primary.dataDirectory), name);
@@ -125,7 +125,7 @@ async function createStandby(primary: EmbeddedPostgres, directory: string): Prom
   };
 }
 
-/** A base backup without pg_basebackup, which the npm package lacks. */
+/** A base backup without pg_basebackup, which the npm package does not contain. */
 async function copyCluster(primary: EmbeddedPostgres, target: string, slot: string): Promise<void> {
   const client = new pg.Client({ connectionString: primary.url });
   await client.connect();

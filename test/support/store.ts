@@ -8,9 +8,13 @@ import { type Connections, openConnections } from "../../src/store/connections/c
 /** What every pool of a test has in common. Times in milliseconds. */
 export const poolOptions = { connectTimeout: 1_000, onLost() {} };
 
-/** Connections of the service's kind, and nothing above them. */
-export function openTestConnections(url: string, size = 4): Connections {
-  return openConnections({ url, size, ...poolOptions });
+/** Connections as the service opens them. */
+export function openTestConnections(
+  url: string,
+  size = 4,
+  connectTimeout = poolOptions.connectTimeout,
+): Connections {
+  return openConnections({ url, size, ...poolOptions, connectTimeout });
 }
 
 /** @param timeout in milliseconds, after which its deadline passes: by default longer than a test takes. */
@@ -27,4 +31,11 @@ export function wordsOf(outcomes: ReadonlyMap<ReqId, StatusOutcome>): string[] {
   return Array.from(outcomes.values(), (outcome) =>
     outcome instanceof StatusError ? outcome.reason : (outcome?.status ?? "none"),
   );
+}
+
+/** Asks the service over REST. @returns the status, or the reason of the error. */
+export async function getStatus(url: string, reqId: string): Promise<string | null> {
+  const response = await fetch(`${url}/get_status/${reqId}`);
+  const { status } = (await response.json()) as { status?: string };
+  return status ?? response.headers.get("error-reason");
 }

@@ -1,22 +1,23 @@
 import { setTimeout as pause } from "node:timers/promises";
 
 /**
- * Asks again and again until it is so. For set-ups, and for programs that are not tests: vitest's `expect.poll` works
- * in tests alone.
+ * Polls a condition until it holds. For set-up code, and for programs that are not tests: vitest's `expect.poll` works in
+ * tests alone.
  *
+ * @param what names the condition, for the error.
  * @param timeout in milliseconds.
- * @param explain tells what those say who were waited for, once the time is over.
- * @throws Error that says what was waited for.
+ * @param explain describes the state of what was waited for. It is called after the timeout, for the error.
+ * @throws Error after the timeout.
  */
 export async function until(
   what: string,
-  isSo: () => Promise<boolean> | boolean,
+  holds: () => Promise<boolean> | boolean,
   timeout: number,
   explain?: () => Promise<string>,
 ): Promise<void> {
-  const giveUpAt = performance.now() + timeout;
-  while (!(await isSo())) {
-    if (performance.now() > giveUpAt) {
+  const deadline = performance.now() + timeout;
+  while (!(await holds())) {
+    if (performance.now() > deadline) {
       const reason = await explain?.();
       throw new Error([`waited for ${timeout} ms in vain: ${what}`, reason].filter(Boolean).join("\n"));
     }

@@ -9,7 +9,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import { createFolder, type Folder } from "../support/folder.ts";
-import { cli, startServing } from "../support/process.ts";
+import { cli, compileCache, startServing } from "../support/process.ts";
 
 const run = promisify(execFile);
 const isLinux = process.platform === "linux";
@@ -29,7 +29,10 @@ afterEach(async () => {
 
 /** Starts `serve`, which logs every call, with this standard output. */
 function serveTo(stdout: number | "pipe") {
-  const options: SpawnOptions = { env: { ...env, LOG_REQUESTS: "true" }, stdio: ["ignore", stdout, "pipe"] };
+  const options: SpawnOptions = {
+    env: { ...compileCache, ...env, LOG_REQUESTS: "true" },
+    stdio: ["ignore", stdout, "pipe"],
+  };
   const child = spawn(process.execPath, [cli, "serve"], options);
   onTestFinished(() => void child.kill("SIGKILL"));
   const stderr = text(child.stderr as NodeJS.ReadableStream);

@@ -32,7 +32,7 @@ export function createReceiver(maxReceivingSize: number): HttpHandler {
     });
 
     async function* iterate(): AsyncGenerator<Buffer, undefined> {
-      // The caller waits to be told to send its message: its headers were no reason to refuse it (RFC 9110, section 10.1.1).
+      // The caller waits for leave to send its message: its headers were no reason to refuse it (RFC 9110, section 10.1.1).
       if (/^100-continue$/i.test(request.headers.expect ?? "")) response.writeContinue();
       for await (const chunk of request.iterator({ destroyOnReturn: false })) {
         const more = countOf(received + chunk.length) - countOf(received);

@@ -75,8 +75,8 @@ async function* noteFailure<T>(messages: AsyncIterable<T>, call: RpcCall): Async
 }
 
 /**
- * Whether the caller's message is at fault for what Connect takes for a fault of the service: it is not what its media type
- * says, or ends before its compression does. For gRPC, INTERNAL is the word for that (grpc's doc/statuscodes.md: "Error parsing
+ * Whether the caller's message is at fault for what Connect takes for a fault of the service: it is not of its media
+ * type, or ends before its compression does. For gRPC, the code for that is INTERNAL (grpc's doc/statuscodes.md: "Error parsing
  * request proto", "Could not decompress"), and for Connect it is not: JSON that cannot be decoded is `invalid_argument`, too.
  */
 function isUnreadable(call: RpcCall, { protocolName, method }: HandlerContext, reason: unknown): boolean {
@@ -103,7 +103,7 @@ function endCall(rpc: RpcCall, context: HandlerContext, reason: unknown) {
   } else if (!isNamed) {
     responseTrailer.set(requestIdHeader, call.requestId);
   } else if (protocolName === "grpc" && !response.headersSent) {
-    // gRPC's clients look into the trailers for what comes with an error.
+    // gRPC clients read the metadata of an error from its trailers.
     response.removeHeader(requestIdHeader);
     responseTrailer.set(requestIdHeader, call.requestId);
   }

@@ -37,7 +37,7 @@ export function rpcPathOf(endpoint: Endpoint): RpcPath {
 }
 
 /**
- * Answers what no protocol of RPCs takes: another method of HTTP with 405 and `Allow` (RFC 9110, section 15.5.6), another media
+ * Refuses a form that no protocol of RPCs takes: another method of HTTP with 405 and `Allow` (RFC 9110, section 15.5.6), another media
  * type with 415 and `Accept-Post` (section 15.5.16). Connect's adapter would answer both without them. There is no content: its
  * clients take any JSON for an error of their own protocol, and the conformance suite of Connect does so for all protocols.
  *
@@ -57,7 +57,7 @@ export function refuseUnknownForm(request: HttpRequest, response: HttpResponse, 
   return true;
 }
 
-/** The query says how the message is written (Connect's specification, "Unary-Get-Request"). */
+/** The query names the encoding of the message (Connect's specification, "Unary-Get-Request"). */
 function isConnectGet({ url = "", headers }: HttpRequest, type: string): boolean {
   const encoding = new URLSearchParams(url.slice(url.indexOf("?"))).get("encoding");
   const mayBeTyped = headers["content-type"] === undefined || ofUnary.includes(type);

@@ -11,14 +11,14 @@ interface Writable {
   end(...args: unknown[]): unknown;
 }
 
-/** What the adapter itself says in front of every answer. Anything else is the implementation's, and no trailer. */
+/** The headers that the adapter itself sends with every answer. Any other is the handler's, and no trailer. */
 const adaptersOwn = new Set(["content-type", "grpc-accept-encoding", "grpc-encoding"]);
 
 /**
- * Sends an answer of gRPC's that has no message as one block of headers ("Trailers-Only", gRPC over HTTP/2, "Responses"),
+ * Sends a gRPC answer without a message as one block of headers ("Trailers-Only", gRPC over HTTP/2, "Responses"),
  * where Connect's adapter would send two. A client never retries a call once it has had headers without the end of the
  * answer (gRFC A6, "When Retries are Valid"), so that a service config, or a pushback, would be without effect. An answer in
- * whose headers the implementation says something keeps both blocks.
+ * whose headers the handler has set something keeps both blocks.
  *
  * @param response of a gRPC call that the adapter answers.
  */

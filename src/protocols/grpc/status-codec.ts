@@ -6,7 +6,7 @@ import {
 } from "../../gen/gomemory/status/v1/status_pb.ts";
 import type { UnaryCodec } from "./framing.ts";
 
-/** A request is tag 1 (0x0a), the length 36, and an id. Only an id leaves no doubt about its encoding. */
+/** A request is tag 1 (0x0a), the length 36, and an id. Only an id has one possible encoding. */
 const idLength = 36;
 const canonicalUuid = /^[0-9a-f-]{36}$/i;
 

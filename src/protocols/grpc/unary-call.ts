@@ -1,35 +1,15 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { Message } from "@bufbuild/protobuf";
-import type { UnaryEndpoint } from "../../endpoints/endpoint.ts";
 import { toConnectError } from "../../endpoints/errors.ts";
 import { endWithFailure } from "../../endpoints/failure.ts";
-import type { Life } from "../../endpoints/life.ts";
 import { callerGone } from "../../status/call.ts";
-import type { Observation, Observer } from "../../status/observation.ts";
+import type { Observation } from "../../status/observation.ts";
 import { passOn, requestIdHeader } from "../begin-call.ts";
 import { answerHeaders } from "./answer-headers.ts";
 import { GrpcCall } from "./call-context.ts";
-import { readMessage, type UnaryCodec, writeMessage } from "./framing.ts";
+import { readMessage, writeMessage } from "./framing.ts";
 import { errorHeaders, headerPairs } from "./trailers.ts";
-
-/** Passes a stream on to Connect's adapter, as if it had never been read. */
-export type FallBack = (
-  stream: ServerHttp2Stream,
-  headers: IncomingHttpHeaders,
-  flags: number,
-  /** Names and values in turn. Absent: their size is checked already. */
-  rawHeaders?: readonly string[],
-) => void;
-
-/** A unary method as the fast path serves it. */
-export interface UnaryMethod {
-  readonly endpoint: UnaryEndpoint;
-  readonly life: Life;
-  readonly codec: UnaryCodec | undefined;
-  /** It may run before the end of the request has come, since running it for nothing does no harm. */
-  readonly isSafe: boolean;
-  readonly observer: Observer;
-}
+import type { FallBack, UnaryMethod } from "./unary-method.ts";
 
 const okTrailers = { "grpc-status": "0" };
 // The date is among the headers: node:http2 would have to be given an array of its own for each call, to put it there.

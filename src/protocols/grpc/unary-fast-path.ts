@@ -8,7 +8,8 @@ import { type Authenticate, admitEveryCall, identify, peerOfConnection } from ".
 import { isHost } from "../target.ts";
 import type { UnaryCodec } from "./framing.ts";
 import { statusCodecs } from "./status-codec.ts";
-import { type FallBack, UnaryCall, type UnaryMethod } from "./unary-call.ts";
+import { UnaryCall } from "./unary-call.ts";
+import type { FallBack, UnaryMethod } from "./unary-method.ts";
 
 /**
  * The fast path for gRPC: unary calls with one uncompressed binary message, straight on node:http2's streams.

@@ -8,6 +8,8 @@ export interface Http2Connection {
   readonly session: Http2Session;
   /** The session's own. */
   readonly socket: Socket;
+  /** Those that are open. */
+  readonly streams: { readonly size: number };
 }
 
 /** GOAWAY (RFC 9113, section 6.8) with NO_ERROR and the greatest stream id: every stream is still served. */
@@ -27,17 +29,18 @@ type Drainable = Http2Session & { [isDraining]?: true };
  * connection is closed when its streams have ended.
  *
  * nghttp2 takes no new streams once it has sent a GOAWAY, whatever last stream node:http2 has it name. The first GOAWAY is
- * therefore written beside it. TLS takes no writes beside those of node:http2, so over TLS there is one GOAWAY: gRPC's clients
- * then retry the calls that it declares unserved, and node:http2's client does not.
+ * therefore written beside it. That is not possible over TLS, nor while the client has not read what was sent before: there is
+ * one GOAWAY then, and gRPC's clients retry the calls that it declares unserved, while node:http2's client does not.
  */
-export function goAway({ session, socket }: { readonly session: Drainable; readonly socket: Socket }): void {
+export function goAway(connection: Http2Connection): void {
+  const { socket, streams } = connection;
+  const session: Drainable = connection.session;
   if (session[isDraining] || session.closed || session.destroyed) return;
   session[isDraining] = true;
-  if (socket instanceof TLSSocket || !socket.writable) {
+  if (socket instanceof TLSSocket || !writeFrame(socket, announcement)) {
     session.close();
     return;
   }
-  writeFrame(socket, announcement);
   const restoreClose = ignoreClose(session);
   const close = () => {
     clearTimeout(timer);
@@ -45,6 +48,9 @@ export function goAway({ session, socket }: { readonly session: Drainable; reado
     session.close();
   };
   const timer = setTimeout(close, pingTimeout);
+  // After the client's GOAWAY, nghttp2 reads on only for open streams: without any, no PING would be answered. Those that came
+  // in the same piece have begun by then.
+  session.once("goaway", () => setImmediate(() => streams.size === 0 && close()));
   session.ping((error) => {
     if (error !== null || session.destroyed) close();
     else session.ping(close);

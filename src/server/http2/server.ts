@@ -74,9 +74,13 @@ export function createHttp2Server({
       // The session closes, too.
       session.on("error", ignoreError);
       slowClients.watchSession(session, socket);
-      installStreamTable(session);
       bursts.watch(session);
-      const link = connections.add({ session, socket, age: new ConnectionAge(limits) });
+      const link = connections.add({
+        session,
+        socket,
+        streams: installStreamTable(session),
+        age: new ConnectionAge(limits),
+      });
       session.once("close", () => link.remove());
       requireSettings(session, limits.peerTimeout);
     },

@@ -106,10 +106,13 @@ export class PendingStreams {
 }
 
 /**
- * Has a session that begins keep its streams in collections that release them.
+ * Has a session that begins keep its streams in collections that release them. Changes nothing where this version of Node keeps
+ * them otherwise.
  *
- * @returns whether it does. If not, this version of Node keeps them otherwise, and nothing is changed.
+ * @returns the session's streams.
  */
-export function installStreamTable(session: Http2Session): boolean {
-  return replaceStreamCollections(session, new StreamTable(), new PendingStreams());
+export function installStreamTable(session: Http2Session): StreamTable {
+  const streams = new StreamTable();
+  replaceStreamCollections(session, streams, new PendingStreams());
+  return streams;
 }

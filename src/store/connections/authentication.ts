@@ -1,47 +1,45 @@
 import type pg from "pg";
 import type { AuthMethod, Target } from "../url/target.ts";
-import type { Wire } from "./wire.ts";
+import { internalsOf, onMessage } from "./pg-internals.ts";
+import type { Transport } from "./transport.ts";
 
-/** The server does not prove what it must, or asks in a way that is not allowed. It was told no password. */
+/** The server does not authenticate itself as it must, or asks for a password as it may not. It was sent none. */
 export class AuthenticationRefused extends Error {
   override readonly name = "AuthenticationRefused";
   readonly code = "ERR_DATABASE_AUTHENTICATION";
 }
 
-/** What pg's client has besides what its types tell. */
-interface Authenticating {
-  enableChannelBinding: boolean;
-  /** An object while an exchange goes on; null once the server has proven that it knows the password. */
-  saslSession?: object | null;
-}
-
 /**
- * Sees to `require_auth` and `channel_binding`, as libpq does (check_expected_areq in fe-auth.c). These listeners come before
- * the driver's, and what they throw ends the connection before the driver has answered: see {@link Wire.attachListeners}.
+ * Enforces `require_auth` and `channel_binding`, as libpq does (check_expected_areq in fe-auth.c). What these listeners throw
+ * ends the connection before the driver has answered the server.
  */
-export function demandProof(client: pg.Client, wire: Wire, { requireAuth, channelBinding }: Target): void {
-  const session = client as unknown as Authenticating;
-  let asked: AuthMethod = "none";
+export function enforceAuthentication(
+  client: pg.Client,
+  transport: Transport,
+  { requireAuth, channelBinding }: Target,
+): void {
+  const session = internalsOf(client);
+  let method: AuthMethod = "none";
 
-  function allow(method: AuthMethod): void {
-    asked = method;
-    if (requireAuth !== undefined && !requireAuth.has(method)) {
-      throw new AuthenticationRefused(`the server asks for ${method}, which require_auth does not allow`);
+  function allow(requested: AuthMethod): void {
+    method = requested;
+    if (requireAuth !== undefined && !requireAuth.has(requested)) {
+      throw new AuthenticationRefused(`the server asks for ${requested}, which require_auth does not allow`);
     }
-    if (channelBinding === "require" && method !== "scram-sha-256") {
+    if (channelBinding === "require" && requested !== "scram-sha-256") {
       throw new AuthenticationRefused(
-        `the server asks for ${method}, which channel_binding=require does not allow`,
+        `the server asks for ${requested}, which channel_binding=require does not allow`,
       );
     }
   }
 
-  wire.on("authenticationCleartextPassword", () => allow("password"));
-  wire.on("authenticationMD5Password", () => allow("md5"));
-  wire.on("authenticationSASL", ({ mechanisms }: { mechanisms: readonly string[] }) => {
+  onMessage(transport, "authenticationCleartextPassword", () => allow("password"));
+  onMessage(transport, "authenticationMD5Password", () => allow("md5"));
+  onMessage(transport, "authenticationSASL", ({ mechanisms }) => {
     allow(mechanisms.some((mechanism) => mechanism.startsWith("SCRAM-SHA-256")) ? "scram-sha-256" : "oauth");
-    session.enableChannelBinding = wire.encrypted && channelBinding !== "disable";
+    session.enableChannelBinding = transport.encrypted && channelBinding !== "disable";
     if (channelBinding !== "require") return;
-    if (!wire.encrypted) {
+    if (!transport.encrypted) {
       throw new AuthenticationRefused("channel_binding=require wants TLS, and the connection is without");
     }
     if (!mechanisms.includes("SCRAM-SHA-256-PLUS")) {
@@ -50,15 +48,17 @@ export function demandProof(client: pg.Client, wire: Wire, { requireAuth, channe
       );
     }
   });
-  wire.on("authenticationOk", () => {
-    const isProven = asked === "scram-sha-256" && session.saslSession === null;
-    if (channelBinding === "require" && !isProven) {
-      throw new AuthenticationRefused("the server proves nothing, and channel_binding=require wants it to");
+  onMessage(transport, "authenticationOk", () => {
+    const isAuthenticated = method === "scram-sha-256" && session.saslSession === null;
+    if (channelBinding === "require" && !isAuthenticated) {
+      throw new AuthenticationRefused(
+        "the server has not proven that it knows the password, which channel_binding=require wants it to",
+      );
     }
     if (requireAuth === undefined || requireAuth.has("none")) return;
-    if (asked === "none" || (asked === "scram-sha-256" && !isProven)) {
+    if (method === "none" || (method === "scram-sha-256" && !isAuthenticated)) {
       throw new AuthenticationRefused(
-        "the server lets everyone in, and require_auth wants it to ask for a password",
+        "the server admits the service without a password, which require_auth does not allow",
       );
     }
   });

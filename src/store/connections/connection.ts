@@ -1,27 +1,28 @@
 import type { Socket } from "node:net";
 import pg from "pg";
 import { readTarget, type SessionAttrs, type Target } from "../url/target.ts";
-import { AuthenticationRefused, demandProof } from "./authentication.ts";
+import { AuthenticationRefused, enforceAuthentication } from "./authentication.ts";
 import { endsAllConnections, isConnectionLost } from "./connection-loss.ts";
 import { createHosts, type Hosts, onlyHost } from "./hosts.ts";
 import { findPassword } from "./password-file.ts";
+import { internalsOf, isTerminatedOrTimeout, timeoutExpired, withConnection } from "./pg-internals.ts";
 import { watchSession } from "./session-attrs.ts";
-import { Wire } from "./wire.ts";
+import { Transport } from "./transport.ts";
 
-/** What connections of one pool know of each other. */
-interface Trust {
+/** Shared by the connections of one pool. */
+interface Generation {
   /** When the server last ended all its connections, as far as is known. What was opened before is not used again. */
-  since: number;
+  startedAt: number;
 }
 
-/** Everything that the driver takes from the environment where it is not given is given. */
+/** Every option that the driver would take from the environment is given. */
 export interface ConnectionConfig extends pg.ClientConfig {
   readonly target: Target;
   readonly hosts: Hosts;
-  readonly trust: Trust;
+  readonly generation: Generation;
 }
 
-/** @param connectTimeout in milliseconds, unless the URL says how long. */
+/** @param connectTimeout in milliseconds, unless the URL has one. */
 export function connectionConfig(url: string, connectTimeout: number): ConnectionConfig {
   const target = readTarget(url);
   const { user, database, applicationName } = target;
@@ -31,54 +32,48 @@ export function connectionConfig(url: string, connectTimeout: number): Connectio
     database,
     host: target.ways[0].host,
     port: target.ways[0].port,
-    // The driver asks Connection for the password, and leaves TLS to Wire.
+    // The driver asks Connection for the password, and leaves TLS to Transport.
     ssl: false,
     sslnegotiation: "postgres",
     application_name: applicationName,
     connectionTimeoutMillis: timeout,
     target,
     hosts: createHosts(target, timeout / 2),
-    trust: { since: 0 },
+    generation: { startedAt: 0 },
   };
-}
-
-/** What pg's client has besides what its types tell. */
-interface DriverClient {
-  password: () => Promise<string>;
-  readonly connectionParameters: { password: unknown; options: string | undefined; replication: undefined };
 }
 
 type Opened = (error?: Error) => void;
 
-/** A client that knows when it has become useless. */
+/** A client that chooses its host, and knows when it must not be used any more. */
 export class Connection extends pg.Client {
   readonly #openedAt = performance.now();
   readonly #config: ConnectionConfig;
-  readonly #wire: Wire;
+  readonly #transport: Transport;
   readonly #session: ReturnType<typeof watchSession>;
   #wanted: SessionAttrs = "any";
-  #lost = false;
+  #isRetired = false;
 
   constructor(config: ConnectionConfig) {
     const { target } = config;
-    const wire = new Wire(target);
-    super({ ...config, connection: wire } as pg.ClientConfig);
+    const transport = new Transport(target);
+    super(withConnection(config, transport));
     this.#config = config;
-    this.#wire = wire;
+    this.#transport = transport;
     // Where it is given nothing, the driver has looked for PGPASSWORD, PGOPTIONS and PGREPLICATION.
-    const driver = this as unknown as DriverClient;
-    driver.password = () => this.#findPassword();
-    Object.assign(driver.connectionParameters, {
+    const internals = internalsOf(this);
+    internals.password = () => this.#findPassword();
+    Object.assign(internals.connectionParameters, {
       password: undefined,
       options: target.options,
       replication: undefined,
     });
-    demandProof(this, wire, target);
-    this.#session = watchSession(this, wire, () => {
+    enforceAuthentication(this, transport, target);
+    this.#session = watchSession(this, transport, () => {
       if (this.#session.mismatch(this.#wanted) !== undefined) this.retire();
     });
-    // The pool listens while the client is idle, and nobody while it is checked out.
-    this.on("error", (error) => this.#lose(error));
+    // The pool listens only while the client is idle.
+    this.on("error", (error) => this.#noteLoss(error));
 
     const connect = this.connect.bind(this) as (opened: Opened) => void;
     this.connect = ((opened: Opened) => this.#open(connect, opened)) as typeof this.connect;
@@ -88,72 +83,73 @@ export class Connection extends pg.Client {
       const result = query(...args);
       if (!(result instanceof Promise)) return result;
       return result.catch((error: unknown) => {
-        if (isConnectionLost(error)) this.lose(error);
+        if (isConnectionLost(error)) this.closeLost(error);
         throw error;
       });
     };
     this.query = watched as typeof this.query;
   }
 
-  /** Whether it is not to be used again. */
-  get lost(): boolean {
-    return this.#lost || this.#openedAt < this.#config.trust.since;
+  /** Whether it may be used again. */
+  get isUsable(): boolean {
+    return !this.#isRetired && this.#openedAt >= this.#config.generation.startedAt;
   }
 
-  /** It is bad, and is closed. @param error why: some errors end the others, too. */
-  lose(error: unknown): void {
-    this.#lose(error);
+  /** Closes a connection that is lost. @param error why: some errors end the others, too. */
+  closeLost(error: unknown): void {
+    this.#noteLoss(error);
     this.close();
   }
 
-  /** It leads where we do not want to be, or does not answer, which says nothing about the others: it is not used again. */
+  /** It is not used again: it leads to the wrong server, or does not answer. That tells nothing about the others. */
   retire(): void {
-    this.#lost = true;
+    this.#isRetired = true;
   }
 
   /**
-   * Closes it without a farewell, for which a stopped server would keep us waiting. A fatal error comes before the
-   * socket closes: released in between, the client would be handed out once more. One that has been asked to end is not.
+   * Closes it without a Terminate message, since a stopped server would not take it. A fatal error comes before the socket
+   * closes: released in between, the client would be used once more. One that has been asked to end is not.
    */
   close(): void {
-    this.#lost = true;
+    this.#isRetired = true;
     void this.end();
-    this.#wire.stream.destroy();
+    this.#transport.stream.destroy();
   }
 
-  /** A new one that leads to the very same server. @param timeout to open it, in milliseconds. */
-  another(timeout: number): Connection {
-    const { way, stream } = this.#wire;
+  /** @returns a new one that leads to the very same server. @param timeout to open it, in milliseconds. */
+  duplicate(timeout: number): Connection {
+    const { way, stream } = this.#transport;
     const { remoteAddress: address = way.address } = stream as Socket;
     const hosts = onlyHost({ ...way, address });
-    return new Connection({ ...this.#config, connectionTimeoutMillis: timeout, hosts, trust: { since: 0 } });
+    const generation = { startedAt: 0 };
+    return new Connection({ ...this.#config, connectionTimeoutMillis: timeout, hosts, generation });
   }
 
   #open(connect: (opened: Opened) => void, opened: Opened): void {
     const { hosts } = this.#config;
-    const wire = this.#wire;
+    const transport = this.#transport;
     let isSettled = false;
     const settle: Opened = (error) => {
-      // A server that goes on after an error makes the driver tell twice.
+      // A server that goes on after an error makes the driver call back twice.
       if (isSettled) return;
       isSettled = true;
       // The pool forgets a client that could not be opened; the database may not know that it failed.
       if (error) this.close();
-      else hosts.worked({ way: wire.way, sessionAttrs: this.#wanted });
+      else hosts.succeeded({ way: transport.way, sessionAttrs: this.#wanted });
       opened(error);
     };
     const fail = (error: Error) => {
-      if (!isSettled) hosts.failed(wire.way, error, isForLackOfEncryption(error, wire));
+      if (!isSettled) hosts.failed(transport.way, error, isForLackOfEncryption(error, transport));
       settle(error);
     };
-    // The pool ends what takes too long, and it may be the resolver that does.
-    const giveUp = () => settle(new Error("timeout expired"));
-    wire.stream.once("close", giveUp);
+    // The pool closes the stream of what takes too long, and it may be the resolver that does.
+    const expire = () => settle(timeoutExpired());
+    transport.stream.once("close", expire);
     hosts.next().then(({ way, sessionAttrs }) => {
-      wire.stream.off("close", giveUp);
-      if (wire.stream.destroyed) giveUp();
+      transport.stream.off("close", expire);
+      if (transport.stream.destroyed) expire();
       if (isSettled) return;
-      wire.way = way;
+      transport.way = way;
       this.#wanted = sessionAttrs;
       connect((error) => {
         if (error) fail(error);
@@ -165,21 +161,23 @@ export class Connection extends pg.Client {
   async #findPassword(): Promise<string> {
     const { target } = this.#config;
     const { password, passfile } = target;
-    const found = password ?? (passfile && (await findPassword(passfile, target, this.#wire.way)));
+    const found = password ?? (passfile && (await findPassword(passfile, target, this.#transport.way)));
     if (!found) throw new AuthenticationRefused("the server asks for a password, and none is given");
     return found;
   }
 
-  #lose(error: unknown): void {
-    // What comes of a connection that we have given up ourselves is no news.
-    if (!this.#lost && endsAllConnections(error)) this.#config.trust.since = performance.now();
-    this.#lost = true;
+  #noteLoss(error: unknown): void {
+    // The errors of a connection that this service has closed itself tell nothing about the server.
+    if (!this.#isRetired && endsAllConnections(error)) {
+      this.#config.generation.startedAt = performance.now();
+    }
+    this.#isRetired = true;
   }
 }
 
 /** Whether a server that was connected to may take the connection with TLS where it was without, or the other way round. */
-function isForLackOfEncryption(error: Error, { phase, encrypted, way }: Wire): boolean {
-  if (phase === "encrypting") return !/timeout|terminated unexpectedly/.test(error.message);
+function isForLackOfEncryption(error: Error, { phase, encrypted, way }: Transport): boolean {
+  if (phase === "encrypting") return !isTerminatedOrTimeout(error);
   const couldDiffer = encrypted || way.encryption === "none";
   return couldDiffer && error instanceof pg.DatabaseError && error.code?.startsWith("28") === true;
 }

@@ -3,39 +3,40 @@ import { Kysely, PostgresDialect } from "kysely";
 import type { Tables } from "../schema/tables.ts";
 import { cancelStatement, cancelTimeout } from "./cancel.ts";
 import type { Connection } from "./connection.ts";
+import { isStoppingOrStarting } from "./connection-loss.ts";
 import { createPool, type PooledConnection, type PoolOptions } from "./pool.ts";
-import { createTurns } from "./turns.ts";
+import { createSemaphore } from "./semaphore.ts";
 
 /** Connections to one server: beneath Kysely, and with it. Disposing of them closes every connection. */
 export interface Connections extends AsyncDisposable {
   readonly db: Kysely<Tables>;
   /**
-   * Takes a connection that is not known to be bad, in turn with all others who want one, however long that takes. Its
-   * `release` gives it back, to be kept unless it is bad.
+   * Takes a connection that is not known to be lost, when it is its turn, however long that takes. Its `release` gives it
+   * back, to be kept while it is usable.
    *
-   * @throws what the driver says when a connection cannot be opened: where the server looks as if it were restarting,
-   *   after {@link restartPatience}.
+   * @throws the driver's error when a connection cannot be opened: where the server seems to restart, after
+   *   {@link restartTimeout}.
    */
   take(): Promise<PooledConnection>;
   /** Whether anything waits for a connection. */
   readonly areAwaited: boolean;
   /** Asks the server to end the statements that run on them. */
   cancelStatements(): void;
-  /** The connections, now. `waiting` counts those who wait for one of them. */
+  /** How many connections there are now. `waiting` counts the statements that wait for one. */
   state(): { open: number; idle: number; waiting: number; max: number };
 }
 
 /** How long, in milliseconds, statements may take to end once their connections are closed. */
 const closeTimeout = 500;
 
-/** How long, in milliseconds, a server that takes no connections is asked again: after a crash it is soon back. */
-const restartPatience = 250;
+/** How long, in milliseconds, a server that takes no connections is tried again: after a crash it is soon back. */
+const restartTimeout = 250;
 const restartPause = 25;
 
-/** How long, in milliseconds, no more connections are wanted of a server than it gave. */
-const limitedFor = 30_000;
+/** How long, in milliseconds, no more connections are asked of a server than it has allowed. */
+const limitDuration = 30_000;
 
-/** SQLSTATE too_many_connections: the role, the database or the server has its number of connections. */
+/** SQLSTATE too_many_connections: the role, the database or the server has reached its limit of connections. */
 const tooManyConnections = "53300";
 
 export function openConnections(options: PoolOptions): Connections {
@@ -44,57 +45,58 @@ export function openConnections(options: PoolOptions): Connections {
   const clients = new Set<Connection>();
   pool.on("connect", (client) => {
     clients.add(client as PooledConnection);
-    if (unlimit !== undefined) turns.limitTo(clients.size);
+    if (unlimit !== undefined) semaphore.limitTo(clients.size);
   });
   pool.on("remove", (client) => clients.delete(client as PooledConnection));
-  // The pool's own queue gives up after the time in which a connection is to be opened, so nothing ever waits in it.
-  const turns = createTurns(size);
+  // What waits in the pool's own queue fails after the connect timeout, so nothing ever waits in it.
+  const semaphore = createSemaphore(size);
   let unlimit: NodeJS.Timeout | undefined;
 
   async function take(): Promise<PooledConnection> {
-    await turns.take();
-    const giveUpAt = performance.now() + restartPatience;
-    for (let tries = 1; ; tries++) {
+    await semaphore.acquire();
+    const deadline = performance.now() + restartTimeout;
+    for (let attempts = 1; ; attempts++) {
       try {
         const connection = (await pool.connect()) as PooledConnection;
-        if (!connection.lost) return inTurn(connection);
+        if (connection.isUsable) return holdingPermit(connection);
         connection.close();
         connection.release();
       } catch (error) {
         if (isLimit(error) && pool.totalCount > 0) {
           limit(error);
-          turns.giveBack();
-          await turns.take();
-        } else if (hosts.hasAnother(error) && tries <= 2 * hosts.size) {
+          semaphore.release();
+          await semaphore.acquire();
+        } else if (hosts.hasAnother(error) && attempts <= 2 * hosts.size) {
           // The next way is tried at once.
-        } else if (performance.now() < giveUpAt && isPassing(error)) {
+        } else if (performance.now() < deadline && isRestart(error)) {
           await pause(restartPause);
-          tries = 0;
+          attempts = 0;
         } else {
-          turns.giveBack();
+          semaphore.release();
           throw error;
         }
       }
     }
   }
 
-  /** A server that gives fewer connections than we may have costs throughput, and no call. */
+  /** A server that allows fewer connections than the pool may have costs throughput, and no call. */
   function limit(error: unknown): void {
-    turns.limitTo(Math.max(1, clients.size));
+    semaphore.limitTo(Math.max(1, clients.size));
     if (unlimit === undefined) onLimited(error);
     clearTimeout(unlimit);
     unlimit = setTimeout(() => {
       unlimit = undefined;
-      turns.limitTo(size);
-    }, limitedFor).unref();
+      semaphore.limitTo(size);
+    }, limitDuration).unref();
   }
 
-  function inTurn(connection: PooledConnection): PooledConnection {
+  /** @returns the connection, whose `release` releases the permit as well. */
+  function holdingPermit(connection: PooledConnection): PooledConnection {
     const giveToPool = connection.release;
     connection.release = (error) => {
-      if (connection.lost) connection.close();
+      if (!connection.isUsable) connection.close();
       giveToPool.call(connection, error);
-      turns.giveBack();
+      semaphore.release();
     };
     return connection;
   }
@@ -107,20 +109,20 @@ export function openConnections(options: PoolOptions): Connections {
     }),
     take,
     get areAwaited() {
-      return turns.waiting > 0;
+      return semaphore.waiting > 0;
     },
     cancelStatements() {
       for (const client of clients) void cancelStatement(client, cancelTimeout);
     },
-    state: () => ({ open: pool.totalCount, idle: pool.idleCount, waiting: turns.waiting, max: size }),
+    state: () => ({ open: pool.totalCount, idle: pool.idleCount, waiting: semaphore.waiting, max: size }),
     async [Symbol.asyncDispose]() {
       clearTimeout(unlimit);
-      // A statement that still runs is one that no call waits for any more.
-      const impatient = setTimeout(() => {
+      // No call waits any more for a statement that still runs.
+      const closeTimer = setTimeout(() => {
         for (const client of clients) void client.end();
       }, closeTimeout);
       await pool.end();
-      clearTimeout(impatient);
+      clearTimeout(closeTimer);
     },
   };
 }
@@ -129,8 +131,8 @@ function isLimit(error: unknown): boolean {
   return (error as { code?: string }).code === tooManyConnections;
 }
 
-/** Nothing listens, the server hangs up (of that the driver gives no code), is stopping or starting. */
-function isPassing(error: unknown): boolean {
+/** Nothing listens, the server closes the connection (an error of the driver's without a code), is stopping or starting. */
+function isRestart(error: unknown): boolean {
   const { code = "" } = error as { code?: string };
-  return /^(|ECONNREFUSED|ECONNRESET|57P0[1-3])$/.test(code);
+  return /^(|ECONNREFUSED|ECONNRESET)$/.test(code) || isStoppingOrStarting(error);
 }

@@ -1,22 +1,25 @@
 import { lookup } from "node:dns/promises";
 import { setTimeout as pause } from "node:timers/promises";
 import pg from "pg";
+import { shuffled } from "../shuffled.ts";
 import type { SessionAttrs, Target, Way } from "../url/target.ts";
+import { isStoppingOrStarting } from "./connection-loss.ts";
+import { isTerminatedOrTimeout, unwrapPoolError } from "./pg-internals.ts";
 import { WrongSession } from "./session-attrs.ts";
 
-/** What a new connection is to be. */
+/** How to open a new connection. */
 interface Attempt {
   readonly way: Way;
   readonly sessionAttrs: SessionAttrs;
 }
 
-/** Which of several hosts, or of the ways to one, a new connection takes. */
+/** Chooses among several hosts, and among the ways to connect to one, for each new connection. */
 export interface Hosts {
-  /** @throws what the resolver says, once it knows none of the hosts. */
+  /** @throws the resolver's error when it knows none of the hosts. */
   next(): Promise<Attempt>;
-  /** Takes note that a connection could not be opened. @param encryptionFailed the same host may take one without TLS, or with. */
+  /** A connection could not be opened. @param encryptionFailed the same host may take one without TLS, or with. */
   failed(way: Way, error: unknown, encryptionFailed: boolean): void;
-  worked(attempt: Attempt): void;
+  succeeded(attempt: Attempt): void;
   /** Whether after this failure another way should be tried at once. */
   hasAnother(error: unknown): boolean;
   readonly size: number;
@@ -27,20 +30,20 @@ const avoidedFor = 10_000;
 
 interface Failure {
   readonly at: number;
-  /** It can be connected to. */
+  /** It can be connected to, and is not as `target_session_attrs` wants it. */
   readonly isWrong: boolean;
 }
 
 /**
  * libpq tries the hosts in their order for each connection. So does this, but that hosts which have just failed come last:
- * a pool opens many connections, and a host that is gone may cost each of them the time that it takes to connect.
+ * a pool opens many connections, and an unreachable host may cost each of them the connect timeout.
  *
- * @param lookupTimeout how long a resolver may take, in milliseconds, until the hosts that it knows have to do.
+ * @param lookupTimeout the longest that the resolver may take, in milliseconds. Then the hosts that it has resolved are used.
  */
 export function createHosts(target: Target, lookupTimeout: number): Hosts {
   const { sessionAttrs, random } = target;
   const failures = new Map<string, Failure>();
-  const goesOn = new WeakSet<object>();
+  const retriable = new WeakSet<object>();
   // Node tries all addresses of a name until it is connected, which is enough where any of them will do.
   const resolves = sessionAttrs !== "any" || random;
   let ways: readonly Way[] = target.ways;
@@ -57,7 +60,7 @@ export function createHosts(target: Target, lookupTimeout: number): Hosts {
       const candidates = random ? shuffled(ways) : ways;
       const fresh = candidates.find((way) => !isAvoided(way));
       if (fresh !== undefined) return { way: fresh, sessionAttrs };
-      // None is as wanted: then any of those that answer.
+      // None is as wanted: any that answers is used.
       const wrong = candidates.find(isWrongNow);
       if (sessionAttrs === "prefer-standby" && wrong !== undefined)
         return { way: wrong, sessionAttrs: "any" };
@@ -70,7 +73,7 @@ export function createHosts(target: Target, lookupTimeout: number): Hosts {
       const siblings = ways.filter((other) => isSameHost(other, way));
       if (encryptionFailed) {
         failures.set(keyOf(way), { at: performance.now(), isWrong: false });
-        if (siblings.some((other) => !isAvoided(other))) goesOn.add(error as object);
+        if (siblings.some((other) => !isAvoided(other))) retriable.add(error as object);
         // As libpq: a host that refuses a password, or whose certificate is not trusted, is not passed over.
         else for (const sibling of siblings) failures.delete(keyOf(sibling));
         return;
@@ -79,26 +82,25 @@ export function createHosts(target: Target, lookupTimeout: number): Hosts {
       const isWrong = error instanceof WrongSession;
       for (const sibling of siblings) failures.set(keyOf(sibling), { at: performance.now(), isWrong });
       const isLastResort = sessionAttrs === "prefer-standby" && ways.some(isWrongNow);
-      if (ways.some((other) => !isAvoided(other)) || isLastResort) goesOn.add(error as object);
+      if (ways.some((other) => !isAvoided(other)) || isLastResort) retriable.add(error as object);
     },
-    worked(attempt) {
+    succeeded(attempt) {
       // A host that is not as wanted, and is used for want of another, stays the last resort.
       if (attempt.sessionAttrs === sessionAttrs) failures.delete(keyOf(attempt.way));
     },
-    // The pool wraps what ends a connection that took too long.
-    hasAnother: (error) => goesOn.has(error as Error) || goesOn.has((error as Error).cause as Error),
+    hasAnother: (error) => retriable.has(error as Error) || retriable.has(unwrapPoolError(error) as Error),
     get size() {
       return ways.length;
     },
   };
 }
 
-/** The hosts that only one connection takes: to where another one leads. */
+/** @returns hosts of which there is one: the way that another connection has taken. */
 export function onlyHost(way: Way): Hosts {
   return {
     next: () => Promise.resolve({ way, sessionAttrs: "any" }),
     failed() {},
-    worked() {},
+    succeeded() {},
     hasAnother: () => false,
     size: 1,
   };
@@ -107,9 +109,9 @@ export function onlyHost(way: Way): Hosts {
 /** Whether another host may be better. */
 function concernsHost(error: unknown): boolean {
   if (error instanceof WrongSession) return true;
-  if (error instanceof pg.DatabaseError) return /^57P0[1-3]$/.test(error.code ?? "");
-  const { syscall, message } = error as { syscall?: string; message?: string };
-  return syscall !== undefined || /timeout|terminated unexpectedly/.test(message ?? "");
+  if (error instanceof pg.DatabaseError) return isStoppingOrStarting(error);
+  const { syscall } = error as { syscall?: string };
+  return syscall !== undefined || isTerminatedOrTimeout(error);
 }
 
 async function resolve(ways: readonly Way[], timeout: number): Promise<readonly Way[]> {
@@ -137,11 +139,4 @@ function keyOf({ address, port, encryption }: Way): string {
 
 function isSameHost(a: Way, b: Way): boolean {
   return a.address === b.address && a.port === b.port;
-}
-
-function shuffled<T>(list: readonly T[]): readonly T[] {
-  return list
-    .map((element) => ({ element, order: Math.random() }))
-    .sort((a, b) => a.order - b.order)
-    .map(({ element }) => element);
 }

@@ -5,7 +5,7 @@ import type { Target, Way } from "../url/target.ts";
  * Looks a password up as libpq does ("The Password File"): the first line that fits counts.
  *
  * @returns undefined when no line fits.
- * @throws Error when others than its owner may read the file; what Node says when it cannot be read.
+ * @throws Error when others than its owner may read the file; Node's error when it cannot be read.
  */
 export async function findPassword(
   path: string,

@@ -2,33 +2,33 @@ import pg from "pg";
 import { Connection, connectionConfig } from "./connection.ts";
 import type { Hosts } from "./hosts.ts";
 
-/** How the service reaches its database, and how long it waits for it. Times in milliseconds. */
+/** How the service connects to its database. Times in milliseconds. */
 export interface PoolOptions {
   /** postgres:// URL, as libpq writes it, and complete: variables such as PGSSLMODE do not count here. */
   readonly url: string;
-  /** Connections at most. */
+  /** The limit of connections. */
   readonly size: number;
-  /** The longest that it may take to open a connection to one host, unless the URL says how long. */
+  /** The longest that it may take to open a connection to one host, unless the URL has a `connect_timeout`. */
   readonly connectTimeout: number;
-  /** Told of connections that were lost while nobody used them. */
+  /** Called when a connection was lost while it was idle. */
   readonly onLost: (error: Error) => void;
-  /** Told when the server gives fewer connections than {@link size}, and what it says. */
+  /** Called when the server allows fewer connections than {@link size}. @param error the server's. */
   readonly onLimited?: (error: unknown) => void;
 }
 
-/** A connection that somebody has for himself, until it is released. */
+/** A connection for one user at a time, until it is released. */
 export type PooledConnection = Connection & pg.PoolClient;
 
 /**
- * A pool that outlives its database: it opens new connections as soon as there is something to connect to. It asks for
- * no `statement_timeout`, which poolers refuse: whoever starts a statement cancels it when nobody waits any more.
+ * A pool that survives outages: it opens new connections as soon as the database takes them. It sets no `statement_timeout`,
+ * which poolers refuse: a statement is cancelled when no call waits for it any more.
  */
 export function createPool(options: PoolOptions): { pool: pg.Pool; hosts: Hosts } {
   const config = connectionConfig(options.url, options.connectTimeout);
   const pool = new pg.Pool({
     ...config,
     max: options.size,
-    // To a far database, a new connection takes longer than a probe may: one that probes use now and then stays open.
+    // To a distant database, a new connection may take longer than a probe's timeout: this keeps one open between probes.
     idleTimeoutMillis: 60_000,
     Client: Connection as unknown as NonNullable<pg.PoolConfig["Client"]>,
   });

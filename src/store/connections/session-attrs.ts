@@ -1,33 +1,31 @@
 import type pg from "pg";
 import type { SessionAttrs } from "../url/target.ts";
-import type { Wire } from "./wire.ts";
+import { onMessage } from "./pg-internals.ts";
+import type { Transport } from "./transport.ts";
 
-/** A server is not what `target_session_attrs` wants. */
+/** The session is not of the kind that `target_session_attrs` wants. */
 export class WrongSession extends Error {
   override readonly name = "WrongSession";
   readonly code = "ERR_DATABASE_SESSION";
 }
 
-/** What a server says of itself, to clients of version 14 and later without being asked; poolers may not. */
+/** What a server reports without being asked, from version 14 on; poolers may not pass it on. */
 interface Reported {
   default_transaction_read_only?: string;
   in_hot_standby?: string;
 }
 
 /** Follows what the server reports. @returns a check that asks the server for what it has not reported. */
-export function watchSession(client: pg.Client, wire: Wire, onChange: () => void) {
+export function watchSession(client: pg.Client, transport: Transport, onChange: () => void) {
   const reported: Reported = {};
-  wire.on(
-    "parameterStatus",
-    ({ parameterName, parameterValue }: { parameterName: string; parameterValue: string }) => {
-      if (parameterName !== "default_transaction_read_only" && parameterName !== "in_hot_standby") return;
-      reported[parameterName] = parameterValue;
-      onChange();
-    },
-  );
+  onMessage(transport, "parameterStatus", ({ parameterName, parameterValue }) => {
+    if (parameterName !== "default_transaction_read_only" && parameterName !== "in_hot_standby") return;
+    reported[parameterName] = parameterValue;
+    onChange();
+  });
 
   return {
-    /** @returns what is wrong with the session by what was reported. */
+    /** @returns why the session is not of the wanted kind, as far as was reported. */
     mismatch: (wanted: SessionAttrs) => mismatch(wanted, isReadOnly(reported), isStandby(reported)),
     /** @throws WrongSession */
     async check(wanted: SessionAttrs): Promise<void> {
@@ -39,7 +37,7 @@ export function watchSession(client: pg.Client, wire: Wire, onChange: () => void
         standby ??= await ask(client, "select case when pg_is_in_recovery() then 'on' else 'off' end");
       }
       const why = mismatch(wanted, readOnly, standby);
-      const { address, port } = wire.way;
+      const { address, port } = transport.way;
       if (why !== undefined)
         throw new WrongSession(`${address}:${port} is passed over: ${why} (target_session_attrs)`);
     },

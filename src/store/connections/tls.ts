@@ -4,14 +4,14 @@ import { type ConnectionOptions, checkServerIdentity, getCACertificates, type Se
 import type { TlsSettings } from "../url/target.ts";
 
 /**
- * @param host that the certificate must be for, where that matters.
- * @throws what Node says of a file that cannot be read.
+ * @param host that the certificate must be for, with `verify-full`.
+ * @throws Node's error when a file cannot be read.
  */
 export function tlsOptionsOf(tls: TlsSettings, host: string): ConnectionOptions {
   const { verify, crl, cert, key, passphrase, minVersion, maxVersion } = tls;
   const ca = authoritiesOf(tls.rootCert);
   return {
-    rejectUnauthorized: verify !== "nobody",
+    rejectUnauthorized: verify !== "none",
     checkServerIdentity: (_name, shown) => (verify === "host" ? checkServerIdentity(host, shown) : undefined),
     ...(ca !== undefined && { ca }),
     ...(crl !== undefined && { crl: readFileSync(crl) }),
@@ -26,7 +26,7 @@ export function tlsOptionsOf(tls: TlsSettings, host: string): ConnectionOptions 
   };
 }
 
-/** @returns undefined for those that Node knows. */
+/** @returns undefined for the CAs that Node knows. */
 function authoritiesOf(rootCert: string | undefined): Buffer | string[] | undefined {
   if (rootCert === undefined) return undefined;
   if (rootCert !== "system") return readFileSync(rootCert);

@@ -3,8 +3,8 @@ import { cp, rename, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
-import { type Place, shelterFor } from "./place.ts";
-import type { Account } from "./process.ts";
+import { fallbackFolderOf, type Location } from "./data-directory.ts";
+import type { Account } from "./tethered-program.ts";
 
 const run = promisify(execFile);
 
@@ -21,7 +21,7 @@ export function programPath(binaries: Binaries, name: "initdb" | "postgres"): st
 }
 
 /**
- * Finds the PostgreSQL that npm installed for this machine and sees that it runs.
+ * Finds the PostgreSQL that npm installed for this machine and checks that it runs.
  * @throws Error when there is none, as in a production image, or when it does not run
  */
 export async function findBinaries(): Promise<Binaries> {
@@ -53,19 +53,19 @@ export async function findBinaries(): Promise<Binaries> {
 }
 
 /**
- * Binaries that the place's account can run: those given, or a copy of them, made once in the shelter of
+ * Binaries that the location's account can run: those given, or a copy of them, made once in the fallback folder of
  * `directory`. Call it with the lock held.
  */
 export async function reachableBinaries(
   binaries: Binaries,
   directory: string,
-  { account }: Place,
+  { account }: Location,
 ): Promise<Binaries> {
   const runs = async (folder: string) =>
     (await versionOf(folder, account).catch(() => undefined)) === binaries.version;
   if (!account || (await runs(binaries.folder))) return binaries;
 
-  const copy = join(await shelterFor(directory), "binaries");
+  const copy = join(await fallbackFolderOf(directory), "binaries");
   if (await runs(copy)) return { ...binaries, folder: copy };
   const draft = `${copy}.new`;
   for (const old of [draft, copy]) await rm(old, { recursive: true, force: true });

@@ -2,8 +2,8 @@ import { randomBytes } from "node:crypto";
 import { chown, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Binaries, programPath } from "./binaries.ts";
-import type { Place } from "./place.ts";
-import { startTethered, untilEnded } from "./process.ts";
+import type { Location } from "./data-directory.ts";
+import { startTethered, untilEnded } from "./tethered-program.ts";
 
 /** A data directory and the password of its user `postgres`. */
 export interface Cluster {
@@ -12,33 +12,33 @@ export interface Cluster {
 }
 
 export interface ClusterOptions {
-  /** Leaves out the waits for the disk. */
+  /** Skips the waits for the disk. */
   readonly noSync: boolean;
   readonly signal: AbortSignal | undefined;
 }
 
 const draftPrefix = "postgres.new-";
 
-/** Where the data directory of a place is or will be. */
-export function dataDirectoryOf(place: Place): string {
-  return join(place.folder, "postgres", "cluster");
+/** Where the data directory is or will be. */
+export function dataDirectoryOf(location: Location): string {
+  return join(location.folder, "postgres", "cluster");
 }
 
 /**
- * Opens the cluster of a place; makes it when there is none. Call it with the lock held.
+ * Opens the cluster at a location; makes it when there is none. Call it with the lock held.
  * @throws Error when it is of another major version than the binaries, or initdb fails; the signal's reason
  */
 export async function openCluster(
   binaries: Binaries,
-  place: Place,
+  location: Location,
   options: ClusterOptions,
 ): Promise<Cluster> {
-  const home = join(place.folder, "postgres");
-  await removeDrafts(place.folder);
-  const names = await readdir(place.folder);
-  if (!names.includes("postgres")) await makeHome(home, binaries, place, options);
+  const home = join(location.folder, "postgres");
+  await removeDrafts(location.folder);
+  const names = await readdir(location.folder);
+  if (!names.includes("postgres")) await makeHome(home, binaries, location, options);
 
-  const dataDirectory = dataDirectoryOf(place);
+  const dataDirectory = dataDirectoryOf(location);
   const read = (path: string) => readFile(path, "utf8").then((text) => text.trim());
   const [version, password] = await Promise.all([
     read(join(dataDirectory, "PG_VERSION")),
@@ -55,11 +55,11 @@ export async function openCluster(
   );
 }
 
-/** Makes the cluster and its password under another name, so that there are both or neither. */
+/** Makes the cluster and its password under a temporary name, so that there are both or neither. */
 async function makeHome(
   home: string,
   binaries: Binaries,
-  { folder, account }: Place,
+  { folder, account }: Location,
   { noSync, signal }: ClusterOptions,
 ): Promise<void> {
   const draft = await mkdtemp(join(folder, draftPrefix));

@@ -5,12 +5,12 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { type Binaries, findBinaries, programPath, reachableBinaries } from "./binaries.ts";
 import { dataDirectoryOf, openCluster } from "./cluster.ts";
-import { ownerSetting, recordedPid, serverOwner, stopLeftover } from "./leftover.ts";
+import { type Location, linkToCluster, locateDataDirectory } from "./data-directory.ts";
 import { tryLock } from "./lock.ts";
-import { choosePlace, leaveHint, type Place } from "./place.ts";
-import { startTethered, type Tethered, untilEnded } from "./process.ts";
+import { ownerSetting, recordedPid, serverOwner, stopOrphan } from "./orphan.ts";
+import { startTethered, type Tethered, untilEnded } from "./tethered-program.ts";
 
-/** A PostgreSQL server of our own. Disposing of it stops the server; its data stays. */
+/** A PostgreSQL server that belongs to this process. Disposing of it stops the server; its data stays. */
 export interface EmbeddedPostgres extends AsyncDisposable {
   /** postgres:// URL of the database `postgres`, password included. */
   readonly url: string;
@@ -29,21 +29,21 @@ export interface EmbeddedOptions {
   readonly directory: string;
   /** Settings of the server, such as `{ fsync: "off" }`. */
   readonly settings?: Readonly<Record<string, string>>;
-  /** Takes the server's log, line by line. */
+  /** Called for each line of the server's log. */
   readonly log?: (line: string) => void;
-  /** Gives up the start when it fires; nothing is left running. */
+  /** Cancels the start; nothing is left running. */
   readonly signal?: AbortSignal;
 }
 
-// All of these pass: another program took the port, or the server of a killed process is not quite gone.
-const passing = /Address already in use|lock file ".*" already exists|pre-existing shared memory block/;
+// All of these are temporary: another program took the port, or the server of a killed process has not quite ended.
+const temporary = /Address already in use|lock file ".*" already exists|pre-existing shared memory block/;
 const startAttempts = 50;
 const startPauseMs = 100;
 
 /**
  * Starts a PostgreSQL server for `directory`, whose first start makes the cluster and a password, in
  * `directory/postgres` (as root that may be a link to where the server's user can reach it). The server ends
- * with this process, however that ends; what a killed process left behind is taken over.
+ * with this process, however that ends; the orphan of a killed process is stopped first.
  * @throws Error that says what to do: a living process uses the directory, the cluster is of another major
  * version or another user's, there are no binaries for this machine, the server does not come up (with its
  * last lines); the signal's reason
@@ -53,17 +53,17 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   signal?.throwIfAborted();
   const installed = await findBinaries();
   const directory = await makeDirectory(options.directory);
-  const place = await choosePlace(directory);
+  const location = await locateDataDirectory(directory);
 
   await using started = new AsyncDisposableStack();
-  started.use(tryLock(join(place.folder, "lock")) ?? (await refuse(directory, place)));
-  await stopLeftover(dataDirectoryOf(place), signal);
-  if (await serverOwner(dataDirectoryOf(place))) await refuse(directory, place);
-  await leaveHint(directory, place);
-  const binaries = await reachableBinaries(installed, directory, place);
+  started.use(tryLock(join(location.folder, "lock")) ?? (await refuse(directory, location)));
+  await stopOrphan(dataDirectoryOf(location), signal);
+  if (await serverOwner(dataDirectoryOf(location))) await refuse(directory, location);
+  await linkToCluster(directory, location);
+  const binaries = await reachableBinaries(installed, directory, location);
   const noSync = settings?.fsync === "off";
-  const { dataDirectory, password } = await openCluster(binaries, place, { noSync, signal });
-  const { server, port } = await startServer(binaries, place, dataDirectory, options);
+  const { dataDirectory, password } = await openCluster(binaries, location, { noSync, signal });
+  const { server, port } = await startServer(binaries, location, dataDirectory, options);
   started.defer(() => server.stop());
   server.unref();
 
@@ -89,15 +89,15 @@ async function makeDirectory(directory: string): Promise<string> {
   }
 }
 
-async function refuse(directory: string, place: Place): Promise<never> {
-  const owner = await serverOwner(dataDirectoryOf(place));
+async function refuse(directory: string, location: Location): Promise<never> {
+  const owner = await serverOwner(dataDirectoryOf(location));
   const who = owner ? `the process with pid ${owner}` : "a process that is just starting or stopping";
   throw new Error(`the PostgreSQL in ${directory} is used by ${who}: stop that, or set DATABASE_URL`);
 }
 
 async function startServer(
   binaries: Binaries,
-  { account }: Place,
+  { account }: Location,
   dataDirectory: string,
   options: EmbeddedOptions,
 ): Promise<{ server: Tethered; port: number }> {
@@ -135,7 +135,7 @@ async function startServer(
     );
     await untilEnded(server, options.signal, ready.promise);
     if (server.status === undefined) return { server, port };
-    if (!passing.test(server.describeEnd()) || attempt === startAttempts) {
+    if (!temporary.test(server.describeEnd()) || attempt === startAttempts) {
       throw new Error(
         `PostgreSQL does not start on ${dataDirectory}; mend that, or set DATABASE_URL: ${server.describeEnd()}`,
       );
@@ -144,7 +144,7 @@ async function startServer(
   }
 }
 
-/** A port of 127.0.0.1 that nobody uses just now. */
+/** @returns a port of 127.0.0.1 that is free just now. */
 export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, "127.0.0.1");
   await once(probe, "listening");

@@ -2,7 +2,7 @@ import { accessSync, constants } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 
 const sqliteBusy = 5;
-const held = new Set<DatabaseSync>(); // a lock that nobody refers to must not be collected
+const held = new Set<DatabaseSync>(); // a lock without a reference must not be garbage-collected
 
 /**
  * Takes the lock file, or returns undefined when a living process (or this one) holds it.
@@ -15,7 +15,7 @@ export function tryLock(file: string): Disposable | undefined {
   try {
     database = new DatabaseSync(file);
     database.exec("PRAGMA journal_mode = MEMORY; BEGIN IMMEDIATE");
-    accessSync(file, constants.W_OK); // SQLite pretends: it begins, without a lock, on a file it can only read
+    accessSync(file, constants.W_OK); // SQLite begins, without a lock, on a file that it can only read
   } catch (cause) {
     database?.close();
     if ((cause as { errcode?: number }).errcode === sqliteBusy) return undefined;

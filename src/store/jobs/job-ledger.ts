@@ -5,7 +5,7 @@ import type { Tables } from "../schema/tables.ts";
 
 type JobLedgerErrorReason = "JOB_NOT_FOUND" | "IMPOSSIBLE_MOVE";
 
-/** What a producer did wrong. */
+/** A producer's mistake. */
 class JobLedgerError extends Error {
   override readonly name = "JobLedgerError";
   readonly reason: JobLedgerErrorReason;
@@ -16,7 +16,7 @@ class JobLedgerError extends Error {
   }
 }
 
-/** What a producer of statuses does. The rules are the database's own: it guards them whoever writes. */
+/** What a producer of statuses does. The database itself enforces the rules, for producers in any language. */
 export interface JobLedger {
   /**
    * Submits a job: `pending`, from now.
@@ -31,7 +31,7 @@ export interface JobLedger {
   /**
    * The job has failed. It may be submitted again.
    *
-   * @param error for people. What PostgreSQL cannot store, NUL and lone surrogates, becomes U+FFFD. The database keeps
+   * @param error for people to read. What PostgreSQL cannot store, NUL and lone surrogates, becomes U+FFFD. The database keeps
    *   the first 16,384 characters (code points).
    * @throws JobLedgerError
    */

@@ -7,7 +7,7 @@ import { statusQueries } from "./status-query.ts";
 import type { Row } from "./text-query.ts";
 
 /** What became of a statement: `abandoned` when no call waited for its answer any more. */
-export type StatementOutcome = "answered" | "abandoned" | { readonly failure: unknown };
+type StatementOutcome = "answered" | "abandoned" | { readonly failure: unknown };
 
 /** Reads the statuses of a batch, with one statement. */
 export interface BatchReader {

@@ -31,7 +31,7 @@ export class Batch {
     return this.#wanted.size;
   }
 
-  /** @returns the status, undefined where there is none. Rejects as {@link fail} and {@link expire} say, or when it is cancelled. */
+  /** @returns the status, undefined where there is none. Rejects when the read fails, the call's deadline passes, or it is cancelled. */
   add(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
     const waiter = new FindWaiter(reqId, call, this, this.#wanted.get(reqId));
     this.#wanted.set(reqId, waiter);

@@ -1,7 +1,7 @@
 import type { Call, Cancellable } from "../../status/call.ts";
 import type { ReqId } from "../../status/req-id.ts";
 import type { StatusOutcome } from "../../status/status-store.ts";
-import { Waiter } from "./waiter.ts";
+import { Waiter, type WaitingList } from "./waiter.ts";
 
 /**
  * The ids of one call, and what is known of them.
@@ -58,12 +58,7 @@ export class ManyWaiter extends Waiter {
   readonly #many: FindMany;
   #isSettled = false;
 
-  constructor(
-    reqId: ReqId,
-    many: FindMany,
-    list: ConstructorParameters<typeof Waiter>[2],
-    previous: Waiter | undefined,
-  ) {
+  constructor(reqId: ReqId, many: FindMany, list: WaitingList, previous: Waiter | undefined) {
     super(reqId, many.call, list, previous);
     this.#many = many;
     many.added(this);

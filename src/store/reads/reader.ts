@@ -52,14 +52,14 @@ export function createReader(connections: Connections, options: ReaderOptions = 
 
   async function take(): Promise<PooledConnection> {
     for (let client = kept.pop(); client !== undefined; client = kept.pop()) {
-      if (!client.lost) return client;
+      if (client.isUsable) return client;
       client.release();
     }
     return await connections.take();
   }
 
   function giveBack(client: PooledConnection): void {
-    if (client.lost || !keepsConnections || connections.areAwaited) client.release();
+    if (!client.isUsable || !keepsConnections || connections.areAwaited) client.release();
     else kept.push(client);
   }
 
@@ -90,14 +90,14 @@ export function createReader(connections: Connections, options: ReaderOptions = 
             throw error;
           }
           const lost = isConnectionLost(error);
-          if (lost) client.lose(error);
+          if (lost) client.closeLost(error);
           if (!lost || retried || cancelled) throw error;
           onRetry();
         } finally {
           running = undefined;
           clearTimeout(closeTimer);
           // A connection that is in use again must not be hit by the cancellation of its previous statement.
-          if (cancelling !== undefined && !client.lost) await cancelling;
+          if (cancelling !== undefined && client.isUsable) await cancelling;
           giveBack(client);
         }
       }

@@ -1,3 +1,4 @@
+import { shuffled } from "../shuffled.ts";
 import type { Batch } from "./batch.ts";
 import type { BatchReader } from "./batch-reader.ts";
 import { sqlStateOf, toStatusError } from "./statement-errors.ts";
@@ -92,17 +93,10 @@ export function createSingleIdReads(
       return ids;
     },
     start(batches) {
-      groups.push({ waiting: shuffle(batches), inFlight: [], sent: 0, alikeFailures: [] });
+      // Neighbours may be on the same server, and the first that are read have to stand for all.
+      groups.push({ waiting: shuffled(batches), inFlight: [], sent: 0, alikeFailures: [] });
       sendNext();
     },
     unanswered: () => groups.flatMap((group) => [...group.inFlight, ...group.waiting]),
   };
-}
-
-/** Neighbours may be on the same server, and the first that are read have to stand for all. */
-function shuffle(batches: Batch[]): Batch[] {
-  return batches
-    .map((batch) => ({ batch, order: Math.random() }))
-    .sort((a, b) => a.order - b.order)
-    .map(({ batch }) => batch);
 }

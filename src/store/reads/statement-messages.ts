@@ -4,13 +4,13 @@ import type { CompiledQuery } from "kysely";
 
 const lengthSize = 4;
 
-/** The statement ends, and with it its transaction. */
+/** Sync: the statement ends, and with it its transaction. */
 export const sync = Buffer.from([0x53, 0, 0, 0, lengthSize]);
 
-/** Runs the unnamed portal, for all its rows. */
+/** Execute: runs the unnamed portal, for all its rows. */
 const execute = Buffer.from([0x45, 0, 0, 0, lengthSize + 1 + 4, 0, 0, 0, 0, 0]);
 
-/** The texts are few, and never a caller's. */
+/** By the statement's text: there are few, and none comes from a caller. */
 const parseMessages = new Map<string, Buffer>();
 
 /** @returns Parse, Bind and Execute. Parameters and columns are texts; the server finds out their types. */

@@ -5,11 +5,11 @@ import { type JobState, type JobStatus, longestError } from "../../status/status
 import type { Tables } from "../schema/tables.ts";
 import type { Row } from "./text-query.ts";
 
-/** The statements that read statuses, compiled once; each call's statement puts its own ids in. */
+/** The statements that read statuses, compiled once. Each batch puts its own ids in. */
 export interface StatusQueries {
   /** One index probe an id. No join, no count: the hot path. An engine that shards the table routes one id exactly. */
   byIds(ids: readonly ReqId[]): CompiledQuery;
-  /** The same, for no row: whether statuses can be read here, asked without reading any, and of no shard. */
+  /** The same, for no row: it fails when statuses cannot be read here, and touches no shard. */
   readonly none: CompiledQuery;
 }
 
@@ -38,14 +38,14 @@ const states: ReadonlyMap<string | null | undefined, JobState> = new Map(
   (["pending", "processing", "success", "failure"] as const).map((state) => [state, state]),
 );
 
-/** What RFC 3339 and google.protobuf.Timestamp can say, in seconds: the years 1 to 9999. */
+/** The range of RFC 3339 and google.protobuf.Timestamp, in seconds: the years 1 to 9999. */
 const earliest = -62_135_596_800;
 const latest = 253_402_300_799;
 
 /**
  * Reads a row of {@link StatusQueries}. A table that `migrate` did not make may hold what the contract does not allow.
  *
- * @returns StatusError `STATUS_UNREADABLE` for such a row; its cause says what is wrong, and quotes nothing of it.
+ * @returns StatusError `STATUS_UNREADABLE` for such a row; its cause names what is wrong, and quotes nothing of the row.
  */
 export function readRow([, status, error, createdAtMicros]: Row): JobStatus | StatusError {
   const state = states.get(status);

@@ -1,6 +1,6 @@
-import type { Writable } from "node:stream";
 import type { CompiledQuery } from "kysely";
 import type pg from "pg";
+import type { PgQuery } from "../connections/pg-internals.ts";
 import { encodeStatement, sync } from "./statement-messages.ts";
 
 const select = "SELECT ";
@@ -9,13 +9,12 @@ const select = "SELECT ";
 export type Row = readonly (string | null)[];
 
 /**
- * An unnamed statement, or two in one transaction, whose columns are known and whose parameters are texts, as pg lets
- * others write them ("Submittable"; pg-cursor is one).
+ * An unnamed statement, or two in one transaction, whose columns are known and whose parameters are texts.
  *
- * It asks for no description of the columns and converts nothing: for a batch of 16 ids that spares our process
+ * It asks for no description of the columns and converts nothing: for a batch of 16 ids that spares this process
  * more than a quarter of the work (`npm run bench:micro`). Kysely has built and typed the query, which is a SELECT.
  */
-export class TextQuery implements pg.Submittable {
+export class TextQuery implements PgQuery {
   readonly rows: Promise<readonly Row[]>;
   readonly #queries: readonly CompiledQuery[];
   readonly #received: Row[] = [];
@@ -33,9 +32,8 @@ export class TextQuery implements pg.Submittable {
     this.#reject = reject;
   }
 
-  submit(connection: unknown): void {
-    const { stream } = connection as { stream: Writable };
-    // All in one piece: pg's own way is a piece a message.
+  submit({ stream }: pg.Connection): void {
+    // All in one write: pg itself writes each message by itself.
     stream.write(Buffer.concat([...this.#queries.map(encodeStatement), sync]));
   }
 
@@ -44,10 +42,10 @@ export class TextQuery implements pg.Submittable {
   }
 
   handleReadyForQuery(): void {
-    // A row that got lost on the way must not read as "there is none".
+    // A row that is missing from the answer must not read as "there is none".
     const isWhole = this.#completed === this.#queries.length && this.#announced === this.#received.length;
     if (isWhole) this.#resolve(this.#received);
-    else this.#reject(new Error("the database's answer came incomplete"));
+    else this.#reject(new Error("the database's answer is incomplete"));
   }
 
   handleError(error: unknown): void {

@@ -5,7 +5,7 @@ import type { JobStatus } from "../../status/status.ts";
 import type { StatusOutcome } from "../../status/status-store.ts";
 
 /** Knows the last waiter of each id. */
-interface WaitingList {
+export interface WaitingList {
   /** The last waiter of an id is removed. @param previous the one before it, which still waits. */
   remove(reqId: ReqId, previous: Waiter | undefined): void;
 }

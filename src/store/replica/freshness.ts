@@ -60,7 +60,7 @@ export const identityQuery = CompiledQuery.raw(
 /**
  * Asked before each statement: a statement sees at least what was replayed before it began. The position comes before
  * the timeline, so that it is of that timeline or of one before. Without the right to see what is received, the
- * control file tells the timeline; after a promotion it is late, by a checkpoint at the most.
+ * control file has the timeline; after a promotion it is late, by a checkpoint at the most.
  */
 const replicaQuery = CompiledQuery.raw(`
   select

@@ -3,11 +3,11 @@ import type { Tables } from "./tables.ts";
 
 /** What is known of the engine that answers. */
 export interface Engine {
-  /** It has the table on several servers, of which one may be gone. */
+  /** The table is on several servers, of which one may be unavailable. */
   readonly isDistributed: boolean;
 }
 
-/** Citus, or a table that is foreign or has foreign partitions (postgres_fdw). @throws what the driver says. */
+/** Citus, or a table that is foreign or has foreign partitions (postgres_fdw). @throws the driver's error. */
 export async function describeEngine(db: Kysely<Tables>): Promise<Engine> {
   const { rows } = await sql<Engine>`
     select

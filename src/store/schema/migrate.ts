@@ -11,9 +11,9 @@ import type { Tables } from "./tables.ts";
 export interface MigrateOptions {
   /** Instead of those of this version. */
   readonly migrations?: readonly Migration[];
-  /** The longest, in milliseconds, that a migration is tried again while other processes hold a lock that it needs. */
+  /** How long, in milliseconds, a migration is tried again while other processes hold a lock that it needs. */
   readonly maxWait?: number;
-  /** Ends the pauses between two tries. The caller cancels the statement that runs. */
+  /** Ends the pauses between two attempts. The caller cancels the statement that runs. */
   readonly signal?: AbortSignal;
 }
 
@@ -26,11 +26,11 @@ export interface Migrated {
 
 /**
  * How long, in milliseconds, a statement of a migration may wait for a lock. Other statements queue behind it meanwhile: this
- * is the delay that one try can cost them.
+ * is how long one attempt can delay them.
  */
 const lockTimeout = 250;
 
-/** The shortest pause between two tries, in milliseconds. The longest is twice that. */
+/** The shortest pause between two attempts, in milliseconds. The longest is twice that. */
 const lockPause = 500;
 
 /**
@@ -38,8 +38,8 @@ const lockPause = 500;
  * Several processes may migrate at the same time; each migration runs once.
  *
  * @param db two of its connections are used at once, for a migration that runs outside a transaction.
- * @throws SchemaError when there is no schema, or a table that was not made by a migration; MigrationBlocked; what the driver
- *   said first; the signal's reason.
+ * @throws SchemaError when there is no schema, or a table that was not made by a migration; MigrationBlocked; the driver's
+ *   first error; the signal's reason.
  */
 export async function migrate(db: Kysely<Tables>, options: MigrateOptions = {}): Promise<Migrated> {
   const { migrations = released, maxWait = 60_000, signal } = options;
@@ -59,7 +59,7 @@ export async function migrate(db: Kysely<Tables>, options: MigrateOptions = {}):
       throw new MigrationBlocked(
         `migration ${missing[0]} could not get its lock within ${maxWait / 1_000} s. ` +
           (holders === ""
-            ? "Who holds it is not known: try again later"
+            ? "Which process holds it is not known: try again later"
             : `It is held by process ${holders}: wait until that has ended, or end it with pg_terminate_backend, and try again`),
       );
     } else {
@@ -154,10 +154,10 @@ async function knownList(
 }
 
 /** SQLSTATE: connection lost, serialization failure and deadlock, resources, object in use, operator, system. */
-const passing = /^(08|40|53|55|57|58)/;
+const temporary = /^(08|40|53|55|57|58)/;
 
-/** Whether a migration that failed will fail again until somebody changes the database, its roles or our settings. */
+/** Whether a migration that failed will fail again until the database, its roles or the settings are changed. */
 export function isDefinite(error: unknown): boolean {
   if (error instanceof SchemaError) return true;
-  return error instanceof pg.DatabaseError && !isConnectionLost(error) && !passing.test(error.code ?? "");
+  return error instanceof pg.DatabaseError && !isConnectionLost(error) && !temporary.test(error.code ?? "");
 }

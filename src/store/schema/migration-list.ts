@@ -1,6 +1,6 @@
 import { type QueryExecutorProvider, sql } from "kysely";
 
-/** What a schema tells of the migrations that it has had. */
+/** The migrations that a schema has had, as it records them. */
 interface MigrationList {
   /** Whether memory_job_migration exists. Older versions of the service recorded their migration in kysely_migration. */
   readonly exists: boolean;

@@ -2,7 +2,7 @@ import { openConnections } from "../connections/connections.ts";
 import type { PoolOptions } from "../connections/pool.ts";
 import { type Migrated, type MigrateOptions, migrate } from "./migrate.ts";
 
-/** Connections of its own, to migrate a database with. Disposing of it closes them. */
+/** Migrates a database over connections of its own. Disposing of it closes them. */
 interface Migrator extends AsyncDisposable {
   /** See {@link migrate}. */
   migrate(options?: Omit<MigrateOptions, "signal">): Promise<Migrated>;

@@ -25,7 +25,7 @@ interface FoundTable {
   readonly readable: boolean;
 }
 
-/** What a role can see of the schema. */
+/** What a role can read about the schema. */
 interface SchemaFacts {
   /** The schemas of the search_path that exist and that the role may use. */
   readonly searchPath: readonly string[];
@@ -87,7 +87,7 @@ export async function checkSchema(db: Kysely<Tables>): Promise<string[]> {
   return schemaWarnings(facts);
 }
 
-/** Says where a table is that an unqualified name does not lead to. */
+/** @returns where a table is that an unqualified name does not lead to, and what to do. */
 function whereTheTableIs({ searchPath, others }: SchemaFacts): string {
   const path = `the search_path (${searchPath.join(", ") || "of which no schema exists that this role may use"})`;
   if (others.length === 0) {

@@ -1,7 +1,7 @@
 import type { ColumnType, Generated } from "kysely";
 import type { JobState } from "../../status/status.ts";
 
-/** The tables as Kysely sees them. Their truth is in `migrations/`. */
+/** The tables, typed for Kysely. Their definition is in `migrations/`. */
 export interface Tables {
   memory_job: MemoryJobTable;
 }

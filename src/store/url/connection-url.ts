@@ -3,7 +3,7 @@ export class ConnectionUrlError extends Error {
   override readonly name = "ConnectionUrlError";
 }
 
-/** What to do about a URL whose parts cannot be told apart. */
+/** What to do about a URL whose parts cannot be distinguished. */
 export const encodeCredentials =
   "it is ambiguous: percent-encode whatever user and password have of : / ? # @ [ ] \\ % and spaces (%40 for @)";
 

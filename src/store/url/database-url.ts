@@ -21,7 +21,7 @@ interface Reading {
   readonly mistakes: readonly string[];
 }
 
-/** What may stand in a URL and be a secret: behind an unencoded `&` in one, a part of it may look like a parameter. */
+/** Parameters that are secrets: what follows an unencoded `&` in a secret reads as the name of a parameter. */
 const secrets = ["password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"];
 
 /**

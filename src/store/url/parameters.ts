@@ -1,4 +1,4 @@
-/** What a value must look like, in words for people, and the check. */
+/** The values that are allowed: in words, and as a check. */
 interface Pattern {
   readonly words: string;
   readonly test: (value: string) => boolean;
@@ -77,7 +77,7 @@ export const urlParameters = {
   channel_binding: {
     env: "PGCHANNELBINDING",
     takes: oneOf("disable", "prefer", "require"),
-    help: "`require` gives a password to nobody but a server that proves, over TLS, that it knows it (SCRAM-SHA-256-PLUS). Unset: `prefer`.",
+    help: "`require` refuses a server that does not prove, over TLS, that it knows the password (SCRAM-SHA-256-PLUS). Unset: `prefer`.",
   },
   connect_timeout: {
     env: "PGCONNECT_TIMEOUT",
@@ -92,12 +92,18 @@ export const urlParameters = {
   options: { env: "PGOPTIONS", help: "Options of the session, such as `-c%20search_path=jobs`." },
   application_name: { env: "PGAPPNAME", help: "The name in pg_stat_activity. Unset: the next one." },
   fallback_application_name: { help: "The same. Unset: `gomemory-status`." },
-  keepalives: { takes: oneOf("0", "1"), help: "Whether TCP looks for dead connections. Unset: 1." },
-  keepalives_idle: { takes: seconds, help: "After how many seconds without a byte it does. Unset: 1." },
-  keepalives_interval: { takes: seconds, help: "How many seconds later it looks again. Unset: 1." },
+  keepalives: {
+    takes: oneOf("0", "1"),
+    help: "Whether TCP keepalive probes detect dead connections. Unset: 1.",
+  },
+  keepalives_idle: {
+    takes: seconds,
+    help: "After how many seconds without a byte the first keepalive probe is sent. Unset: 1.",
+  },
+  keepalives_interval: { takes: seconds, help: "The seconds between two keepalive probes. Unset: 1." },
   keepalives_count: {
     takes: number("a number, 1 to 127", /^([1-9]\d?|1[01]\d|12[0-7])$/),
-    help: "How often it looks in vain until the connection is lost. Unset: 10.",
+    help: "How many keepalive probes remain unanswered until the connection is lost. Unset: 10.",
   },
   tcp_user_timeout: { takes: oneOf("0"), help: "Node cannot set it: leave it out; keepalives are on" },
   replication: {
@@ -112,7 +118,7 @@ export const urlParameters = {
   sslmode: {
     env: "PGSSLMODE",
     takes: oneOf("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
-    help: "Whether to use TLS, and whom to trust; of no effect on Unix sockets. Unset: `prefer`, and `verify-full` with `sslrootcert=system`.",
+    help: "Whether to use TLS, and which certificates to accept; of no effect on Unix sockets. Unset: `prefer`, and `verify-full` with `sslrootcert=system`.",
   },
   requiressl: {
     env: "PGREQUIRESSL",
@@ -156,7 +162,7 @@ export const urlParameters = {
   sslsni: {
     env: "PGSSLSNI",
     takes: oneOf("0", "1"),
-    help: "Whether the server is told in the clear by which name it is wanted. Unset: 1.",
+    help: "Whether the server's name is sent, unencrypted, at the start of TLS (SNI). Unset: 1.",
   },
   requirepeer: {
     env: "PGREQUIREPEER",

@@ -8,7 +8,7 @@ export type SessionAttrs = "any" | "read-write" | "read-only" | "primary" | "sta
 /** How to encrypt: not at all, only if the server offers it, or in any case. */
 type Encryption = "none" | "offered" | "demanded";
 
-/** One of the ways to a database. */
+/** One of the ways to connect to a database: a host, with TLS or without. */
 export interface Way {
   /** Its name for TLS, passfiles and messages. */
   readonly host: string;
@@ -18,10 +18,10 @@ export interface Way {
   readonly encryption: Encryption;
 }
 
-/** What a connection shows of itself over TLS, and what the server must show. Files are read for each connection. */
+/** The certificates of both sides, and how TLS is negotiated. Files are read for each connection. */
 export interface TlsSettings {
-  /** Whose certificate is taken: anybody's, one of the CAs, or one of the CAs that is for the host. */
-  readonly verify: "nobody" | "ca" | "host";
+  /** Which certificate is accepted: any, one of the CAs, or one of the CAs that is for the host. */
+  readonly verify: "none" | "ca" | "host";
   /** A file, or `system`. */
   readonly rootCert: string | undefined;
   readonly crl: string | undefined;
@@ -31,11 +31,11 @@ export interface TlsSettings {
   readonly sni: boolean;
   readonly minVersion: string | undefined;
   readonly maxVersion: string | undefined;
-  /** Without asking the server first. */
+  /** Without an SSLRequest first. */
   readonly direct: boolean;
 }
 
-/** A database, and how to connect to it, as a URL says. Times in milliseconds. */
+/** A database, and how to connect to it, read from a URL. Times in milliseconds. */
 export interface Target {
   /** In the order in which they are tried. */
   readonly ways: readonly [Way, ...Way[]];
@@ -80,7 +80,7 @@ export function readTarget(url: string): Target {
     connectTimeout: get("connect_timeout") === undefined ? undefined : seconds("connect_timeout", 0),
     options: get("options"),
     applicationName: get("application_name") ?? get("fallback_application_name") ?? "gomemory-status",
-    // A peer that vanished without a word is noticed after about ten seconds.
+    // A server that has vanished without closing the connection is noticed after about ten seconds.
     keepAlive: {
       enable: get("keepalives") !== "0",
       initialDelay: seconds("keepalives_idle", 1),
@@ -88,7 +88,7 @@ export function readTarget(url: string): Target {
       count: Number(get("keepalives_count") ?? 10),
     },
     tls: {
-      verify: sslmode === "verify-full" ? "host" : rootCert === undefined ? "nobody" : "ca",
+      verify: sslmode === "verify-full" ? "host" : rootCert === undefined ? "none" : "ca",
       rootCert,
       crl: get("sslcrl"),
       cert: showsCert ? get("sslcert") : undefined,
@@ -119,7 +119,7 @@ function waysOf(get: (name: UrlParameterName) => string | undefined, sslmode: st
     const host = names?.[index] || address || "localhost";
     const destination = address || host;
     const port = Number((ports.length === 1 ? ports[0] : ports[index]) || defaultPort);
-    // Over a Unix socket libpq never encrypts, whatever sslmode says.
+    // Over a Unix socket libpq never encrypts, whatever the sslmode.
     const encryptions = destination.startsWith("/")
       ? ["none" as const]
       : (encryptionsOf[sslmode] ?? ["demanded"]);

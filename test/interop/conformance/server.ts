@@ -1,7 +1,7 @@
 /**
- * The server under test of the Connect conformance suite: our listener, router and fast path with the suite's service on them.
- * Started by the suite with two arguments, `on` or `off` for the fast path and the suite's protos as buf's image. It reads
- * one size-delimited ServerCompatRequest, says where it listens, and ends with SIGTERM.
+ * The server under test of the Connect conformance suite: the service's listener, router and gRPC fast path with the suite's
+ * endpoints. The suite starts it with two arguments: `on` or `off` for the fast path, and the suite's protos as buf's image. It
+ * reads one size-delimited ServerCompatRequest, reports its address, and ends with SIGTERM.
  */
 import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -26,11 +26,11 @@ import { conformanceEndpoints } from "./service.ts";
 type ServerRequest = Message & {
   readonly messageReceiveLimit: number;
   readonly clientTlsCert: Uint8Array;
-  /** Present when TLS is asked for. */
+  /** Absent: without TLS. */
   readonly serverCreds?: { readonly cert: Uint8Array; readonly key: Uint8Array };
 };
 
-const [, , withFastPath, image = ""] = process.argv;
+const [, , fastPathSetting, image = ""] = process.argv;
 const ended = once(process, "SIGTERM");
 const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, await readFile(image)));
 
@@ -38,7 +38,7 @@ const request = fromBinary(descOf("ServerCompatRequest"), await readDelimited())
 let answered = 0;
 const endpoints = conformanceEndpoints(registry);
 const life = openLife(Number.POSITIVE_INFINITY);
-const fastPath = withFastPath === "on" ? counting(createFastPath(endpoints, life)) : undefined;
+const fastPath = fastPathSetting === "on" ? counting(createFastPath(endpoints, life)) : undefined;
 const handler = createRouter({
   endpoints,
   life,
@@ -80,7 +80,7 @@ function descOf(name: string): DescMessage {
   return desc;
 }
 
-/** @returns the first message on standard input: four bytes say how long it is. */
+/** @returns the first message on standard input. Its length comes first, in four bytes. */
 async function readDelimited(): Promise<Buffer> {
   let bytes = Buffer.alloc(0);
   for await (const chunk of process.stdin) {
@@ -97,13 +97,14 @@ function writeDelimited(name: string, init: MessageInitShape<DescMessage>): void
   process.stdout.write(Buffer.concat([length, bytes]));
 }
 
+/** Counts the calls that do not fall back. */
 function counting({ serve }: FastPath): FastPath {
   return {
     serve(stream, headers, flags, fallBack) {
       answered++;
-      serve(stream, headers, flags, (...passed) => {
+      serve(stream, headers, flags, (...args) => {
         answered--;
-        fallBack(...passed);
+        fallBack(...args);
       });
     },
   };

@@ -45,9 +45,10 @@ const serviceName = "connectrpc.conformance.v1.ConformanceService";
 const requestInfoName = "connectrpc.conformance.v1.ConformancePayload.RequestInfo";
 
 /**
- * Serves the suite's ConformanceService, whose proto says what each method answers. `Unimplemented` stays out.
+ * The endpoints of the suite's ConformanceService, whose proto defines the answers of each method. `Unimplemented` must have
+ * none.
  *
- * @param registry all that the suite's protos define.
+ * @param registry the descriptors of the suite's protos.
  */
 export function conformanceEndpoints(registry: Registry): Endpoint[] {
   const service = registry.getService(serviceName);

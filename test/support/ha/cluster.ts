@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Tethered } from "../../../src/store/embedded/process.ts";
+import type { Tethered } from "../../../src/store/embedded/tethered-program.ts";
 import { until } from "../until.ts";
 import { startHaProxy } from "./haproxy.ts";
 import { type Node, prepareNode } from "./patroni.ts";

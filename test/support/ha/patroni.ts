@@ -1,6 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Tethered } from "../../../src/store/embedded/process.ts";
+import type { Tethered } from "../../../src/store/embedded/tethered-program.ts";
 import { stablePort } from "./ports.ts";
 import type { Programs } from "./programs.ts";
 

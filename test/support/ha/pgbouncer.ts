@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import pg from "pg";
-import type { Tethered } from "../../../src/store/embedded/process.ts";
+import type { Tethered } from "../../../src/store/embedded/tethered-program.ts";
 import { until } from "../until.ts";
 import { stablePort } from "./ports.ts";
 import type { Programs } from "./programs.ts";

@@ -1,8 +1,8 @@
 import { chown, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { choosePlace } from "../../../src/store/embedded/place.ts";
-import { startTethered, type Tethered } from "../../../src/store/embedded/process.ts";
+import { locateDataDirectory } from "../../../src/store/embedded/data-directory.ts";
+import { startTethered, type Tethered } from "../../../src/store/embedded/tethered-program.ts";
 import { type Unpacked, unpackDebian } from "../debian.ts";
 
 /** HA_SKIP=1 skips the tests on a machine that cannot get the packages. */
@@ -27,7 +27,7 @@ export interface Programs extends AsyncDisposable {
 export async function installPrograms(): Promise<Programs> {
   const unpacked = await unpack();
   const directory = await mkdtemp(join(tmpdir(), "gomemory-status-ha-"));
-  const { account } = await choosePlace(directory);
+  const { account } = await locateDataDirectory(directory);
   if (account !== undefined) await chown(directory, account.uid, account.gid);
   const env = {
     ...unpacked.env,

@@ -1,11 +1,11 @@
 import { Code } from "@connectrpc/connect";
 import { codeToString } from "@connectrpc/connect/protocol-connect";
+import { errorBody } from "../protocols/error-bodies.ts";
+import { type HttpRequest, type HttpResponse, sendGrpcError, sendJson } from "../protocols/http.ts";
+import { mediaTypeOf } from "../protocols/media-type.ts";
 import type { ProtocolName } from "../status/observation.ts";
-import { errorBody } from "./error-bodies.ts";
-import { type HttpRequest, type HttpResponse, sendGrpcError, sendJson } from "./http.ts";
-import { mediaTypeOf } from "./media-type.ts";
 
-/** Why a request is answered by none of our routes, as each protocol says it. */
+/** An error for a request that reaches no route, as each protocol writes it. */
 export interface Refusal {
   /** The HTTP status, and its name. */
   readonly http: number;

@@ -1,27 +1,16 @@
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
-import pg from "pg";
 import type { Target, Way } from "../url/target.ts";
+import { PgConnection } from "./pg-internals.ts";
 import { tlsOptionsOf } from "./tls.ts";
 
-/** What pg's connection has besides what its types tell. */
-interface DriverConnection extends pg.Connection {
-  stream: Duplex;
-  _connecting: boolean;
-  _ending: boolean;
-  attachListeners(stream: Duplex): void;
-  requestSsl(): void;
-}
+/** The answers to an SSLRequest. */
+const tlsAccepted = "S".charCodeAt(0);
+const tlsRefused = "N".charCodeAt(0);
 
-const DriverConnection = pg.Connection as unknown as new (config: object) => DriverConnection;
-
-/** The first byte of the answer to an SSLRequest. */
-const willing = 0x53;
-const unwilling = 0x4e;
-
-/** The way to a server, as far as to the first message of the protocol: sockets and TLS. The rest is the driver's. */
-export class Wire extends DriverConnection {
+/** Opens the socket and negotiates TLS, up to the first message of the protocol. The rest is the driver's. */
+export class Transport extends PgConnection {
   readonly #target: Target;
   /** To be set before {@link connect}. */
   way: Way;
@@ -35,8 +24,8 @@ export class Wire extends DriverConnection {
     [this.way] = target.ways;
   }
 
-  /** The driver then sends what a session begins with on `connect`: the connection is encrypted, or is not going to be. */
-  connect(): void {
+  /** Emits `connect` when the connection is encrypted, or is not going to be: the driver then begins the session. */
+  override connect(): void {
     const socket = this.stream as Socket;
     this._connecting = true;
     socket.on("error", (error) => this.#report(error));
@@ -48,7 +37,7 @@ export class Wire extends DriverConnection {
     else socket.connect(port, address);
   }
 
-  /** Bytes that are not PostgreSQL's make pg's parser throw where nobody can catch it: here they cost the connection. */
+  /** Bytes that are not PostgreSQL's make pg's parser throw where nothing catches it: here they close the connection. */
   override attachListeners(stream: Duplex): void {
     super.attachListeners(stream);
     const [parse] = stream.listeners("data");
@@ -75,10 +64,11 @@ export class Wire extends DriverConnection {
     }
     this.requestSsl();
     socket.once("data", (answer: Buffer) => {
-      // More than the one byte comes from an attacker in between, who cannot speak TLS (CVE-2021-23222).
-      const word = answer.length === 1 ? answer[0] : undefined;
-      if (word === willing) this.#encrypt(socket);
-      else if (word !== unwilling) socket.destroy(new Error("the server does not say whether it speaks TLS"));
+      // Bytes after the first come from an attacker in between, who cannot speak TLS (CVE-2021-23222).
+      const byte = answer.length === 1 ? answer[0] : undefined;
+      if (byte === tlsAccepted) this.#encrypt(socket);
+      else if (byte !== tlsRefused)
+        socket.destroy(new Error("the server's answer to an SSLRequest is invalid"));
       else if (this.way.encryption === "offered") this.#open(socket);
       else socket.destroy(new Error("The server does not support SSL connections"));
     });

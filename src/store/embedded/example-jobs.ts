@@ -6,14 +6,14 @@ import { createJobLedger } from "../jobs/job-ledger.ts";
 import type { Tables } from "../schema/tables.ts";
 
 /** A live job to try the service with. */
-export interface Sample {
+export interface ExampleJob {
   readonly status: JobState;
   readonly reqId: string;
 }
 
-/** Puts in one job of each status, unless there are live jobs. @returns one live job of each status that there is. */
-export async function provideSamples(db: Kysely<Tables>): Promise<Sample[]> {
-  const found = await findSamples(db);
+/** Inserts one job of each status, unless there are live jobs. @returns one live job of each status that there is. */
+export async function ensureExampleJobs(db: Kysely<Tables>): Promise<ExampleJob[]> {
+  const found = await findExampleJobs(db);
   if (found.length > 0) return found;
 
   const ledger = createJobLedger(db);
@@ -26,10 +26,10 @@ export async function provideSamples(db: Kysely<Tables>): Promise<Sample[]> {
   await ledger.start(await submit());
   await ledger.succeed(await submit());
   await ledger.fail(await submit(), "Vector database timeout during embedding generation");
-  return findSamples(db);
+  return findExampleJobs(db);
 }
 
-function findSamples(db: Kysely<Tables>): Promise<Sample[]> {
+function findExampleJobs(db: Kysely<Tables>): Promise<ExampleJob[]> {
   return db
     .selectFrom("memory_job")
     .distinctOn("status")

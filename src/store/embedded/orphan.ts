@@ -3,11 +3,11 @@ import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
-import { stopPatienceMs, stopSignals } from "./process.ts";
+import { stopSignals, stopTimeoutMs } from "./tethered-program.ts";
 
 const pollMs = 20;
 
-/** The setting that records in a server's command line which process started it. */
+/** The setting by which a server's command line tells which process started it. */
 export const ownerSetting = "gomemory.owner";
 
 /** The pid in the lock file of a cluster. The server may have ended since; the pid may be another process by now. */
@@ -24,15 +24,15 @@ export async function serverOwner(cluster: string): Promise<number | undefined> 
 }
 
 /**
- * Ends the server that a killed process left on a cluster. Leaves alone the server of a living process, and
+ * Stops the server that a killed process left running on a cluster. Does not touch the server of a living process, nor
  * any process that is not the server of this cluster.
  * @throws Error when the server does not end; the signal's reason
  */
-export async function stopLeftover(cluster: string, signal?: AbortSignal): Promise<void> {
+export async function stopOrphan(cluster: string, signal?: AbortSignal): Promise<void> {
   const pid = await recordedPid(cluster);
   if (pid === undefined) return;
   for (const stopSignal of stopSignals) {
-    const deadline = Date.now() + stopPatienceMs;
+    const deadline = Date.now() + stopTimeoutMs;
     for (let signalled = false; Date.now() < deadline; signalled = true) {
       const server = await serverOf(cluster, pid);
       if (!server || server.owner) return;
@@ -56,11 +56,11 @@ function signalIfThere(pid: number, signal: NodeJS.Signals): void {
 async function serverOf(cluster: string, pid: number): Promise<{ owner: number | undefined } | undefined> {
   const { parent, program, args } = await inspectProcess(pid);
   if (basename(program) !== "postgres" || !args.startsWith(`-D ${cluster} `)) return undefined;
-  // An orphan has a new parent: its owner is gone, even if another process has that pid by now.
+  // An orphan has a new parent: its owner has ended, even if another process has that pid by now.
   return { owner: args.includes(` ${ownerSetting}=${parent} `) ? parent : undefined };
 }
 
-/** What the kernel says about a process; an empty program when there is none. */
+/** @returns what the kernel knows about a process; an empty program when there is none. */
 async function inspectProcess(pid: number): Promise<{ parent: number; program: string; args: string }> {
   try {
     if (process.platform === "linux") {

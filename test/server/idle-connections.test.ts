@@ -17,7 +17,7 @@ let files: { cert: string; key: string };
 
 beforeAll(async () => {
   folder = await createFolder();
-  authority = await createAuthority("Tests of silent connections");
+  authority = await createAuthority("Tests of idle connections");
   const { cert, key } = await authority.issue("server", "localhost");
   files = { cert: await folder.write("server.crt", cert), key: await folder.write("server.key", key) };
 });
@@ -35,8 +35,8 @@ function start(over: string, limits: Limits): Promise<Listener> {
   });
 }
 
-/** Asks on a connection that was opened before. */
-async function askOn({ socket }: Peer, over: string): Promise<string> {
+/** Calls on a connection that was opened before. */
+async function callOn({ socket }: Peer, over: string): Promise<string> {
   const bytes = `${request.trimEnd()}\r\nConnection: close\r\n\r\n`;
   if (over !== "TLS") {
     socket.write(bytes);
@@ -48,67 +48,68 @@ async function askOn({ socket }: Peer, over: string): Promise<string> {
   return await text(secured);
 }
 
-describe.for(["TCP", "TLS"])("a connection that is opened ahead, over %s", (over) => {
-  test("may be silent for longer than PEER_TIMEOUT, and is served when it asks", async () => {
+describe.for(["TCP", "TLS"])("a connection that is opened ahead of its first call, over %s", (over) => {
+  test("may be idle for longer than PEER_TIMEOUT, and its first call is served", async () => {
     await using listener = await start(over, { peerTimeout: 50, idleTimeout: never });
-    using silent = await openPeer(listener.address.port);
-    // A client of whom half a request, or half a handshake, has come is dropped meanwhile: twice, one after the other.
+    using idle = await openPeer(listener.address.port);
+    // Clients that send half a request, or half a handshake, are dropped meanwhile: two of them, one after the other.
     for (let round = 0; round < 2; round++) {
       using slow = await openPeer(listener.address.port);
       slow.send(over === "TLS" ? Buffer.from("160301", "hex") : "GE");
       await slow.closed;
     }
-    expect(await askOn(silent, over)).toContain("answered");
+    expect(await callOn(idle, over)).toContain("answered");
   });
 
   test("is closed after IDLE_TIMEOUT", async () => {
     await using listener = await start(over, { peerTimeout: never, idleTimeout: 50 });
-    using silent = await openPeer(listener.address.port);
-    expect(await silent.closed).toEqual(Buffer.alloc(0));
+    using idle = await openPeer(listener.address.port);
+    expect(await idle.closed).toEqual(Buffer.alloc(0));
   });
 });
 
 describe("above 80 % of MAX_CONNECTIONS", () => {
-  test("the oldest silent connection is closed first, and those that speak stay", async () => {
+  test("the oldest idle connection is closed first, and connections with calls stay", async () => {
     await using listener = await start("TCP", { maxConnections: 10, idleTimeout: never });
     const { port } = listener.address;
     using busy = await openPeer(port);
     busy.send(request);
     await once(busy.socket, "data");
-    const silent: Peer[] = [];
-    for (let count = 0; count < 7; count++) silent.push(await openPeer(port));
-    // As many as may stay: the next one takes the place of the first.
+    const idle: Peer[] = [];
+    for (let count = 0; count < 7; count++) idle.push(await openPeer(port));
+    // The threshold is reached: each further connection closes the oldest idle one.
     for (let more = 0; more < 3; more++) {
-      silent.push(await openPeer(port));
-      await silent[more]?.closed;
+      idle.push(await openPeer(port));
+      await idle[more]?.closed;
     }
     busy.send(request);
     await once(busy.socket, "data");
-    expect(silent.slice(3).map(({ socket }) => socket.destroyed)).toEqual(Array(7).fill(false));
-    for (const { socket } of silent) socket.destroy();
+    expect(idle.slice(3).map(({ socket }) => socket.destroyed)).toEqual(Array(7).fill(false));
+    for (const { socket } of idle) socket.destroy();
   });
 
-  test("connections that come together and speak at once are all served", async () => {
+  test("connections that are opened together and send at once are all served", async () => {
     await using listener = await start("TCP", { maxConnections: 100, idleTimeout: never });
-    const ask = async () => {
+    const call = async () => {
       const socket = connect(listener.address.port, "127.0.0.1");
       socket.write(request);
       const [answer] = await once(socket, "data");
       return { socket, answer: String(answer) };
     };
-    const asked = await Promise.all(Array.from({ length: 95 }, ask));
-    expect(asked.filter(({ answer }) => answer.includes("answered"))).toHaveLength(95);
-    for (const { socket } of asked) socket.destroy();
+    const answers = await Promise.all(Array.from({ length: 95 }, call));
+    expect(answers.filter(({ answer }) => answer.includes("answered"))).toHaveLength(95);
+    for (const { socket } of answers) socket.destroy();
   });
 
-  test.for([{ over: "TCP" }, { over: "TLS" }])("silent ones keep nobody out, over $over", async ({
-    over,
-  }) => {
+  test.for([
+    { over: "TCP" },
+    { over: "TLS" },
+  ])("idle connections do not keep other clients from connecting, over $over", async ({ over }) => {
     await using listener = await start(over, { maxConnections: 50, idleTimeout: never });
     const { port } = listener.address;
-    const silent = await Promise.all(Array.from({ length: 500 }, () => openPeer(port)));
-    using honest = await openPeer(port);
-    expect(await askOn(honest, over)).toContain("answered");
-    for (const { socket } of silent) socket.destroy();
+    const idle = await Promise.all(Array.from({ length: 500 }, () => openPeer(port)));
+    using other = await openPeer(port);
+    expect(await callOn(other, over)).toContain("answered");
+    for (const { socket } of idle) socket.destroy();
   });
 });

@@ -2,13 +2,13 @@ import { encodeEnvelope } from "@connectrpc/connect/protocol";
 import { endStreamFlag, endStreamToJson, errorToJson } from "@connectrpc/connect/protocol-connect";
 import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
 import { challenge, toConnectError } from "../endpoints/errors.ts";
+import type { Begun } from "../protocols/begin-call.ts";
+import { toTrailers } from "../protocols/grpc/trailers.ts";
+import { type HttpRequest, type HttpResponse, sendGrpcError, sendJson } from "../protocols/http.ts";
+import { mediaTypeOf } from "../protocols/media-type.ts";
+import { answerFailure } from "../protocols/rest/failure.ts";
 import { unauthenticated } from "../status/errors.ts";
 import type { ProtocolName } from "../status/observation.ts";
-import type { Begun } from "./begin-call.ts";
-import { toTrailers } from "./grpc/trailers.ts";
-import { type HttpRequest, type HttpResponse, sendGrpcError, sendJson } from "./http.ts";
-import { mediaTypeOf } from "./media-type.ts";
-import { answerFailure } from "./rest/failure.ts";
 
 /** The answer to a caller without a known token, made once for all of them. */
 const error = toConnectError(unauthenticated);
@@ -21,10 +21,10 @@ const endOfConnectStream = encodeEnvelope(
 const endOfGrpcWeb = encodeEnvelope(trailerFlag, trailerSerialize(trailers));
 
 /**
- * Refuses a call whose caller may not ask: from its headers alone, as its protocol says it.
+ * Refuses a call without a known token: from its headers alone, in the form of its protocol.
  *
- * What comes of its body is thrown away, for as long as a client may take to send a request (PEER_TIMEOUT). Over HTTP/2 a reset could end that at
- * once (RFC 9113, section 8.1), but clients on node:http2 then lose the answer in front of it.
+ * Its body is discarded, for as long as a client may take to send a request (PEER_TIMEOUT). Over HTTP/2 a reset could end that
+ * at once (RFC 9113, section 8.1), but clients on node:http2 then lose the answer in front of it.
  *
  * @param protocol "rest" for everything that is no RPC and does not claim to be gRPC.
  */

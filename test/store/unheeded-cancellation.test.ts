@@ -14,7 +14,7 @@ beforeAll(async () => {
 
 afterAll(() => database[Symbol.asyncDispose]());
 
-/** Has the service use so many connections at once. @returns the pids of their backends. */
+/** Has the service use several connections at once. @returns the pids of their backends. */
 async function useConnections(app: TestApp, count: number): Promise<number[]> {
   await using lock = await lockTable(database);
   const calls = Array.from({ length: count }, () => fetch(`${app.url}/get_status/${randomUUID()}`));
@@ -24,7 +24,7 @@ async function useConnections(app: TestApp, count: number): Promise<number[]> {
   return pids;
 }
 
-test("a statement that does not heed its cancellation costs its own connection, and none of the healthy ones", async () => {
+test("a statement that does not heed its cancellation costs its own connection, and no other", async () => {
   await using app = await startTestApp({
     DATABASE_URL: database.url,
     BATCHES_IN_FLIGHT: "6",
@@ -34,13 +34,13 @@ test("a statement that does not heed its cancellation costs its own connection, 
   const before = await useConnections(app, 6);
 
   await using lock = await lockTable(database);
-  const deaf = startAsking(getStatusCalls(randomUUID())[0] as RawCall, app.url);
+  const stopped = startAsking(getStatusCalls(randomUUID())[0] as RawCall, app.url);
   const [pid] = (await lock.blocks(1)) as [number];
-  // Stopped, a backend hears nothing: neither the cancellation nor that its client has left.
+  // A stopped backend notices neither the cancellation nor that its client has closed the connection.
   process.kill(pid, "SIGSTOP");
   try {
-    deaf.hangUp();
-    await deaf.closed;
+    stopped.hangUp();
+    await stopped.closed;
     await lock[Symbol.asyncDispose]();
     const open = async () =>
       /^db_client_connections_open (\d+)$/m.exec(await (await fetch(`${app.url}/metrics`)).text())?.[1];

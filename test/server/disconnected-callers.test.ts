@@ -20,9 +20,9 @@ import {
   post,
   type RawCall,
 } from "../support/calls.ts";
-import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { startAsking } from "../support/hang-up.ts";
 import { cancelledCall, preface } from "../support/http2-frames.ts";
+import { useKnownJob } from "../support/known-job.ts";
 import { lockTable } from "../support/lock.ts";
 import { metricValue } from "../support/metric.ts";
 import { openPeer } from "../support/peer.ts";
@@ -30,13 +30,7 @@ import { getStatusMethod } from "../support/requests.ts";
 
 const watchMethod = "grpc.health.v1.Health/Watch";
 
-let database: TestDatabase;
-
-beforeAll(async () => {
-  database = await createDatabase();
-});
-
-afterAll(() => database[Symbol.asyncDispose]());
+const job = useKnownJob();
 
 const calls = getStatusCalls(randomUUID());
 const withBodies = calls.filter(({ asked }) => asked.body !== undefined);
@@ -54,19 +48,28 @@ const watches = [
 describe.for([
   "on",
   "off",
-])("a caller that hangs up is CANCELLED and no error, with the fast path %s", (lane) => {
+])("the call of a caller that disconnects is CANCELLED and no error, with the fast path %s", (fastPath) => {
   let app: TestApp;
   /** Where Connect reports errors. */
   let complaints: MockInstance<typeof console.error>;
 
   beforeAll(async () => {
-    app = await startTestApp({ DATABASE_URL: database.url, LOG_REQUESTS: "true", GRPC_FAST_PATH: lane });
+    app = await startTestApp({
+      DATABASE_URL: job.env.DATABASE_URL,
+      LOG_REQUESTS: "true",
+      GRPC_FAST_PATH: fastPath,
+    });
   });
 
   afterAll(() => app[Symbol.asyncDispose]());
 
-  beforeEach(() => {
+  beforeEach(async () => {
     complaints = vi.spyOn(console, "error");
+    // An answer between two calls that get none: after 1.5 s without any, on a slow machine, the breaker would open.
+    const answers = () => app.logs.filter(({ reqId, code }) => reqId === job.reqId && code === "OK").length;
+    const before = answers();
+    expect((await fetch(`${app.url}/get_status/${job.reqId}`)).status).toBe(200);
+    await expect.poll(answers, { interval: 5 }).toBe(before + 1);
   });
 
   afterEach(() => complaints.mockRestore());
@@ -92,12 +95,13 @@ describe.for([
       .filter((line) =>
         Object.entries(labels).every(([label, value]) => line.includes(`${label}="${value}"`)),
       )
-      .filter((line) => !line.includes('"CANCELLED"'));
+      // OK is for the calls of beforeEach.
+      .filter((line) => !/"(?:CANCELLED|OK)"/.test(line));
     expect(others).toEqual([]);
     return metricValue(lines, name, { ...labels, rpc_status_code: "CANCELLED" }) ?? 0;
   }
 
-  /** @param until settles when the call is where its caller is to go. */
+  /** @param until settles when the call has got as far as the caller is to wait. */
   async function hangUp(
     call: RawCall,
     method: string,
@@ -125,12 +129,12 @@ describe.for([
   }
 
   test.for(calls)("while its statement runs: $name", async (call) => {
-    await using lock = await lockTable(database);
+    await using lock = await lockTable(job.database);
     await hangUp(call, getStatusMethod, false, () => lock.blocks(1));
     await lock.blocks(0);
   });
 
-  test.for(withBodies)("while its request is still on the way: $name", async (call) => {
+  test.for(withBodies)("before the whole request was sent: $name", async (call) => {
     await hangUp(call, getStatusMethod, true, () =>
       expect.poll(() => inFlight(call, getStatusMethod), { interval: 5 }).toBe(1),
     );
@@ -140,13 +144,13 @@ describe.for([
     await hangUp(call, watchMethod, false, ({ answered }) => answered);
   });
 
-  test("in one piece with its request: gRPC, HTTP/2", async () => {
+  test("with the reset in one piece with the request: gRPC, HTTP/2", async () => {
     const [call] = calls.filter(({ protocol }) => protocol === "grpc");
     if (call === undefined) throw new Error("no call");
     const logged = app.logs.length;
     const before = await countCancelled(call, getStatusMethod);
     using peer = await openPeer(app.port);
-    // So that the streams are reset before anything hears of them.
+    // The streams are reset before their event is emitted.
     peer.send(Buffer.concat([preface, cancelledCall(1), cancelledCall(3)]));
     const lines = () => app.logs.slice(logged).filter((line) => line.method === getStatusMethod);
     await expect.poll(lines, { interval: 5 }).toHaveLength(2);
@@ -156,9 +160,9 @@ describe.for([
     expect(await countCancelled(call, getStatusMethod)).toBe(before + 2);
   });
 
-  test("with answers that wait for the one before: HTTP/1.1, pipelined", async () => {
+  test("with responses that wait for the one before: HTTP/1.1, pipelined", async () => {
     const logged = app.logs.length;
-    await using lock = await lockTable(database);
+    await using lock = await lockTable(job.database);
     using peer = await openPeer(app.port);
     const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
     peer.send(get(`/get_status/${randomUUID()}`) + get("/healthz") + get("/made-up") + get(getStatusPath));

@@ -10,14 +10,15 @@ export interface Account {
 
 /** PostgreSQL's fast shutdown, its immediate shutdown, and the end of a server that heeds neither. */
 export const stopSignals = ["SIGINT", "SIGQUIT", "SIGKILL"] as const;
-/** How long each of them is given before the next one. */
-export const stopPatienceMs = 5_000;
+/** The time, in milliseconds, between one of them and the next. */
+export const stopTimeoutMs = 5_000;
 
 const linesKept = 20;
 
-// The watcher is forked first, and then the program takes the place of the shell. So the program stays our own
-// child with the pid that we know, and ignores no signal, as it would when started with "&".
-// The watcher reads the pipe that we hold: a line says that the program has ended; end of file, that we have.
+// The watcher is forked first, and then the program takes the place of the shell. So the program stays a direct
+// child with a known pid, and ignores no signal, as it would when started with "&".
+// The watcher reads a pipe that this process holds: a line means that the program has ended; end of file, that this
+// process has.
 // Its own parent exits at once, since PostgreSQL should not find a child that it did not start.
 const tether = `
   exec 3<&0 </dev/null
@@ -39,7 +40,7 @@ export interface Tethered {
   readonly status: number | NodeJS.Signals | undefined;
   /** How it ended, if it has, and the last lines that it printed, for error messages. */
   describeEnd(): string;
-  /** Asks it to end, insists every 5 s when it does not, and settles with `ended`. */
+  /** Sends it the {@link stopSignals}, one every 5 s, until it has ended. */
   stop(): Promise<void>;
   /** Lets this process end while the program runs; that ends the program, too. */
   unref(): void;
@@ -49,7 +50,7 @@ export interface TetherOptions {
   readonly account?: Account | undefined;
   /** Its environment besides PATH. What this process has, such as PGPORT or PGDATA, is not for it. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Takes each line that the program prints. */
+  /** Called for each line that the program prints. */
   readonly onLine?: (line: string) => void;
 }
 
@@ -78,9 +79,9 @@ export async function startTethered(
       onLine?.(line);
     });
   }
-  child.stdin.on("error", () => {}); // somebody killed the watcher
+  child.stdin.on("error", () => {}); // the watcher was killed
   child.on("exit", () => child.stdin.end("ended\n"));
-  child.on("close", () => ended.resolve()); // every process that held the output is gone
+  child.on("close", () => ended.resolve()); // every process that held the output has ended
   await new Promise<void>((resolve, reject) => {
     child.once("spawn", resolve);
     child.on("error", reject);
@@ -101,7 +102,7 @@ export async function startTethered(
     stop() {
       for (const handle of handles) handle.ref();
       const timers = stopSignals.map((signal, index) =>
-        setTimeout(() => child.kill(signal), index * stopPatienceMs),
+        setTimeout(() => child.kill(signal), index * stopTimeoutMs),
       );
       return ended.promise.finally(() => timers.forEach(clearTimeout));
     },

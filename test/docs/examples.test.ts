@@ -1,0 +1,118 @@
+import { execFile, spawnSync } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { settings } from "../../src/config/settings.ts";
+import { openProbes } from "../../src/server/probes.ts";
+import { startTestApp, type TestApp } from "../support/app.ts";
+import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { createFolder, type Folder } from "../support/folder.ts";
+import { rolesSql } from "../support/roles.ts";
+import { insertJob } from "../support/rows.ts";
+import { tokenLine } from "../support/tokens.ts";
+import { blocksIn, page, root } from "./pages.ts";
+import { exampleError } from "./session.ts";
+
+let database: TestDatabase;
+let folder: Folder;
+let app: TestApp;
+
+beforeAll(async () => {
+  folder = await createFolder();
+  database = await createDatabase();
+  app = await startTestApp({ DATABASE_URL: database.url });
+});
+
+afterAll(async () => {
+  await app[Symbol.asyncDispose]();
+  await database[Symbol.asyncDispose]();
+  await folder[Symbol.asyncDispose]();
+});
+
+describe("JSON", () => {
+  const createdAt = "2026-03-03T21:44:15Z";
+
+  /** Every answer that a page may show; of a status, with the time of the examples. */
+  async function realAnswers(): Promise<unknown[]> {
+    const AUTH_TOKENS_FILE = await folder.write("tokens", tokenLine("alice", "of-alice"));
+    await using withTokens = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE });
+    const reqId = await insertJob(database.db, { status: "failure", error: exampleError });
+    const answers = await Promise.all(
+      [
+        `${app.url}/get_status/${reqId}`,
+        `${app.url}/get_status/${crypto.randomUUID()}`,
+        `${app.url}/get_status/nonsense`,
+        `${withTokens.url}/get_status/${reqId}`,
+        ...openProbes.map((path) => `${app.url}${path}`),
+      ].map(async (url) => (await (await fetch(url)).json()) as Record<string, unknown>),
+    );
+    return answers.map((answer) => {
+      if (answer.createdAt !== undefined)
+        expect(answer.createdAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
+      return "createdAt" in answer ? { ...answer, createdAt } : answer;
+    });
+  }
+
+  test("is what the service answers", async () => {
+    const answers = await realAnswers();
+    const examples = blocksIn("json");
+    expect(examples.length).toBeGreaterThan(5);
+    for (const { path, code } of examples)
+      expect(answers, `${path}: ${code}`).toContainEqual(JSON.parse(code));
+  });
+});
+
+test("SQL for operators is what PostgreSQL takes", async () => {
+  const statements = blocksIn("sql").filter(({ path }) => path.startsWith("docs/operate/"));
+  expect(statements.length).toBeGreaterThan(1);
+  await database.pool.query(rolesSql);
+  const client = await database.pool.connect();
+  try {
+    for (const { code } of statements) {
+      await client.query("begin");
+      if (code.includes("status_service")) await client.query("create role status_service");
+      await client.query(code);
+      await client.query("rollback");
+    }
+  } finally {
+    client.release(true);
+  }
+});
+
+test("YAML names settings and paths that exist", () => {
+  const blocks = blocksIn("yaml");
+  expect(blocks).not.toEqual([]);
+  for (const { code } of blocks) {
+    const names = Array.from(code.matchAll(/- name: ([A-Z_]+)/g), ([, name = ""]) => name);
+    for (const name of names) expect(Object.keys(settings)).toContain(name);
+    for (const [, path = ""] of code.matchAll(/path: (\S+),/g)) expect(openProbes).toContain(path);
+  }
+});
+
+test("the service config of the page is the file beside it", async () => {
+  const config = JSON.parse(await readFile(join(root, "docs/use/grpc-service-config.json"), "utf8"));
+  const { retryableStatusCodes, maxAttempts } = config.methodConfig[0].retryPolicy;
+  expect(page("docs/use/errors-and-retries.md").text).toContain("four\nattempts in all, and nothing else");
+  expect([retryableStatusCodes.toSorted(), maxAttempts]).toEqual([["RESOURCE_EXHAUSTED", "UNAVAILABLE"], 4]);
+});
+
+describe.skipIf(spawnSync("python3", ["--version"]).error !== undefined)("the client for Python", () => {
+  const [example] = blocksIn("python").filter(({ code }) => code.includes("urllib.request"));
+
+  async function ask(reqId: string): Promise<string> {
+    const call = `
+try:
+    print(get_status("${app.url}", "${reqId}")["status"])
+except urllib.error.HTTPError as error:
+    print(error.code, error.headers["Error-Reason"])`;
+    const { stdout } = await promisify(execFile)("python3", ["-c", `${example?.code}\n${call}`]);
+    return stdout.trim();
+  }
+
+  test("returns a status", async () => expect(await ask(await insertJob(database.db))).toBe("pending"));
+
+  test("takes an unknown id as final", async () => {
+    expect(await ask(crypto.randomUUID())).toBe("500 STATUS_NOT_FOUND");
+  });
+});
