@@ -11,20 +11,20 @@ import { startProxy } from "../support/proxy.ts";
 import { insertJob } from "../support/rows.ts";
 import { createUnprivilegedLogin, openSession } from "../support/schemas.ts";
 
-// MIGRATE=true: the service migrates the database while it starts, or as soon as it can.
+// MIGRATE=true: the service migrates the database while it starts, or as soon as the database answers.
 
 async function readiness({ url }: { url: string }): Promise<number> {
   return (await fetch(`${url}/readyz`)).status;
 }
 
-/** The codes of the errors with which it said that it goes on trying. */
+/** The codes of the logged errors after which it tries again. */
 function refusals({ logs }: TestApp): unknown[] {
   return logs
     .filter(({ msg }) => msg === "the database cannot be migrated: trying again")
     .map(({ err }) => (err as { code?: string }).code);
 }
 
-const patiently = { interval: 20, timeout: 20_000 };
+const polling = { interval: 20, timeout: 20_000 };
 
 test("a database that is down: the service starts, is not ready, and migrates when the database is there", async () => {
   await using database = await createDatabase({ migrated: false });
@@ -49,7 +49,7 @@ test("a database that is down: the service starts, is not ready, and migrates wh
     }),
   );
   await proxy.mend();
-  await expect.poll(() => readiness(app), patiently).toBe(200);
+  await expect.poll(() => readiness(app), polling).toBe(200);
   const reqId = await insertJob(database.db);
   expect((await fetch(`${app.url}/get_status/${reqId}`)).status).toBe(200);
 });
@@ -68,10 +68,10 @@ test("a database that takes long: the service starts meanwhile, and is not ready
   expect(await readiness(app)).toBe(503);
   await other.query("rollback");
   other.release();
-  await expect.poll(() => readiness(app), patiently).toBe(200);
+  await expect.poll(() => readiness(app), polling).toBe(200);
 });
 
-test("a database that refuses at start: the service ends, with what the database said first", async () => {
+test("a database that refuses at start: the service ends, with the first error of the database", async () => {
   await using database = await createDatabase({ migrated: false });
   await using unprivileged = await createUnprivilegedLogin(database);
   await using service = runCli(["serve"], { DATABASE_URL: unprivileged.url, MIGRATE: "true", PORT: "0" });
@@ -79,24 +79,24 @@ test("a database that refuses at start: the service ends, with what the database
   expect(service.logs.at(-1)).toMatchObject({ msg: "cannot start", err: { code: "42501" } });
 });
 
-test("a database that refuses later: said once, and tried again", async () => {
+test("a database that refuses later: logged once, and tried again", async () => {
   await using database = await createDatabase({ migrated: false });
   await using unprivileged = await createUnprivilegedLogin(database);
   await using proxy = await startProxy(unprivileged.url);
   proxy.cut();
   await using app = await startTestApp({ DATABASE_URL: proxy.url, MIGRATE: "true" });
   await proxy.mend();
-  await expect.poll(() => refusals(app), patiently).toEqual(["42501"]);
+  await expect.poll(() => refusals(app), polling).toEqual(["42501"]);
   expect(await readiness(app)).toBe(503);
   await database.pool.query(`grant create on schema public to ${unprivileged.role}`);
-  await expect.poll(() => readiness(app), patiently).toBe(200);
+  await expect.poll(() => readiness(app), polling).toBe(200);
   expect(refusals(app)).toEqual(["42501"]);
 });
 
 describe("SIGTERM", () => {
   test.for([
     { name: "refuses connections", accepts: false },
-    { name: "takes connections and says nothing", accepts: true },
+    { name: "accepts connections and does not answer", accepts: true },
   ])("ends a service at once that waits for a database that $name", async ({ accepts }) => {
     const silent = createServer().listen(0, "127.0.0.1");
     await once(silent, "listening");
@@ -137,7 +137,7 @@ describe("SIGTERM", () => {
           "select from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()",
         )
       ).rowCount;
-    await expect.poll(asleep, patiently).toBe(1);
+    await expect.poll(asleep, polling).toBe(1);
     stopping.abort(new Error("stop"));
     await migrating;
     expect(await asleep()).toBe(0);

@@ -30,7 +30,7 @@ beforeAll(async () => {
 afterAll(() => database[Symbol.asyncDispose]());
 
 /** Calls that the test holds back must not end by themselves. */
-const patient = { REQUEST_TIMEOUT: "1h", SHUTDOWN_TIMEOUT: "1m" };
+const longTimeouts = { REQUEST_TIMEOUT: "1h", SHUTDOWN_TIMEOUT: "1m" };
 
 /** A GET over HTTP/1.1 on a connection that the client would keep. */
 function get(url: string): { request: ClientRequest; response: Promise<IncomingMessage> } {
@@ -88,7 +88,7 @@ describe("a signal while the service serves", () => {
     "SIGQUIT",
   ] as const)("%s: calls finish, over REST and over gRPC", async (signal) => {
     const reqId = await insertJob(database.db, { status: "failure", error: "timeout" });
-    await using service = await startServing({ DATABASE_URL: database.url, ...patient });
+    await using service = await startServing({ DATABASE_URL: database.url, ...longTimeouts });
     await using lock = await lockTable(database);
     const rest = get(`${service.url}/get_status/${reqId}`);
     await lock.blocks(1);
@@ -112,7 +112,7 @@ describe("a signal while the service serves", () => {
 describe("once the service stops", () => {
   test("idle connections are closed and new ones are refused, while a call still runs", async () => {
     const reqId = await insertJob(database.db);
-    await using service = await startServing({ DATABASE_URL: database.url, ...patient });
+    await using service = await startServing({ DATABASE_URL: database.url, ...longTimeouts });
     const silent = connect(service.port, "127.0.0.1");
     await once(silent, "connect");
     const idle = connect(service.port, "127.0.0.1");
@@ -134,7 +134,7 @@ describe("once the service stops", () => {
 
   test("HTTP/2 connections get GOAWAY, finish their streams and are closed", async () => {
     const reqId = await insertJob(database.db);
-    await using service = await startServing({ DATABASE_URL: database.url, ...patient });
+    await using service = await startServing({ DATABASE_URL: database.url, ...longTimeouts });
     await using lock = await lockTable(database);
     const [busy, idle] = [connectHttp2(service.url), connectHttp2(service.url)];
     await once(idle, "remoteSettings");
@@ -155,18 +155,18 @@ describe("once the service stops", () => {
     expectOrderlyEnd(await service.exit);
   });
 
-  test("those who watch its health are told, and their watch ends", async () => {
-    await using service = await startServing({ DATABASE_URL: database.url, ...patient });
+  test("health watches report NOT_SERVING, and end", async () => {
+    await using service = await startServing({ DATABASE_URL: database.url, ...longTimeouts });
     const health = createClient(Health, createGrpcTransport({ baseUrl: service.url }));
-    const told: ServingStatus[] = [];
+    const statuses: ServingStatus[] = [];
     for await (const { status } of health.watch({})) {
-      if (told.push(status) === 1) service.kill("SIGTERM");
+      if (statuses.push(status) === 1) service.kill("SIGTERM");
     }
-    expect(told).toEqual([ServingStatus.SERVING, ServingStatus.NOT_SERVING]);
+    expect(statuses).toEqual([ServingStatus.SERVING, ServingStatus.NOT_SERVING]);
     expectOrderlyEnd(await service.exit);
   });
 
-  test("SHUTDOWN_DELAY: it says that it is not ready, and serves on for so long", async () => {
+  test("SHUTDOWN_DELAY: the service reports that it is not ready, and serves until the delay has passed", async () => {
     const reqId = await insertJob(database.db);
     await using service = await startServing({ DATABASE_URL: database.url, SHUTDOWN_DELAY: "500ms" });
     const statusOf = async (path: string) => {
@@ -185,11 +185,11 @@ describe("once the service stops", () => {
     expect(performance.now() - started).toBeGreaterThan(495);
   });
 
-  test("SHUTDOWN_TIMEOUT is as long as calls may take, and peers that say nothing more", async () => {
+  test("SHUTDOWN_TIMEOUT limits calls, and clients that send nothing more", async () => {
     const reqId = await insertJob(database.db);
     await using service = await startServing({
       DATABASE_URL: database.url,
-      ...patient,
+      ...longTimeouts,
       SHUTDOWN_TIMEOUT: "300ms",
     });
     const slow = connect(service.port, "127.0.0.1");
@@ -221,7 +221,7 @@ describe("a second signal", () => {
   async function stopping(by: NodeJS.Signals) {
     await using started = new AsyncDisposableStack();
     const reqId = await insertJob(database.db);
-    const service = started.use(await startServing({ DATABASE_URL: database.url, ...patient }));
+    const service = started.use(await startServing({ DATABASE_URL: database.url, ...longTimeouts }));
     const lock = started.use(await lockTable(database));
     const { response } = get(`${service.url}/get_status/${reqId}`);
     response.catch(() => {});
@@ -262,7 +262,7 @@ describe("a second signal", () => {
   });
 });
 
-/** Takes connections and says nothing. */
+/** Accepts connections and does not answer. */
 async function startSilentServer() {
   const sockets = new Set<Socket>();
   const server = createServer((socket) => sockets.add(socket)).listen(0, "127.0.0.1");
@@ -308,7 +308,7 @@ describe("a signal while the service starts", () => {
     await expectNoConnections(database);
   });
 
-  test("ends it while the database takes the connection and says nothing", async () => {
+  test("ends it while the database accepts the connection and does not answer", async () => {
     await using silent = await startSilentServer();
     await using service = runCli(["serve"], { DATABASE_URL: silent.url, PORT: "0" });
     await silent.connection;
@@ -325,7 +325,7 @@ describe("a signal while the service starts", () => {
 
   test.for([
     { command: "serve", env: { MIGRATE: "true", PORT: "0" }, signal: "SIGTERM", code: 0 },
-    // Whoever goes on after the end of the command must not take the database for migrated.
+    // A script that continues after the command must not take the database for migrated.
     { command: "migrate", env: {}, signal: "SIGINT", code: 1 },
     { command: "migrate", env: {}, signal: "SIGHUP", code: 1 },
     { command: "migrate", env: {}, signal: "SIGQUIT", code: 1 },
@@ -357,7 +357,7 @@ describe("a signal while the service starts", () => {
 
   test("ends it while the database holds its first question back", async () => {
     await using lock = await lockTable(database);
-    await using service = runCli(["serve"], { DATABASE_URL: database.url, PORT: "0", ...patient });
+    await using service = runCli(["serve"], { DATABASE_URL: database.url, PORT: "0", ...longTimeouts });
     await lock.blocks(1);
     expectOrderlyEnd(await stop(service, "SIGTERM"));
     await lock[Symbol.asyncDispose]();

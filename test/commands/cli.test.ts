@@ -68,18 +68,18 @@ describe.concurrent("help", () => {
   });
 });
 
-describe.concurrent("wrong usage ends with exit code 2 and says why", () => {
+describe.concurrent("wrong usage ends with exit code 2 and its reason", () => {
   test.for([
-    { args: [], says: "Usage: gomemory-status" },
-    { args: ["frobnicate"], says: "unknown command 'frobnicate'" },
-    { args: ["serve", "--port", "9000"], says: "unknown option '--port'" },
-    { args: ["serve", "9000"], says: "too many arguments" },
-    { args: ["health", "9000"], says: "too many arguments" },
-    { args: ["get"], says: "missing required argument 'reqid'" },
-  ])("$args", async ({ args, says }) => {
+    { args: [], prints: "Usage: gomemory-status" },
+    { args: ["frobnicate"], prints: "unknown command 'frobnicate'" },
+    { args: ["serve", "--port", "9000"], prints: "unknown option '--port'" },
+    { args: ["serve", "9000"], prints: "too many arguments" },
+    { args: ["health", "9000"], prints: "too many arguments" },
+    { args: ["get"], prints: "missing required argument 'reqid'" },
+  ])("$args", async ({ args, prints }) => {
     const { code, stdout, stderr } = await ran(args);
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
-    expect(stderr).toContain(says);
+    expect(stderr).toContain(prints);
   });
 });
 
@@ -196,8 +196,8 @@ describe.concurrent("get", () => {
   });
 
   test("a server without its database: 4", async () => {
-    await using lonely = await startTestApp({ DATABASE_URL: `postgres://nobody@${nowhere}/none` });
-    const exit = await ran(["get", crypto.randomUUID()], { STATUS_URL: lonely.url });
+    await using alone = await startTestApp({ DATABASE_URL: `postgres://nobody@${nowhere}/none` });
+    const exit = await ran(["get", crypto.randomUUID()], { STATUS_URL: alone.url });
     expect(exit).toMatchObject({ code: 4, stdout: "" });
     expect(exit.stderr).toMatch(/^UNAVAILABLE: /);
   });
@@ -208,7 +208,7 @@ describe.concurrent("get", () => {
     expect(exit.stderr).toMatch(/^DEADLINE_EXCEEDED: /);
   });
 
-  test("a server of somebody else's: 1", async () => {
+  test("another server: 1", async () => {
     const exit = await gotFrom(createHttpServer((_, response) => response.writeHead(404).end("<html>")));
     expect(exit).toMatchObject({ code: 1, stdout: "" });
     expect(exit.stderr).toMatch(/ \(asked http:.*\)\n$/);
@@ -259,7 +259,7 @@ describe.concurrent("migrate", () => {
     expect(await migrationsOf(database)).toEqual(before);
   });
 
-  test("a role that may not migrate: 1, and what the database says first", async () => {
+  test("a role that may not migrate: 1, and the first error of the database", async () => {
     await using database = await createDatabase({ migrated: false });
     await using unprivileged = await createUnprivilegedLogin(database);
     expect(await failure(["migrate"], { DATABASE_URL: unprivileged.url })).toMatchObject({ code: "42501" });

@@ -15,7 +15,7 @@ async function got(reqId: string, env: Readonly<Record<string, string>>): Promis
   return await running.exit;
 }
 
-/** Asks a server of the test's own. */
+/** Asks a server of the test. */
 async function gotFrom(server: Server): Promise<Exit> {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -80,7 +80,7 @@ test("a server that wants a certificate: 0 with one, 5 or 4 without, 1 where the
   const trusting = { STATUS_URL: secured.url, NODE_EXTRA_CA_CERTS: ca };
   const showing = { STATUS_CLIENT_CERT: client.cert, STATUS_CLIENT_KEY: client.key };
   expect(await got(reqId, { ...trusting, ...showing })).toMatchObject({ code: 0, stderr: "" });
-  // Where the end of the connection overtakes TLS's alert, nobody can tell why there is no answer.
+  // Where the end of the connection overtakes TLS's alert, the reason is unknown.
   expect([4, 5]).toContain((await got(reqId, trusting)).code);
   expect(await got(reqId, { STATUS_URL: secured.url, ...showing })).toMatchObject({ code: 1 });
 });

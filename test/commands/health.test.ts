@@ -11,7 +11,7 @@ async function checked(env: Readonly<Record<string, string>>): Promise<Exit> {
   return await running.exit;
 }
 
-/** Checks a server of the test's own. */
+/** Checks a server of the test. */
 async function checkedServer(server: Server): Promise<Exit> {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

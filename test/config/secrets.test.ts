@@ -10,9 +10,9 @@ import { overHttp1 } from "../support/raw-http.ts";
 import { createLogin, type Login } from "../support/roles.ts";
 import { insertJob } from "../support/rows.ts";
 
-// Whatever goes wrong: neither what is logged nor what callers are told holds a secret. Which these are:
+// No failure puts a secret into the log or into an answer. The secrets:
 const token = "secret-token";
-const strangersToken = "secret-of-a-stranger";
+const unknownToken = "secret-unknown-token";
 const row = "secret-row\nsecret-second-line";
 const secrets = /secret|select |from memory_job|::uuid|127\.0\.0\.1:\d+\/test_/i;
 
@@ -39,7 +39,7 @@ afterAll(async () => {
 
 interface Fault {
   readonly name: string;
-  /** The code that callers are told over RPC, as a regular expression. */
+  /** The code of the answer over RPC, as a regular expression. */
   readonly code: string;
   /** Makes it go wrong, until it is disposed of. */
   readonly make?: () => Promise<AsyncDisposable>;
@@ -59,7 +59,7 @@ function withSchema(change: string, back: string): () => Promise<AsyncDisposable
 }
 
 const faults: Fault[] = [
-  { name: "no token that is known", code: "UNAUTHENTICATED", bearer: strangersToken },
+  { name: "no token that is known", code: "UNAUTHENTICATED", bearer: unknownToken },
   { name: "a malformed id", code: "INVALID_ARGUMENT", asksFor: "nothing" },
   { name: "an unknown id", code: "NOT_FOUND", asksFor: crypto.randomUUID() },
   { name: "a database that is gone", code: "UNAVAILABLE", behindProxy: true },
@@ -119,7 +119,7 @@ test.for(faults)("$name", async ({ code, make, as, bearer = token, asksFor = req
     REQUEST_TIMEOUT: "300ms",
     STATUS_TOKEN: token,
   });
-  const told: unknown[] = [];
+  const answers: unknown[] = [];
   {
     await using _fault = await make?.();
     if (behindProxy) proxy.cut();
@@ -127,19 +127,19 @@ test.for(faults)("$name", async ({ code, make, as, bearer = token, asksFor = req
       const client: Client = protocol.open(app.url, bearer);
       const answer = await client.ask(asksFor);
       if (!protocol.isRest) expect(answer).toMatchObject({ code: expect.stringMatching(`^(${code})$`) });
-      told.push(answer);
+      answers.push(answer);
       client.close();
     }
     // What the clients do not show: headers, and the details of errors.
     const headers = { Authorization: `Bearer ${bearer}` };
     const raw = await overHttp1(app.url, { method: "GET", path: `/get_status/${asksFor}`, headers });
-    told.push(raw.headers, raw.body.toString("latin1"));
+    answers.push(raw.headers, raw.body.toString("latin1"));
     for (const path of ["/readyz", "/metrics"]) {
       const probed = await overHttp1(app.url, { method: "GET", path, headers });
-      told.push(probed.headers, probed.body.toString("latin1"));
+      answers.push(probed.headers, probed.body.toString("latin1"));
     }
   }
-  expect(JSON.stringify(told)).not.toMatch(secrets);
+  expect(JSON.stringify(answers)).not.toMatch(secrets);
   expect(app.logs.length).toBeGreaterThan(0);
   expect(JSON.stringify(app.logs)).not.toMatch(secrets);
 });

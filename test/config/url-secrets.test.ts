@@ -4,10 +4,10 @@ import { ConfigError, readConfig } from "../../src/config/config.ts";
 import { redactConfig, redactUrl } from "../../src/config/redact.ts";
 import { startTestApp } from "../support/app.ts";
 
-// Whoever writes a password into a URL as it is may cut it in two. Neither part is shown.
+// A password that is not percent-encoded may be split by the URL. Neither part is shown.
 
-/** Everything that is told of settings: what is wrong with them, or what they are. */
-function toldOf(env: Readonly<Record<string, string>>): string {
+/** What is shown of settings: their mistakes, or the settings as they are logged. */
+function shownOf(env: Readonly<Record<string, string>>): string {
   try {
     return JSON.stringify(redactConfig(readConfig(env, "serve")));
   } catch (error) {
@@ -73,10 +73,10 @@ describe.for(Object.entries(urls))("nothing of a password in %s is shown", ([nam
   test.for(forms.map((form) => ({ example: form("<password>"), form })))("$example", ({ form }) => {
     fc.assert(
       fc.property(passwords, (password) => {
-        const told = toldOf({ [name]: form(password) });
+        const shown = shownOf({ [name]: form(password) });
         for (const part of partsOf(password)) {
           // A part may be in a word that stands there anyway: "://", say.
-          if (/[XQZ]/.test(part)) expect(told).not.toContain(part);
+          if (/[XQZ]/.test(part)) expect(shown).not.toContain(part);
         }
       }),
       { numRuns: 500 },
@@ -90,18 +90,18 @@ test.for([
   "postgres://app:1/bXQ@127.0.0.1:1/db",
   "postgres://app:aXQ%40bXQ@127.0.0.1:1/db?password=cXQ",
 ])("nor is it by the service that starts on %s", async (url) => {
-  let told: string;
+  let shown: string;
   try {
     await using app = await startTestApp({ DATABASE_URL: url });
-    told = JSON.stringify(app.logs);
+    shown = JSON.stringify(app.logs);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    told = error.message;
+    shown = error.message;
   }
-  expect(told).not.toMatch(/[a-d]XQ/i);
+  expect(shown).not.toMatch(/[a-d]XQ/i);
 });
 
-test("what `get` says that it has asked holds no secret, whatever it is", () => {
+test("the URL in the errors of `get` holds no secret", () => {
   fc.assert(
     fc.property(passwords, (password) => {
       for (const form of [...urls.STATUS_URL, ...urls.DATABASE_URL]) {

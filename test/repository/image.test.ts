@@ -83,7 +83,7 @@ beforeAll(async () => {
 
 afterAll(() => rm(root, { recursive: true, force: true }));
 
-/** Runs a command as the container would: as an ordinary user, and with no more than the image sets and the test says. */
+/** Runs a command as the container would: as an ordinary user, and with the environment of the image and of the test alone. */
 function runInImage(command: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
   return run(command, {
     cwd: image.workdir,
@@ -134,7 +134,7 @@ test("it holds what the service needs and nothing else", async () => {
   expect(names.filter((name) => lock.packages[name].hasInstallScript)).toEqual([]);
 });
 
-test("everybody may read its files, and only their owner may write them", async () => {
+test("all users may read its files, and only their owner may write them", async () => {
   for (const file of await filesOf(image)) {
     const { mode, uid } = await stat(file);
     expect(mode & 0o044, file).toBe(0o044);
@@ -248,7 +248,7 @@ test.skipIf(!canBeReadOnly)("an ordinary user runs it on a read-only file system
 });
 
 // The kernel spares the first process of a container every signal that it has no handler for.
-test.skipIf(!canBeFirstProcess)("as the first process it heeds SIGTERM while it still starts", async () => {
+test.skipIf(!canBeFirstProcess)("as the first process it ends at SIGTERM during its start", async () => {
   await using database = await createDatabase();
   await using service = run([...asFirstProcess, ...image.command], {
     cwd: image.workdir,

@@ -114,7 +114,7 @@ test.for([
   "start",
   "migrate",
   "demo",
-])("npm run %s on a Node that is too old says so in one line", async (script) => {
+])("npm run %s on a Node that is too old prints one line about it", async (script) => {
   await using old = await createFolder();
   await cp(join(repository, "check-node.cjs"), join(old.path, "check-node.cjs"));
   // The Node of the tests is new enough for us, and too old for this.

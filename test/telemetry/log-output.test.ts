@@ -14,7 +14,7 @@ import { cli, compileCache, startServing } from "../support/process.ts";
 const run = promisify(execFile);
 const isLinux = process.platform === "linux";
 
-/** It serves, is alive, and knows no status. */
+/** The service starts without its database. */
 const env = { DATABASE_URL: "postgres://nobody@127.0.0.1:1/none", HOST: "127.0.0.1", PORT: "0" };
 
 let folder: Folder;
@@ -40,7 +40,7 @@ function serveTo(stdout: number | "pipe") {
   return { child, exit };
 }
 
-/** Reads a pipe until the service says on which port it listens, and then no more. */
+/** Reads a pipe until the service has logged its port. */
 async function portFrom(fd: number): Promise<number> {
   let log = "";
   for (;;) {
@@ -51,7 +51,7 @@ async function portFrom(fd: number): Promise<number> {
   }
 }
 
-/** The port that a log says the service listens on. */
+/** The port in the log line `listening`. */
 function portIn(log: string): number | undefined {
   const [, port] = /"port":(\d+),.*"msg":"listening"/.exec(log) ?? [];
   return port === undefined ? undefined : Number(port);
@@ -73,7 +73,7 @@ async function call(port: number, times: number): Promise<Set<number | undefined
   return statuses;
 }
 
-/** The service answers although nobody reads its log, and ends when it is told to. */
+/** The service answers although its log is not read, and ends at SIGTERM. */
 async function expectAliveAndEnding(
   { child, exit }: ReturnType<typeof serveTo>,
   port: number,
@@ -86,7 +86,7 @@ async function expectAliveAndEnding(
   expect(await exit).toEqual({ code: 0, signal: null, stderr: "" });
 }
 
-describe("a log that nobody reads keeps the service neither from answering nor from ending", () => {
+describe("a log that is not read keeps the service neither from answering nor from ending", () => {
   test("a pipe, which stays as other processes know it", async () => {
     const path = join(folder.path, "pipe");
     await run("mkfifo", [path]);
@@ -128,7 +128,7 @@ describe("a log that nobody reads keeps the service neither from answering nor f
   });
 });
 
-test("a second signal ends a service whose log nobody reads", async () => {
+test("a second signal ends a service whose log is not read", async () => {
   const path = join(folder.path, "pipe");
   await run("mkfifo", [path]);
   const fd = openSync(path, constants.O_RDWR);
@@ -199,7 +199,7 @@ test("an error that nothing has caught is the last line of the log, and ends the
   expect(service.logs.at(-1)).toMatchObject({ level: "fatal", msg: "crashed", err: { message: "boom" } });
 });
 
-test("the metrics tell how many lines were dropped", async () => {
+test("the metrics count the lines that were dropped", async () => {
   await using service = await startServing(env);
   const metrics = await (await fetch(`${service.url}/metrics`)).text();
   expect(metrics).toContain("\nlog_lines_dropped_total 0\n");

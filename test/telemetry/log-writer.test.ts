@@ -46,11 +46,11 @@ function shorten(text: string): string {
   return text.length < 100 ? text : `${text.slice(0, 10)} of ${text.length}`;
 }
 
-const sayLost = (count: number) => `lost ${count}\n`;
+const describeLoss = (count: number) => `lost ${count}\n`;
 
-test("beyond 16 MiB that wait it drops and counts, and says how many in their place once half is free", async () => {
+test("beyond 16 MiB that wait, lines are dropped and counted, and a line reports them once half is free", async () => {
   const { path, fd } = await makePipe();
-  const writer = createLogWriter(fd, sayLost);
+  const writer = createLogWriter(fd, describeLoss);
   for (let number = 0; number < 24; number++) writer.write(line(number, mebibyte));
   expect(writer.droppedLines()).toBe(8);
   expect(await writer.end(1)).toBe(false);
@@ -67,7 +67,7 @@ test("beyond 16 MiB that wait it drops and counts, and says how many in their pl
 
 test("a descriptor that another process has made non-blocking, and a slow reader: no line is torn or out of order", async () => {
   const { path, fd } = await makePipe(constants.O_NONBLOCK);
-  const writer = createLogWriter(fd, sayLost);
+  const writer = createLogWriter(fd, describeLoss);
   // No pipe takes such lines in one piece.
   const lines = Array.from({ length: 100 }, (_, number) => line(number, 100_000));
   for (const it of lines) writer.write(it);
@@ -81,7 +81,7 @@ test("a descriptor that another process has made non-blocking, and a slow reader
 
 test.skipIf(process.platform !== "linux")("a full disk: the end does not wait for room", async () => {
   const fd = openSync("/dev/full", "w");
-  const writer = createLogWriter(fd, sayLost);
+  const writer = createLogWriter(fd, describeLoss);
   writer.write("a line\n");
   expect(await writer.end(60_000)).toBe(true);
   writer.write("another\n");
@@ -92,7 +92,7 @@ test.skipIf(process.platform !== "linux")("a full disk: the end does not wait fo
 test("what is logged at once is written in the order in which it was logged", async () => {
   const path = join(folder.path, "log");
   const fd = openSync(path, "a");
-  const writer = createLogWriter(fd, sayLost);
+  const writer = createLogWriter(fd, describeLoss);
   const lines = Array.from({ length: 10_000 }, (_, number) => line(number, 100));
   for (const it of lines) writer.write(it);
   expect(await writer.end(10_000)).toBe(true);

@@ -60,7 +60,7 @@ test("a call is in flight until it is answered", async () => {
   expect(await inFlight()).toBe(0);
 });
 
-test("no caller can make up a label: unknown methods, paths and hosts leave no trace", async () => {
+test("no caller can make up a label: unknown methods, paths and hosts are not recorded", async () => {
   await using database = await createDatabase();
   await using app = await startTestApp({ DATABASE_URL: database.url });
   const before = await (await fetch(`${app.url}/metrics`)).text();
@@ -84,7 +84,7 @@ test("METRICS=off: nothing is counted, and there is no /metrics", async () => {
   expect((await fetch(`${app.url}/metrics`)).status).toBe(404);
 });
 
-test("our histogram says what prom-client's says", async () => {
+test("our histogram writes what prom-client's writes", async () => {
   const options = { name: "h", help: "h", buckets: [0.001, 0.01, 0.1, 1] };
   await fc.assert(
     fc.asyncProperty(
