@@ -5,6 +5,9 @@ type ProjectTest = NonNullable<TestProjectInlineConfiguration["test"]>;
 
 const longRunning = ["faults", "fuzz", "ha", "interop"] as const;
 
+/** Tests of how much a service withstands: each wants the machine, and the limit on open files, for itself. */
+const alone = "hostile";
+
 /** One PostgreSQL server for all files of a project. */
 const postgres = "test/support/postgres.ts";
 
@@ -31,12 +34,22 @@ export default defineConfig({
         test: {
           name: "default",
           include: ["test/**/*.test.ts"],
-          exclude: [`test/{${longRunning.join()}}/**`],
+          exclude: [`test/{${[...longRunning, alone].join()}}/**`],
           globalSetup: [postgres],
           // Files leave nothing behind in their process, so that one process can load src/ once for many of them.
           isolate: false,
           // Tests mostly wait: for a database, a timeout, a process.
           maxWorkers: availableParallelism() + 1,
+        },
+      },
+      // `npm test` runs these after the others, one file after the other.
+      {
+        test: {
+          name: alone,
+          include: [`test/${alone}/**/*.test.ts`],
+          globalSetup: [postgres],
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
         },
       },
       longRunningProject("fuzz", { globalSetup: [postgres], testTimeout: 120_000 }),

@@ -155,7 +155,7 @@ describe.concurrent("get", () => {
   const got = (reqId: string) => ran(["get", reqId], { STATUS_URL: app.url, NODE_ENV: "production" });
 
   /** Asks whatever listens at this server's address. */
-  async function gotFrom(server: Server): Promise<Exit> {
+  async function gotFrom(server: Server, requestTimeout = "20s"): Promise<Exit> {
     const sockets = new Set<Socket>();
     server.on("connection", (socket) => sockets.add(socket)).listen(0, "127.0.0.1");
     await once(server, "listening");
@@ -163,7 +163,7 @@ describe.concurrent("get", () => {
     const reqId = crypto.randomUUID();
     const exit = await ran(["get", reqId], {
       STATUS_URL: `http://127.0.0.1:${port}`,
-      REQUEST_TIMEOUT: "200ms",
+      REQUEST_TIMEOUT: requestTimeout,
     });
     for (const socket of sockets) socket.destroy();
     server.close();
@@ -203,7 +203,7 @@ describe.concurrent("get", () => {
   });
 
   test("a server that does not answer: 4", async () => {
-    const exit = await gotFrom(createServer());
+    const exit = await gotFrom(createServer(), "200ms");
     expect(exit).toMatchObject({ code: 4, stdout: "" });
     expect(exit.stderr).toMatch(/^DEADLINE_EXCEEDED: /);
   });
