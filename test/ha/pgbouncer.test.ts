@@ -90,7 +90,7 @@ describe.skipIf(skipped)("pgbouncer in transaction mode", () => {
     const call = grpc?.ask(reqId, { timeoutMs: 500 });
     await lock.blocks(1);
     expect(await call).toMatchObject({ code: "DEADLINE_EXCEEDED" });
-    await lock.blocks(0);
+    await lock.blocksCalls(0);
     grpc?.close();
   });
 

@@ -54,7 +54,7 @@ describe.skipIf(chromium.skipped)(chromium.title, async () => {
         const late = client.call(crypto.randomUUID(), { timeoutMs: 300 });
         await lock.blocks(1);
         expect(await late).toMatchObject(expected.deadlineExceeded);
-        await lock.blocks(0);
+        await lock.blocksCalls(0);
       }
       // A successful call closes the breaker again.
       expect(await client.call(crypto.randomUUID())).toMatchObject(expected.notFound);
@@ -64,7 +64,7 @@ describe.skipIf(chromium.skipped)(chromium.title, async () => {
       await lock.blocks(1);
       gone.abort();
       expect(await calling).toMatchObject(expected.cancelled);
-      await lock.blocks(0);
+      await lock.blocksCalls(0);
     });
 
     test(`over TLS: ${batchSize} calls at once, ${batches} times: none is lost`, async () => {

@@ -89,7 +89,7 @@ describe.skipIf(connectGo.skipped)(connectGo.title, () => {
         const late = client.call(crypto.randomUUID(), { timeoutMs: 300 });
         await lock.blocks(1);
         expect(await late).toMatchObject(expected.deadlineExceeded);
-        await lock.blocks(0);
+        await lock.blocksCalls(0);
       }
       // A successful call closes the breaker again.
       expect(await client.call(crypto.randomUUID())).toEqual(expected.notFound);
@@ -101,7 +101,7 @@ describe.skipIf(connectGo.skipped)(connectGo.title, () => {
       await lock.blocks(1);
       gone.abort();
       expect(await calling).toMatchObject(expected.cancelled);
-      await lock.blocks(0);
+      await lock.blocksCalls(0);
     });
   });
 });

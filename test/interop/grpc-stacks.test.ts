@@ -192,7 +192,7 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent
       const calling = client.call(crypto.randomUUID(), { timeoutMs: 300 });
       await lock.blocks(1);
       expect(await calling).toMatchObject(late ?? expected.deadlineExceeded);
-      await lock.blocks(0);
+      await lock.blocksCalls(0);
     });
 
     test("cancellation: CANCELLED, and the statement ends", async () => {
@@ -202,7 +202,7 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent
       await lock.blocks(1);
       gone.abort();
       expect(await calling).toMatchObject(expected.cancelled);
-      await lock.blocks(0);
+      await lock.blocksCalls(0);
     });
 
     test("gzip, both ways", async () => {

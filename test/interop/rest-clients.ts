@@ -75,7 +75,7 @@ export function testRest(services: Services, clients: readonly RestClient[]): vo
         await lock.blocks(1);
         gone.abort();
         expect(await calling).toEqual({ failed: expect.any(String) });
-        await lock.blocks(0);
+        await lock.blocksCalls(0);
       });
 
     test(`${atMost} calls at once, many times: none is lost`, async () => {

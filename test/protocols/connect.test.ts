@@ -144,9 +144,9 @@ test("a caller over HTTP/2 that cancels its call has its statement cancelled", a
     const client = protocol.open(app.url);
     const gone = new AbortController();
     const asking = client.ask(randomUUID(), { signal: gone.signal }).catch(() => undefined);
-    await lock.blocks(1);
+    await lock.blocksCalls(1);
     gone.abort();
-    await lock.blocks(0);
+    await lock.blocksCalls(0);
     await asking;
     client.close();
   }
@@ -156,9 +156,9 @@ test("an HTTP/2 caller that resets its stream has its statement cancelled", asyn
   await using lock = await lockTable(database);
   const session = connectHttp2(app.url);
   const stream = session.request({ ":path": `/get_status/${randomUUID()}` });
-  await lock.blocks(1);
+  await lock.blocksCalls(1);
   stream.close(constants.NGHTTP2_CANCEL);
-  await lock.blocks(0);
+  await lock.blocksCalls(0);
   session.destroy();
 });
 

@@ -131,7 +131,7 @@ describe.for([
   test.for(calls)("while its statement runs: $name", async (call) => {
     await using lock = await lockTable(job.database);
     await hangUp(call, getStatusMethod, false, () => lock.blocks(1));
-    await lock.blocks(0);
+    await lock.blocksCalls(0);
   });
 
   test.for(withBodies)("before the whole request was sent: $name", async (call) => {

@@ -99,7 +99,7 @@ test("a cancelled call rejects with its reason and cancels its statement", async
   const reason = new Error("the caller has gone");
   call.cancel(reason);
   await expect(many).rejects.toBe(reason);
-  await lock.blocks(0);
+  await lock.blocksCalls(0);
 });
 
 test("a cancelled call leaves another call that shares its statement alone", async () => {

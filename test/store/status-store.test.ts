@@ -106,12 +106,12 @@ test("a call that is cancelled, or late, leaves the others of its statement alon
   await using lock = await lockTable(database);
   const store = openStore();
   const cancelled = store.find(reqId, calls.cancelled);
-  const late = store.find(reqId, calls.late);
+  const late = expect(store.find(reqId, calls.late)).rejects.toMatchObject({ reason: "DEADLINE_EXCEEDED" });
   const other = store.find(reqId, calls.other);
   await lock.blocks(1);
   calls.cancelled.cancel(gone);
   await expect(cancelled).rejects.toBe(gone);
-  await expect(late).rejects.toMatchObject({ reason: "DEADLINE_EXCEEDED" });
+  await late;
   await lock[Symbol.asyncDispose]();
   expect(await other).toMatchObject({ status: "pending" });
   expect(statements).toBe(1);
@@ -166,7 +166,7 @@ test("a statement for which no call waits any more is cancelled in the database,
   await lock.blocks(1);
   call.cancel(new Error("gone"));
   await expect(find).rejects.toThrow("gone");
-  await lock.blocks(0);
+  await lock.blocksCalls(0);
   await lock[Symbol.asyncDispose]();
   expect(await store.find(newReqId(), callWithin())).toBeUndefined();
 });

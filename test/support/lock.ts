@@ -6,6 +6,8 @@ import type { TestDatabase } from "./database.ts";
 export interface TableLock extends AsyncDisposable {
   /** Waits until `count` statements wait for the lock. @returns the process ids of their backends. */
   blocks(count: number): Promise<number[]>;
+  /** The same for statements of calls alone: where the lock is held for long, the breaker's probes wait for it, too. */
+  blocksCalls(count: number): Promise<number[]>;
 }
 
 export async function lockTable({ url, pool }: TestDatabase): Promise<TableLock> {
@@ -13,25 +15,30 @@ export async function lockTable({ url, pool }: TestDatabase): Promise<TableLock>
   await holder.connect();
   await holder.query("begin; lock table memory_job in access exclusive mode");
   let released: Promise<void> | undefined;
+
+  async function untilBlocked(count: number, condition: string): Promise<number[]> {
+    let pids: number[] = [];
+    await expect
+      .poll(
+        async () => {
+          const { rows } = await pool.query<{ pid: number }>(
+            // Databases that are copies of one template have tables of the same oid.
+            `select pid from pg_locks join pg_stat_activity using (pid)
+              where not granted and relation = 'memory_job'::regclass and datname = current_database() and ${condition}`,
+          );
+          pids = rows.map((row) => row.pid);
+          return pids.length;
+        },
+        { interval: 5, timeout: 10_000 },
+      )
+      .toBe(count);
+    return pids;
+  }
+
   return {
-    async blocks(count) {
-      let pids: number[] = [];
-      await expect
-        .poll(
-          async () => {
-            const { rows } = await pool.query<{ pid: number }>(
-              // Databases that are copies of one template have tables of the same oid.
-              `select pid from pg_locks where not granted and relation = 'memory_job'::regclass
-                and database = (select oid from pg_database where datname = current_database())`,
-            );
-            pids = rows.map((row) => row.pid);
-            return pids.length;
-          },
-          { interval: 5, timeout: 10_000 },
-        )
-        .toBe(count);
-      return pids;
-    },
+    blocks: (count) => untilBlocked(count, "true"),
+    // A probe asks for no row.
+    blocksCalls: (count) => untilBlocked(count, "query !~ 'and false$'"),
     [Symbol.asyncDispose]() {
       released ??= holder.end();
       return released;
