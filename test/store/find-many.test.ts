@@ -150,7 +150,8 @@ test("a call whose deadline has passed is not asked for", async () => {
 test("while the breaker is open, each outcome is its error", async () => {
   const refusal = datastoreUnavailable(new Error("connect ECONNREFUSED"));
   const breaker = { refusal, sent() {}, answered() {}, failed() {}, check() {} };
-  const outcomes = await createStatusStore(connections, {}, breaker).findMany(
+  // A queue without room would be the reason otherwise.
+  const outcomes = await createStatusStore(connections, { maxQueued: 0 }, breaker).findMany(
     [newReqId(), newReqId()],
     callWithin(),
   );

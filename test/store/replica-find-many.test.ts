@@ -99,6 +99,8 @@ test("a call that is cancelled while the replica is asked rejects with its reaso
   call.cancel(reason);
   await expect(many).rejects.toBe(reason);
   expect(roles).toEqual([]);
+  // The replica's timeout would be one, after which the primary would reject for the same reason.
+  expect(causes).toEqual([]);
   readOnly.disturb("none");
 });
 
