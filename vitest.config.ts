@@ -5,8 +5,8 @@ type ProjectTest = NonNullable<TestProjectInlineConfiguration["test"]>;
 
 const longRunning = ["faults", "fuzz", "ha", "interop"] as const;
 
-/** Tests of how much a service withstands: each wants the machine, and the limit on open files, for itself. */
-const alone = "hostile";
+/** Tests that need the machine, or its limit on open files, for themselves: what a service withstands, and how old a replica is. */
+const alone = ["test/hostile/**/*.test.ts", "test/store/replica*.test.ts", "test/app/open-files.test.ts"];
 
 /** One PostgreSQL server for all files of a project. */
 const postgres = "test/support/postgres.ts";
@@ -34,7 +34,7 @@ export default defineConfig({
         test: {
           name: "default",
           include: ["test/**/*.test.ts"],
-          exclude: [`test/{${[...longRunning, alone].join()}}/**`],
+          exclude: [`test/{${longRunning.join()}}/**`, ...alone],
           globalSetup: [postgres],
           // Files leave nothing behind in their process, so that one process can load src/ once for many of them.
           isolate: false,
@@ -45,8 +45,8 @@ export default defineConfig({
       // `npm test` runs these after the others, one file after the other.
       {
         test: {
-          name: alone,
-          include: [`test/${alone}/**/*.test.ts`],
+          name: "alone",
+          include: alone,
           globalSetup: [postgres],
           fileParallelism: false,
           sequence: { groupOrder: 1 },

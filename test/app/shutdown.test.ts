@@ -91,9 +91,9 @@ describe("a signal while the service serves", () => {
     await using service = await startServing({ DATABASE_URL: database.url, ...longTimeouts });
     await using lock = await lockTable(database);
     const rest = get(`${service.url}/get_status/${reqId}`);
-    await lock.blocks(1);
+    await lock.blocksCalls(1);
     const grpc = grpcClient(service).getStatus({ reqId });
-    await lock.blocks(2);
+    await lock.blocksCalls(2);
 
     service.kill(signal);
     await service.logged("stopping");
@@ -120,7 +120,7 @@ describe("once the service stops", () => {
     await once(idle, "data");
     await using lock = await lockTable(database);
     const call = get(`${service.url}/get_status/${reqId}`);
-    await lock.blocks(1);
+    await lock.blocksCalls(1);
 
     const closed = [silent, idle].map((socket) => once(socket.resume(), "close"));
     service.kill("SIGTERM");
@@ -141,7 +141,7 @@ describe("once the service stops", () => {
     const stream = busy.request({ ":path": `/get_status/${reqId}` });
     const response = once(stream, "response");
     const body = text(stream);
-    await lock.blocks(1);
+    await lock.blocksCalls(1);
 
     const goaways = [busy, idle].map((session) => once(session, "goaway"));
     const closed = [busy, idle].map((session) => once(session, "close"));
@@ -198,10 +198,10 @@ describe("once the service stops", () => {
     await using lock = await lockTable(database);
     const rest = get(`${service.url}/get_status/${reqId}`);
     rest.response.catch(() => {});
-    await lock.blocks(1);
+    await lock.blocksCalls(1);
     const grpc = grpcClient(service).getStatus({ reqId });
     grpc.catch(() => {});
-    await lock.blocks(2);
+    await lock.blocksCalls(2);
 
     const started = performance.now();
     service.kill("SIGTERM");
@@ -225,7 +225,7 @@ describe("a second signal", () => {
     const lock = started.use(await lockTable(database));
     const { response } = get(`${service.url}/get_status/${reqId}`);
     response.catch(() => {});
-    await lock.blocks(1);
+    await lock.blocksCalls(1);
     service.kill(by);
     return { service, lock, response, stack: started.move() };
   }

@@ -232,7 +232,8 @@ test("TCP keepalives are as in the URL", async () => {
   const calls: unknown[][] = [];
   const { Socket } = await import("node:net");
   const spy = vi.spyOn(Socket.prototype, "setKeepAlive").mockImplementation(function (this: object, ...args) {
-    calls.push(args);
+    // Other tests of this process may have connections, too.
+    if ((this as InstanceType<typeof Socket>).remotePort === portOf(primary)) calls.push(args);
     return this as never;
   });
   const parameters = { keepalives_idle: "2", keepalives_interval: "3", keepalives_count: "4" };
