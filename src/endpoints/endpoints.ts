@@ -1,4 +1,3 @@
-import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.ts";
 import { Health } from "../gen/health/v1/health_pb.ts";
 import type { Readiness } from "../status/readiness.ts";
@@ -13,9 +12,11 @@ import { reflection } from "./reflection.ts";
  * routes, reflection, authentication, metrics. A new RPC is a file beside this one and a line here.
  */
 export function createEndpoints(store: StatusStore, readiness: Readiness): readonly Endpoint[] {
+  const ours = [getStatus(store)];
+  const services = [...new Set(ours.map(({ method }) => method.parent))];
   return [
-    getStatus(store),
-    ...health(readiness, [StatusService]),
-    ...reflection(readiness, [StatusService, Health], [file_google_rpc_error_details]),
+    ...ours,
+    ...health(readiness, services),
+    ...reflection(readiness, [...services, Health], [file_google_rpc_error_details]),
   ];
 }

@@ -1,7 +1,7 @@
 import { connect, constants } from "node:http2";
 import { Code, ConnectError } from "@connectrpc/connect";
 import fc from "fast-check";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { UnaryEndpoint } from "../../src/endpoints/endpoint.ts";
 import { getStatus } from "../../src/endpoints/get-status.ts";
 import {
@@ -131,6 +131,32 @@ test(`the fast path and Connect's adapter answer ${cases} calls alike, well-form
   expect(answered).toBeGreaterThan(cases / 2);
 });
 
+describe("UnaryCall falls back by what Node does not document", () => {
+  const headers = {
+    ":method": "POST",
+    ":path": statusPath,
+    "content-type": "application/grpc",
+    te: "trailers",
+  };
+  const message = frameMessage(encodeRequest(ids.pending));
+
+  test("a stream that was paused, and whose bytes were put back, is read again from its start", async () => {
+    const chunks = [message.subarray(0, 3), message.subarray(3, 20), message.subarray(20)];
+    const answer = await exchange(listeners["fast path"].address.port, { headers, chunks });
+    expect(answer).toMatchObject({ trailers: { "grpc-status": "0" } });
+  });
+
+  test("the end of a stream is emitted again for the listener that comes after it", async () => {
+    const chunks = [Buffer.alloc(0)];
+    const [fast, adapted] = await Promise.all([
+      exchange(listeners["fast path"].address.port, { headers, chunks }),
+      exchange(listeners.adapter.address.port, { headers, chunks }),
+    ]);
+    expect(fast).toEqual(adapted);
+    expect(fast).toMatchObject({ headers: { ":status": 200, "grpc-status": expect.any(String) } });
+  });
+});
+
 test.for([
   "fast path",
   "adapter",
@@ -162,7 +188,7 @@ test("a stream that is reset before its message has come reaches no handler", as
   await using listener = await listen({ host: "127.0.0.1", port: 0, shutdownTimeout: 0, handler, fastPath });
 
   using peer = await openPeer(listener.address.port);
-  // In one piece, so that the stream is reset before anybody hears of it.
+  // In one piece, so that the stream is reset before the server serves it.
   const cancelled = [cancelledCall(1, errorCode.cancel), cancelledCall(3, errorCode.internal)];
   peer.send(preface);
   await peer.frame(({ type }) => type === frameType.settings);

@@ -1,13 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseReqId } from "../../src/status/req-id.ts";
 import { type Database, openDatabase } from "../../src/store/database.ts";
+import { createReader } from "../../src/store/reads/reader.ts";
+import { statusQueries } from "../../src/store/reads/status-query.ts";
 import { startTestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { lockTable } from "../support/lock.ts";
 import { startProxy } from "../support/proxy.ts";
 import { createLogin } from "../support/roles.ts";
 import { insertJob } from "../support/rows.ts";
-import { callWithin, newReqId, poolOptions } from "../support/store.ts";
+import { callWithin, newReqId, openTestConnections, poolOptions } from "../support/store.ts";
 
 let database: TestDatabase;
 let reqId: string;
@@ -64,6 +66,18 @@ describe.for([1, 2, 3])("with a pool of %d", (size) => {
     for (let n = 0; n < 12; n++) await busy.probe(AbortSignal.timeout(5_000));
     expect(await load.end()).toBeGreaterThan(0);
   });
+});
+
+// After a connection was refused for a CONNECTION LIMIT, its statement waited for one that was kept, until its deadline.
+test("what begins to wait for a connection gets the one that a reader keeps for its next statement", async () => {
+  await using connections = openTestConnections(database.url, 1);
+  const reader = createReader(connections);
+  const read = () => reader.start(statusQueries(connections.db).byIds([parseReqId(reqId)])).rows;
+  expect(await read()).toHaveLength(1);
+  const taken = await connections.take();
+  const next = read();
+  taken.release();
+  expect(await next).toHaveLength(1);
 });
 
 test("readers and probes that wait for a connection get it in turn, whatever the time to open one", async () => {

@@ -20,6 +20,8 @@ export interface Connections extends AsyncDisposable {
   take(): Promise<PooledConnection>;
   /** Whether anything waits for a connection. */
   readonly areAwaited: boolean;
+  /** Has the listener called whenever something begins to wait for a connection: what is kept for later is to be released. */
+  onAwaited(listener: () => void): void;
   /** Asks the server to end the statements that run on them. */
   cancelStatements(): void;
   /** How many connections there are now. `waiting` counts the statements that wait for one. */
@@ -49,7 +51,10 @@ export function openConnections(options: PoolOptions): Connections {
   });
   pool.on("remove", (client) => clients.delete(client as PooledConnection));
   // What waits in the pool's own queue fails after the connect timeout, so nothing ever waits in it.
-  const semaphore = createSemaphore(size);
+  const awaitedListeners: (() => void)[] = [];
+  const semaphore = createSemaphore(size, () => {
+    for (const listener of awaitedListeners) listener();
+  });
   let unlimit: NodeJS.Timeout | undefined;
 
   async function take(): Promise<PooledConnection> {
@@ -111,6 +116,7 @@ export function openConnections(options: PoolOptions): Connections {
     get areAwaited() {
       return semaphore.waiting > 0;
     },
+    onAwaited: (listener) => void awaitedListeners.push(listener),
     cancelStatements() {
       for (const client of clients) void cancelStatement(client, cancelTimeout);
     },

@@ -9,7 +9,8 @@ export interface Semaphore {
   limitTo(permits: number): void;
 }
 
-export function createSemaphore(permits: number): Semaphore {
+/** @param onWait called when an acquirer has to wait. */
+export function createSemaphore(permits: number, onWait: () => void): Semaphore {
   let limit = permits;
   let held = 0;
   const waiting: (() => void)[] = [];
@@ -29,6 +30,7 @@ export function createSemaphore(permits: number): Semaphore {
       return new Promise((resolve) => {
         waiting.push(resolve);
         admit();
+        if (waiting.length > 0) onWait();
       });
     },
     release() {

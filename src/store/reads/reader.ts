@@ -49,6 +49,12 @@ export function createReader(connections: Connections, options: ReaderOptions = 
   const { onSent = () => {}, onRetry = () => {}, freshnessCheck } = options;
   const kept: PooledConnection[] = [];
   let keepsConnections = true;
+  // Without a next statement, a connection that is kept would never come back to what has begun to wait since.
+  connections.onAwaited(releaseKept);
+
+  function releaseKept(): void {
+    for (const client of kept.splice(0)) client.release();
+  }
 
   async function take(): Promise<PooledConnection> {
     for (let client = kept.pop(); client !== undefined; client = kept.pop()) {
@@ -122,7 +128,7 @@ export function createReader(connections: Connections, options: ReaderOptions = 
     start,
     releaseConnections() {
       keepsConnections = false;
-      for (const client of kept.splice(0)) client.release();
+      releaseKept();
     },
   };
 }
