@@ -78,6 +78,7 @@ test("what begins to wait for a connection gets the one that a reader keeps for 
   const next = read();
   taken.release();
   expect(await next).toHaveLength(1);
+  reader.releaseConnections();
 });
 
 test("readers and probes that wait for a connection get it in turn, whatever the time to open one", async () => {
