@@ -43,17 +43,8 @@ export interface Serving extends Running {
   readonly url: string;
 }
 
-/**
- * Settings for any machine: with the default of MAX_CONNECTIONS, most would warn that `ulimit -n` is too low, and several test
- * files at a time make a small one too slow for the default timeouts.
- */
-export const anyMachine = {
-  HOST: "127.0.0.1",
-  PORT: "0",
-  MAX_CONNECTIONS: "2000",
-  DATABASE_CONNECT_TIMEOUT: "10s",
-  REQUEST_TIMEOUT: "10s",
-};
+/** Settings for any machine: with the default of MAX_CONNECTIONS, most would warn that `ulimit -n` is too low. */
+export const anyMachine = { HOST: "127.0.0.1", PORT: "0", MAX_CONNECTIONS: "2000" };
 
 /**
  * A folder in which Node keeps what it compiled of src/ and its dependencies, for the processes that tests start: each of
