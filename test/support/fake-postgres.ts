@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import type { Certificate } from "./certificates.ts";
+import { int32, message } from "./postgres-messages.ts";
 
 /** A server that sends scripted PostgreSQL messages, and records what its clients send. */
 export interface FakePostgres extends AsyncDisposable {
@@ -14,27 +15,13 @@ export interface FakePostgres extends AsyncDisposable {
   readonly disconnected: Promise<void>;
 }
 
-function message(type: string, ...parts: Buffer[]): Buffer {
-  const body = Buffer.concat(parts);
-  const head = Buffer.alloc(5);
-  head.write(type, "latin1");
-  head.writeInt32BE(body.length + 4, 1);
-  return Buffer.concat([head, body]);
-}
-
-function int32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeInt32BE(value);
-  return bytes;
-}
-
 /** The messages of a server ("Message Formats" in PostgreSQL's documentation). */
 export const serverMessages = {
-  cleartext: message("R", int32(3)),
-  md5: message("R", int32(5), Buffer.from("salt")),
-  sasl: (...mechanisms: string[]) => message("R", int32(10), Buffer.from(`${mechanisms.join("\0")}\0\0`)),
-  error: (code: string) => message("E", Buffer.from(`SFATAL\0VFATAL\0C${code}\0Mno\0\0`)),
-  welcome: Buffer.concat([message("R", int32(0)), message("Z", Buffer.from("I"))]),
+  cleartext: message("R", int32(3)).bytes,
+  md5: message("R", int32(5), Buffer.from("salt")).bytes,
+  sasl: (...mechanisms: string[]) => message("R", int32(10), ...mechanisms, "").bytes,
+  error: (code: string) => message("E", "SFATAL", "VFATAL", `C${code}`, "Mno", "").bytes,
+  welcome: Buffer.concat([message("R", int32(0)).bytes, message("Z", Buffer.from("I")).bytes]),
 };
 
 /**
