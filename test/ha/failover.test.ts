@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openConnections } from "../../src/store/connections/connections.ts";
 import { type Cluster, startCluster } from "../support/ha/cluster.ts";
 import { type Fleet, startFleet } from "../support/ha/fleet.ts";
+import { notKeptMessage } from "../support/ha/not-kept.ts";
 import { observe } from "../support/ha/observe.ts";
 import { type Producers, startProducers } from "../support/ha/producers.ts";
 import { installPrograms, type Programs, skipped } from "../support/ha/programs.ts";
@@ -131,6 +132,12 @@ describe.skipIf(skipped)("failover", () => {
     const written = Object.fromEntries(producers.jobs.map(({ reqId, states }) => [reqId, states.at(-1)]));
     expect(producers.jobs.length).toBeGreaterThan(100);
     expect(Object.fromEntries(rows.map((row) => [row.req_id, row.status]))).toEqual(written);
+  });
+
+  test("prepared statements are kept: each connection leads to one server, and ends with it", () => {
+    for (const fleet of fleets) {
+      expect(fleet.messages().filter((message) => message.startsWith(notKeptMessage))).toEqual([]);
+    }
   });
 
   test("the services shut down gracefully, and have written nothing to standard error", async () => {

@@ -12,6 +12,8 @@ export interface Fleet extends Front {
   settled(): Promise<void>;
   /** @returns a function that returns each instance's states since the call, and the one before it. */
   followReadiness(): () => Readiness[][];
+  /** All that the instances have logged. */
+  messages(): string[];
   /** Ends the instances with SIGTERM. @returns the exit code and the standard error of each. */
   stop(): Promise<{ readonly code: number | null; readonly stderr: string }[]>;
 }
@@ -46,6 +48,7 @@ export async function startFleet(
       const before = instances.map((instance) => readinessOf(instance).length);
       return () => instances.map((instance, index) => readinessOf(instance).slice((before[index] ?? 1) - 1));
     },
+    messages: () => instances.flatMap(({ logs }) => logs.map(({ msg }) => msg)),
     async stop() {
       for (const instance of instances) instance.kill("SIGTERM");
       const exits = await Promise.all(instances.map(({ exit }) => exit));

@@ -6,7 +6,7 @@ import { until } from "../until.ts";
 import { stablePort } from "./ports.ts";
 import type { Programs } from "./programs.ts";
 
-/** A pgbouncer in transaction mode in front of a PostgreSQL. Disposing of it stops it. */
+/** A pgbouncer in front of a PostgreSQL. Disposing of it stops it. */
 export interface Pgbouncer extends AsyncDisposable {
   /** The database's URL through pgbouncer. */
   readonly url: string;
@@ -16,13 +16,23 @@ export interface Pgbouncer extends AsyncDisposable {
   restart(): Promise<void>;
 }
 
-/** Fewer than there are clients, which have to share them. */
-const serverConnections = 3;
+/**
+ * Transaction mode, with fewer server connections than there are clients, which have to share them. They are used in turn,
+ * so that a client's transactions are in different sessions.
+ */
+const defaults = { pool_mode: "transaction", default_pool_size: "3", server_round_robin: "1" };
 
-export async function startPgbouncer(programs: Programs, databaseUrl: string): Promise<Pgbouncer> {
+/** @param settings of pgbouncer.ini. */
+export async function startPgbouncer(
+  programs: Programs,
+  databaseUrl: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<Pgbouncer> {
   const target = new URL(databaseUrl);
   const port = await stablePort();
-  const [file, users] = [join(programs.directory, "pgbouncer.ini"), join(programs.directory, "users.txt")];
+  const file = join(programs.directory, `pgbouncer-${port}.ini`);
+  const users = join(programs.directory, `pgbouncer-${port}-users.txt`);
+  const chosen = Object.entries({ ...defaults, ...settings }).map(([name, value]) => `${name} = ${value}\n`);
   await writeFile(users, `"${target.username}" "${target.password}"\n`);
   await writeFile(
     file,
@@ -35,10 +45,8 @@ unix_socket_dir =
 auth_type = trust
 auth_file = ${users}
 admin_users = ${target.username}
-pool_mode = transaction
-default_pool_size = ${serverConnections}
 server_login_retry = 0.1
-`,
+${chosen.join("")}`,
   );
   const url = new URL(databaseUrl);
   url.port = String(port);
