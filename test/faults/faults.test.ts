@@ -1,10 +1,11 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startCallers } from "../support/faults/callers.ts";
-import { type Fault, faults, tlsFaults } from "../support/faults/faults.ts";
+import { type Fault, faults, preparedFaults, tlsFaults } from "../support/faults/faults.ts";
 import { watchReadiness } from "../support/faults/readiness.ts";
 import { type FaultReport, writeReport } from "../support/faults/report.ts";
 import { type Rig, requestTimeout, startRig } from "../support/faults/rig.ts";
+import { notKeptMessage } from "../support/ha/not-kept.ts";
 
 /** Times in milliseconds. */
 const before = 300;
@@ -18,21 +19,24 @@ const reports: FaultReport[] = [];
 const memory = { heapBefore: 0, heapAfter: 0, rssBefore: 0, rssAfter: 0 };
 let postgres = "";
 
-describe.for([
-  { group: "without TLS", tls: false, faults },
-  { group: "with TLS", tls: true, faults: tlsFaults },
-])("$group", ({ tls, faults }) => {
+const groups = [
+  { group: "without TLS", tls: false, env: {}, faults, isMeasured: true },
+  { group: "with TLS", tls: true, env: {}, faults: tlsFaults },
+  { group: "prepared", tls: false, env: { PREPARED_STATEMENTS: "on" }, faults: preparedFaults },
+];
+
+describe.for(groups)("$group", ({ tls, env, faults, isMeasured = false }) => {
   let rig: Rig;
   let heapBefore: number;
 
   beforeAll(async () => {
-    rig = await startRig({ tls });
+    rig = await startRig({ tls, env });
     await using callers = startCallers(rig.service.url, rig.known, requestTimeout);
     await pause(2_000); // memory that is allocated only once, such as compiled code and caches, is no leak
     const tallies = await callers.stop(performance.now());
     expect(tallies.map(({ wrong, failed }) => wrong + failed)).toEqual(tallies.map(() => 0));
     heapBefore = await heapAfterCollection(rig);
-    if (tls) return;
+    if (!isMeasured) return;
     postgres = rig.version;
     memory.heapBefore = heapBefore;
     memory.rssBefore = await rig.metric("process_resident_memory_bytes");
@@ -44,8 +48,9 @@ describe.for([
     const report = await inject(rig, fault);
     reports.push(report);
 
-    for (const { family, calls, wrong, late, recoveredIn, complaints } of report.tallies) {
+    for (const { family, calls, wrong, late, failed, recoveredIn, complaints } of report.tallies) {
       expect(calls, family).toBeGreaterThan(0);
+      if (fault.losesPrepared) expect(failed, `${family} failed`).toBe(0);
       expect({ family, wrong, late, complaints }).toEqual({ family, wrong: 0, late: 0, complaints: [] });
       expect(recoveredIn, `${family} recovered in`).toBeLessThanOrEqual(recoveryBound);
     }
@@ -53,6 +58,9 @@ describe.for([
       expect(report.notReadyAfter, "not ready after").toBeLessThanOrEqual(readinessBound);
       expect(report.readyAfter, "ready after").toBeLessThanOrEqual(readinessBound);
     }
+    // It logs that once in a minute.
+    if (fault.losesPrepared)
+      expect(rig.service.logs.some(({ msg }) => msg.startsWith(notKeptMessage))).toBe(true);
     await expectNothingLeft(rig);
     await expect
       .poll(() => heapAfterCollection(rig), { timeout: 5_000 })
@@ -60,7 +68,7 @@ describe.for([
   });
 
   test("the service is still the same process, has written nothing to standard error, and shuts down gracefully", async () => {
-    if (!tls) {
+    if (isMeasured) {
       memory.heapAfter = await heapAfterCollection(rig);
       memory.rssAfter = await rig.metric("process_resident_memory_bytes");
     }
@@ -71,7 +79,7 @@ describe.for([
 
 afterAll(async () => {
   // The report needs all faults: a run of some of them leaves it as it is.
-  if (reports.length < faults.length + tlsFaults.length) return;
+  if (reports.length < groups.flatMap(({ faults }) => faults).length) return;
   await writeReport(reports, { postgres, requestTimeout, ...memory });
 });
 

@@ -71,7 +71,7 @@ describe.skipIf(skipped)("prepared statements of a store behind a pooler", () =>
     });
     const find = () => store.statuses.find(reqId, callWithin());
     expect(await find()).toMatchObject({ status: "pending" });
-    await altered.pool.query("alter table memory_job alter error type varchar");
+    await altered.pool.query("alter table memory_job alter status type varchar");
     // The pooler answers the next Parse by itself, and its session keeps the statement as it was.
     for (let n = 1; n <= 3; n++) {
       expect(await find()).toMatchObject({ status: "pending" });

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { setTimeout as pause } from "node:timers/promises";
+import { createDeallocation, type Deallocation } from "./deallocation.ts";
 
 /** What the proxy does with the bytes. `reset` and `close` also end the open connections. */
 export type Disturbance =
@@ -8,6 +9,8 @@ export type Disturbance =
   | "stall"
   | "reset"
   | "close"
+  /** Has the database run `DEALLOCATE ALL` before each statement, as a pooler may between two transactions. */
+  | "deallocate"
   | { readonly delay: number }
   /** Changes what a side sends, in place. */
   | { readonly corrupt: (chunk: Buffer, from: "service" | "database") => void };
@@ -36,18 +39,20 @@ export async function startProxy(databaseUrl: string, ...others: readonly string
     const [upstream] = upstreams.splice(0, 1) as [URL];
     upstreams.push(upstream);
     const database = connect(Number(upstream.port), upstream.hostname);
-    forward(client, database, "service");
-    forward(database, client, "database");
+    const deallocation = createDeallocation();
+    forward(client, database, "service", deallocation);
+    forward(database, client, "database", deallocation);
     apply(client);
   });
 
-  function forward(from: Socket, to: Socket, side: "service" | "database"): void {
+  function forward(from: Socket, to: Socket, side: "service" | "database", deallocation: Deallocation): void {
     sockets.add(from);
     if (disturbance === "stall") from.pause();
     // Chunks that arrive after the delay has ended must not overtake delayed ones.
     let delayed = Promise.resolve();
     let waiting = 0;
-    from.on("data", (chunk: Buffer) => {
+    from.on("data", (read: Buffer) => {
+      const chunk = side === "service" && disturbance !== "deallocate" ? read : deallocation[side](read);
       if (typeof disturbance === "object" && "corrupt" in disturbance) disturbance.corrupt(chunk, side);
       const delay = typeof disturbance === "object" && "delay" in disturbance ? disturbance.delay : 0;
       if (delay === 0 && waiting === 0) {

@@ -7,6 +7,8 @@ export interface Fault {
   readonly name: string;
   /** No read succeeds while it lasts: the breaker must open, and the service must report that it is not ready. */
   readonly outage?: true;
+  /** It loses prepared statements: no call fails for it, and the service has logged that it did. */
+  readonly losesPrepared?: true;
   /** Its duration in milliseconds, if it differs from the others'. */
   readonly lasts?: number;
   /** @returns a function that ends the fault. */
@@ -131,7 +133,53 @@ export const faults: readonly Fault[] = [
       return () => rig.failDns(false);
     },
   },
+  // The last one: after it, statements are not prepared for a minute.
+  deallocated("`DEALLOCATE ALL` before every statement"),
 ];
+
+// The columns of a statement that is prepared already are others then: "cached plan must not change result type".
+const changeType = `
+  alter table memory_job alter status type varchar;
+  alter table memory_job alter status type text`;
+
+const renameForAMoment = `
+  alter table memory_job rename to other_job;
+  select pg_sleep(0.02);
+  alter table other_job rename to memory_job`;
+
+// Longer than the deadline of half of the callers, whose statements are then cancelled while they wait to be prepared.
+const lockForAMoment = `
+  begin;
+  lock table memory_job in access exclusive mode;
+  select pg_sleep(0.7);
+  commit`;
+
+/** Faults of statements that are prepared whatever happens (`PREPARED_STATEMENTS=on`). */
+export const preparedFaults: readonly Fault[] = [
+  deallocated("prepared: `DEALLOCATE ALL` before every statement"),
+  {
+    name: "prepared: the type of a column changes, ten times a second",
+    losesPrepared: true,
+    inject: repeatedly(100, (rig) => runEach(rig, changeType)),
+  },
+  {
+    name: "prepared: no such table for a moment, ten times a second",
+    inject: repeatedly(100, (rig) => runEach(rig, renameForAMoment)),
+  },
+  {
+    name: "prepared: table locked (`ACCESS EXCLUSIVE`) for 0.7 s of each second",
+    inject: repeatedly(300, (rig) => rig.query(lockForAMoment)),
+  },
+];
+
+function deallocated(name: string): Fault {
+  return { name, losesPrepared: true, inject: disturbed("deallocate") };
+}
+
+/** Runs statements, each in a transaction of its own. */
+async function runEach(rig: Rig, statements: string): Promise<void> {
+  for (const statement of statements.split(";")) await rig.query(statement);
+}
 
 /** Faults of a connection with TLS. */
 export const tlsFaults: readonly Fault[] = [
@@ -182,16 +230,22 @@ function stopped(choose: (rig: Rig) => Promise<number[]>): Fault["inject"] {
   };
 }
 
+/** For a server that may still be recovering from the last repetition: what fails is repeated all the same. */
 function repeated(interval: number, act: (rig: Rig) => unknown): Fault["inject"] {
+  return repeatedly(interval, (rig) => Promise.resolve(act(rig)).catch(() => {}));
+}
+
+function repeatedly(interval: number, act: (rig: Rig) => Promise<unknown>): Fault["inject"] {
   return (rig) => {
     let over = false;
     const acting = (async () => {
       while (!over) {
-        // The server may still be recovering from the last repetition.
-        await Promise.resolve(act(rig)).catch(() => {});
+        await act(rig);
         await pause(interval);
       }
     })();
+    // It is thrown when the fault ends.
+    acting.catch(() => {});
     return Promise.resolve(() => {
       over = true;
       return acting;

@@ -55,8 +55,9 @@ Written by \`npm run test:faults\`; do not edit. Measured with Node ${process.ve
 
 The service runs in one process, its PostgreSQL in others, and a proxy passes the bytes between them. Each client of each
 protocol sends about twenty calls a second, for rows that exist and, in one call of five, for ids that do not. Then the fault
-is injected: signals to PostgreSQL's processes, statements of its superuser, or bytes that the proxy delays, cuts or corrupts.
-The fault lasts 2.5 seconds; the calls continue for 1.5 seconds after it. The service is never restarted.
+is injected: signals to PostgreSQL's processes, statements of its superuser, or bytes that the proxy delays, cuts, corrupts or adds.
+The fault lasts 2.5 seconds; the calls continue for 1.5 seconds after it. The service is never restarted. Faults whose names begin
+with "prepared" are those of a service with \`PREPARED_STATEMENTS=on\`; the others have the default, \`auto\`.
 
 - **calls**: those made from shortly before the fault until the end.
 - **wrong**: anything but the right status, NOT_FOUND for an id that does not exist, or a documented failure

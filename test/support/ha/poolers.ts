@@ -3,13 +3,13 @@ import type { Programs } from "./programs.ts";
 import { startStatementPooler } from "./statement-pooler/statement-pooler.ts";
 
 /** A connection pooler between services and their database. */
-export interface Pooler extends AsyncDisposable {
+interface Pooler extends AsyncDisposable {
   /** The database's URL through the pooler. */
   readonly url: string;
 }
 
 /** A kind of pooler. */
-export interface PoolerKind {
+interface PoolerKind {
   readonly name: string;
   /** Whether it keeps the prepared statements of its clients: always, never, or as it happens. */
   readonly keeps: "always" | "never" | "sometimes";
