@@ -13,7 +13,7 @@ const [shownRate] = comparedRates;
 const width = 960;
 const rowHeight = 26;
 const top = 70;
-const bars = { x: 240, width: 310 };
+const bars = { x: 270, width: 285 };
 const latency = { x: 650, width: 290, from: 0.05, to: 500 };
 
 const style = `
@@ -103,7 +103,8 @@ function row(
 }
 
 function latencyRange(part: readonly PhaseResult[], kind: string, y: number): string {
-  if (!keepsRate(part, shownRate)) return `<text class="quiet" x="${latency.x}" y="${y + 4}">cannot</text>`;
+  if (!keepsRate(part, shownRate))
+    return `<text class="quiet" x="${onLatency(0.1) + 6}" y="${y + 4}">cannot</text>`;
   const p50 = onLatency(spread(part.map((each) => each.latency.p50)).median);
   const p99 = onLatency(spread(part.map((each) => each.latency.p99)).median);
   return `<line class="range ${kind}" x1="${p50}" x2="${p99}" y1="${y}" y2="${y}"/>`;
