@@ -16,6 +16,14 @@ export function connectionOptions(config: Config, url: string, log: Log, metrics
     // Each statement needs a connection of its own.
     maxInFlight: Math.min(config.BATCHES_IN_FLIGHT, config.DATABASE_POOL_SIZE),
     maxQueued: config.MAX_QUEUED,
+    preparedStatements: config.PREPARED_STATEMENTS,
+    onNotKept(err: unknown) {
+      const next =
+        config.PREPARED_STATEMENTS === "auto"
+          ? "statements are unnamed for a minute"
+          : "the read was repeated";
+      log.warn({ err }, `a prepared statement was not kept: ${next}`);
+    },
     onLost: (err: Error) => {
       metrics?.connectionLost();
       log.warn({ err }, "lost an idle connection to the database");

@@ -19,7 +19,7 @@ afterAll(async () => {
   await database[Symbol.asyncDispose]();
 });
 
-const ask = (...queries: CompiledQuery[]) => client.query(new TextQuery(...queries)).rows;
+const ask = (...queries: CompiledQuery[]) => client.query(new TextQuery(queries)).rows;
 
 /** PostgreSQL's texts hold everything but NUL. */
 const text = fc.string({ unit: "binary", maxLength: 300 }).map((value) => value.replaceAll("\0", ""));

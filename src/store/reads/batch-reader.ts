@@ -2,6 +2,7 @@ import type { Breaker } from "../connections/breaker.ts";
 import type { Connections } from "../connections/connections.ts";
 import type { Batch } from "./batch.ts";
 import type { FreshnessCheck } from "./freshness-check.ts";
+import { createPreparedStatements, type PreparedStatementsOptions } from "./prepared-statements.ts";
 import { createReader } from "./reader.ts";
 import { statusQueries } from "./status-query.ts";
 import type { Row } from "./text-query.ts";
@@ -22,7 +23,7 @@ export interface BatchReader {
   releaseConnections(): void;
 }
 
-export interface BatchReaderOptions {
+export interface BatchReaderOptions extends PreparedStatementsOptions {
   /** Called for each statement. @param ids how many it asks for. */
   readonly onStatement?: (ids: number) => void;
   /** Called for each statement that failed. */
@@ -43,6 +44,7 @@ export function createBatchReader(
   const reader = createReader(connections, {
     onSent: breaker.sent,
     onRetry,
+    preparedStatements: createPreparedStatements(options),
     ...(freshnessCheck !== undefined && { freshnessCheck }),
   });
 

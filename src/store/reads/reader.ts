@@ -5,6 +5,11 @@ import type { Connections } from "../connections/connections.ts";
 import { NotSent } from "../connections/not-sent.ts";
 import type { PooledConnection } from "../connections/pool.ts";
 import { type FreshnessCheck, StaleReplica } from "./freshness-check.ts";
+import {
+  mayConcernPreparation,
+  type PreparedOnConnection,
+  type PreparedStatements,
+} from "./prepared-statements.ts";
 import { type Row, TextQuery } from "./text-query.ts";
 
 /** A statement that runs, or waits for a connection. */
@@ -20,7 +25,8 @@ export interface Statement {
 /** Runs statements, each on a connection that no other statement uses meanwhile. */
 export interface Reader {
   /**
-   * Runs it once more, on another connection, when its connection turns out to be lost.
+   * Runs it once more, on another connection, when its connection turns out to be lost; and unnamed, when it may have failed
+   * for being prepared.
    *
    * @param queries as Kysely compiled them, their parameters texts. They only read, and are sent as one, in one
    *   transaction; their rows come one after the other.
@@ -37,6 +43,8 @@ export interface ReaderOptions {
   readonly onRetry?: () => void;
   /** A connection whose rows fail it is not used again: the next one may lead to another server. */
   readonly freshnessCheck?: FreshnessCheck;
+  /** Absent: every statement is unnamed. */
+  readonly preparedStatements?: PreparedStatements;
 }
 
 /**
@@ -46,7 +54,7 @@ export interface ReaderOptions {
  * wait for it without a limit. `npm run bench:micro` shows what that gains.
  */
 export function createReader(connections: Connections, options: ReaderOptions = {}): Reader {
-  const { onSent = () => {}, onRetry = () => {}, freshnessCheck } = options;
+  const { onSent = () => {}, onRetry = () => {}, freshnessCheck, preparedStatements } = options;
   const kept: PooledConnection[] = [];
   let keepsConnections = true;
   // Without a next statement, a connection that is kept would never come back to what has begun to wait since.
@@ -78,26 +86,33 @@ export function createReader(connections: Connections, options: ReaderOptions = 
     keepsConnections = true;
 
     async function run(): Promise<readonly Row[]> {
-      for (let retried = false; ; retried = true) {
+      let retried = false;
+      let failedPrepared: unknown;
+      for (;;) {
         const client = await take();
+        const prepared = failedPrepared === undefined ? preparedStatements?.on(client) : undefined;
         try {
           if (cancelled) throw new NotSent();
           running = client;
           wasSent = true;
           onSent();
-          if (freshnessCheck === undefined) return await client.query(new TextQuery(...queries)).rows;
-          return freshnessCheck.check(
-            await client.query(new TextQuery(freshnessCheck.query, ...queries)).rows,
-          );
+          const rows = await ask(client, prepared);
+          if (failedPrepared !== undefined) preparedStatements?.notKept(failedPrepared);
+          return rows;
         } catch (error) {
           if (error instanceof NotSent) throw error;
           if (error instanceof StaleReplica) {
             client.retire();
             throw error;
           }
+          if (prepared !== undefined && !cancelled && mayConcernPreparation(error)) {
+            failedPrepared = error;
+            continue;
+          }
           const lost = isConnectionLost(error);
           if (lost) client.closeLost(error);
           if (!lost || retried || cancelled) throw error;
+          retried = true;
           onRetry();
         } finally {
           running = undefined;
@@ -107,6 +122,12 @@ export function createReader(connections: Connections, options: ReaderOptions = 
           giveBack(client);
         }
       }
+    }
+
+    async function ask(client: PooledConnection, prepared?: PreparedOnConnection): Promise<readonly Row[]> {
+      if (freshnessCheck === undefined) return await client.query(new TextQuery(queries, prepared)).rows;
+      const all = [freshnessCheck.query, ...queries];
+      return freshnessCheck.check(await client.query(new TextQuery(all, prepared)).rows);
     }
 
     return {
