@@ -1,7 +1,9 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { renameSettings } from "./against/renamed-settings.ts";
+import { type Checkout, thisCheckout } from "./checkout.ts";
 import { outputOf, runToEnd } from "./children.ts";
-import { nodeCommand, readStartScript, startCommand } from "./start-script.ts";
+import { commitOf } from "./report/versions.ts";
 
 /** A server that the benchmark measures. */
 export interface Candidate {
@@ -12,6 +14,8 @@ export interface Candidate {
   readonly cwd?: string;
   /** Environment variables besides its address and its database's URL. Undefined unsets one. */
   readonly env?: Readonly<Record<string, string | undefined>>;
+  /** The checkout whose service it is. Undefined: a peer or a floor. */
+  readonly checkout?: Checkout;
   /** The constant answer of a baseline server, in hexadecimal digits: the body, or the message with gRPC's prefix. */
   readonly constant?: string;
 }
@@ -22,39 +26,44 @@ const programs = join(root, ".data", "bench", "bin");
 
 const peer = (file: string): readonly string[] => [process.execPath, join(here, "peers", file)];
 
-const startScript = readStartScript(root);
-export const serviceFlags = startScript.flags;
-
-/** The service as `npm start` starts it, on the Node that runs the benchmark. */
-export const serviceCommand = startCommand(process.execPath, startScript);
-
-/** A baseline server gets the service's variables and flags, so that the two differ in their code alone. */
-const baseline = (file: string): readonly string[] => [
-  ...nodeCommand(process.execPath, startScript),
-  join(here, "peers", file),
-];
-
 export const serviceName = "this service";
 export const uncountedName = "this service, METRICS=off";
 
+/** The service of this checkout, as `npm start` starts it. */
+const service = { checkout: thisCheckout, command: thisCheckout.serve, cwd: thisCheckout.folder };
+
+/** The service of another checkout, under the name "this service, <commit>". */
+export function serviceCandidates(checkout: Checkout): Candidate[] {
+  const { folder, serve } = checkout;
+  const name = `${serviceName}, ${commitOf(folder) ?? folder}`;
+  const env = renameSettings(folder, process.env);
+  const protocols = ["rest", "grpc"] as const;
+  return protocols.map((protocol) => ({ name, protocol, checkout, command: serve, cwd: folder, env }));
+}
+
+/** Whether it is the service of another checkout. */
+export function isBeside({ candidate: { checkout } }: { readonly candidate: Candidate }): boolean {
+  return checkout !== undefined && checkout !== thisCheckout;
+}
+
 export const nodeCandidates: readonly Candidate[] = [
-  { name: serviceName, protocol: "rest", command: serviceCommand },
-  { name: uncountedName, protocol: "rest", command: serviceCommand, env: { METRICS: "off" } },
+  { name: serviceName, protocol: "rest", ...service },
+  { name: uncountedName, protocol: "rest", ...service, env: { METRICS: "off" } },
   {
     name: "bare node:http",
     protocol: "rest",
-    command: baseline("bare-http.ts"),
+    command: peer("bare-http.ts"),
     constant: Buffer.from(`{"status":"success","createdAt":"2026-03-03T21:44:15Z"}`).toString("hex"),
   },
   { name: "node:http + pg", protocol: "rest", command: peer("http-pg.ts") },
   { name: "node:http + postgres.js", protocol: "rest", command: peer("http-postgresjs.js") },
   { name: "Fastify + pg", protocol: "rest", command: peer("fastify-pg.js") },
-  { name: serviceName, protocol: "grpc", command: serviceCommand },
-  { name: uncountedName, protocol: "grpc", command: serviceCommand, env: { METRICS: "off" } },
+  { name: serviceName, protocol: "grpc", ...service },
+  { name: uncountedName, protocol: "grpc", ...service, env: { METRICS: "off" } },
   {
     name: "bare node:http2",
     protocol: "grpc",
-    command: baseline("bare-http2.ts"),
+    command: peer("bare-http2.ts"),
     constant: "000000000a0803120608afac9dcd06",
   },
   { name: "grpc-js + pg", protocol: "grpc", command: peer("grpcjs-pg.ts") },

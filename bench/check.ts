@@ -12,14 +12,16 @@ const malformedId = "not-a-uuid";
 const failed = "We are experiencing some techincal issues right now. Please try again after some time!";
 
 const startTimeout = 15_000;
-const pollInterval = 20;
+const pollInterval = 5;
 
 type GetStatus = (id: string) => Promise<unknown>;
 
 /**
- * Waits until a server answers, then requests every outcome of the contract from it.
+ * Waits until a server is ready, then requests every outcome of the contract from it.
  *
  * @param signal cancels the wait.
+ * @returns when the server was ready, in milliseconds of `performance.now()`: a service when it said so, a peer when its first
+ *   answer was right.
  * @throws Error at a wrong answer; the signal's reason.
  */
 export async function checkCandidate(
@@ -27,19 +29,23 @@ export async function checkCandidate(
   port: number,
   table: Table,
   signal?: AbortSignal,
-): Promise<void> {
+): Promise<number> {
   const { getStatus, close } = candidate.protocol === "rest" ? rest(port) : grpc(port);
   try {
     const outcome = outcomes[candidate.protocol];
     const first = outcome.found(answerOf(0, table.base));
-    await untilAnswered(getStatus, candidate.constant === undefined ? first : undefined, signal);
-    if (candidate.constant !== undefined) return;
+    if (candidate.checkout !== undefined) await untilAnswered(readiness(port), 200, signal);
+    else await untilAnswered(getStatus, candidate.constant === undefined ? first : undefined, signal);
+    const readyAt = performance.now();
+    if (candidate.constant !== undefined) return readyAt;
+    await expect(candidate, getStatus, idOf(0), first);
     for (let row = 1; row < 4; row++) {
       await expect(candidate, getStatus, idOf(row), outcome.found(answerOf(row, table.base)));
     }
     await expect(candidate, getStatus, table.expiredId, outcome.notFound);
     await expect(candidate, getStatus, unknownId, outcome.notFound);
     await expect(candidate, getStatus, malformedId, outcome.malformed);
+    return readyAt;
   } finally {
     close();
   }
@@ -81,6 +87,15 @@ async function untilAnswered(getStatus: GetStatus, wanted: unknown, signal?: Abo
     }
     await pause(pollInterval, undefined, signal && { signal });
   }
+}
+
+/** The status code of the service's own readiness check. */
+function readiness(port: number): GetStatus {
+  return async () => {
+    const response = await fetch(`http://127.0.0.1:${port}/readyz`);
+    await response.body?.cancel();
+    return response.status;
+  };
 }
 
 function rest(port: number): { getStatus: GetStatus; close(): void } {

@@ -10,12 +10,14 @@
  *   src/server/http2/stream-table.ts is a table that is not replaced every few changes.
  */
 import { freePort } from "../src/store/embedded/embedded.ts";
-import { nodeCandidates, serviceFlags } from "./candidates.ts";
+import { nodeCandidates } from "./candidates.ts";
 import { checkCandidate } from "./check.ts";
+import { thisCheckout } from "./checkout.ts";
 import { startChild } from "./children.ts";
 import { startGenerator } from "./generator.ts";
 import { chooseCpus } from "./machine.ts";
 import { concurrency, defaultRows } from "./plan.ts";
+import { readStartScript } from "./start-script.ts";
 
 interface Variant {
   readonly title: string;
@@ -23,6 +25,7 @@ interface Variant {
   readonly env?: Readonly<Record<string, string>>;
 }
 
+const { flags: serviceFlags } = readStartScript(thisCheckout.folder);
 const variants: readonly Variant[] = [
   { title: "Node's defaults", flags: [] },
   { title: "with the service's flags", flags: serviceFlags },

@@ -20,7 +20,7 @@ export function chooseCpus(): Cpus {
   if (process.platform !== "linux" || outputOf("taskset", "--version") === undefined) {
     throw new Error("the benchmark needs Linux and taskset (util-linux): it pins programs and reads /proc");
   }
-  const allowed = expand(
+  const allowed = cpuNumbers(
     /^Cpus_allowed_list:\s+(.*)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "",
   );
   // Hardware threads of one core slow each other down: use the first of every core before any second one.
@@ -46,11 +46,11 @@ export async function pinRest({ database }: Cpus, databasePid: number): Promise<
 
 function siblings(cpu: number): number[] {
   const file = `/sys/devices/system/cpu/cpu${cpu}/topology/thread_siblings_list`;
-  return existsSync(file) ? expand(readFileSync(file, "utf8").trim()) : [cpu];
+  return existsSync(file) ? cpuNumbers(readFileSync(file, "utf8").trim()) : [cpu];
 }
 
 /** `0,2-4` → 0, 2, 3, 4 */
-function expand(list: string): number[] {
+export function cpuNumbers(list: string): number[] {
   return list.split(",").flatMap((range) => {
     const [first = 0, last = first] = range.split("-").map(Number);
     return Array.from({ length: last - first + 1 }, (_, i) => first + i);

@@ -4,7 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { freePort } from "../src/store/embedded/embedded.ts";
-import { serviceCommand } from "./candidates.ts";
+import { thisCheckout } from "./checkout.ts";
 import { type Child, startChild } from "./children.ts";
 import { residentBytes } from "./cpu.ts";
 import { startDatabase } from "./database.ts";
@@ -42,7 +42,7 @@ process.stdout.write(overloadTable(windows));
 async function measure(protocol: "rest" | "grpc"): Promise<void> {
   const port = await freePort();
   const env = { NODE_ENV: "production", HOST: "127.0.0.1", PORT: `${port}`, DATABASE_URL: table.url };
-  await using server: Child = startChild("the service", cpus.server, serviceCommand, {
+  await using server: Child = startChild("the service", cpus.server, thisCheckout.serve, {
     env: { ...process.env, ...env },
   });
   await using generator: Generator = startGenerator(cpus.generator);

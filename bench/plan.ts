@@ -15,9 +15,17 @@ interface Window {
   readonly seconds: number;
 }
 
-interface Load extends Window {
+/** Calls at random times, on average at a rate. */
+export type Load = Window & (ShareOfPeak | FixedRate);
+
+interface ShareOfPeak {
   /** A share of the server's own peak, which is measured just before. */
   readonly share: number;
+}
+
+interface FixedRate {
+  /** Calls a second, the same for all servers. */
+  readonly rate: number;
 }
 
 /** The number of connections, and of concurrent calls on each, at saturation and part load. */
@@ -26,12 +34,20 @@ export const concurrency = {
   grpc: { connections: 8, streams: 16 },
 } as const;
 
-/** The load at which the tail of the latency, and the CPU of a call, are compared with the peak. */
-export const comparedLoad = 0.3;
+/** The share of its peak at which the tail of a server's latency, and the CPU of a call, are compared with the peak. */
+export const comparedShare = 0.3;
 
-/** The index of that load in a plan. */
-export function comparedLoadIndex({ loads }: Plan): number {
-  return loads.findIndex(({ share }) => share === comparedLoad);
+/** The rates at which the servers are compared, in calls a second: a busy and a quiet instance of a service. */
+export const comparedRates = [5_000, 1_000] as const;
+
+/** The index in a plan of the load at that share of the peak. */
+export function shareIndex({ loads }: Plan): number {
+  return loads.findIndex((load) => "share" in load && load.share === comparedShare);
+}
+
+/** The index in a plan of the load at a rate. */
+export function rateIndex({ loads }: Plan, rate: number): number {
+  return loads.findIndex((load) => "rate" in load && load.rate === rate);
 }
 
 export const defaultRows = 1_000_000;
@@ -60,20 +76,22 @@ export function makePlan(options: { quick: boolean; rows: number; rounds: number
         rows,
         rounds: options.rounds ?? 1,
         saturation: { warmUp: 2, seconds: 1.5 },
-        loads: [{ share: comparedLoad, warmUp: 0.2, seconds: 0.8 }],
+        loads: [
+          { share: comparedShare, warmUp: 0.2, seconds: 0.6 },
+          ...comparedRates.map((rate) => ({ rate, warmUp: 0.2, seconds: 0.6 })),
+        ],
         serial: { warmUp: 0.1, seconds: 0.3 },
       }
     : {
         quick,
         rows,
         rounds: options.rounds ?? 5,
-        saturation: { warmUp: 5, seconds: 3 },
+        saturation: { warmUp: 5, seconds: 2.5 },
         loads: [
-          { share: 0.1, warmUp: 1, seconds: 2 },
           // V8 recompiles the code that it had optimized for saturation. And the window is long enough for events
-          // that come every few seconds, such as a full collection, to have their usual weight.
-          { share: comparedLoad, warmUp: 3, seconds: 6 },
-          { share: 0.5, warmUp: 1, seconds: 2 },
+          // that come every few seconds, such as a full collection.
+          { share: comparedShare, warmUp: 2, seconds: 4 },
+          ...comparedRates.map((rate) => ({ rate, warmUp: 0.5, seconds: 2.5 })),
         ],
         serial: { warmUp: 0.5, seconds: 1 },
       };

@@ -5,10 +5,14 @@ import { type Generator, startGenerator } from "./generator.ts";
 import type { PhaseResult } from "./load/phase.ts";
 import type { Cpus } from "./machine.ts";
 import type { Plan } from "./plan.ts";
-import { phaseOf, startServer } from "./server.ts";
+import { phaseOf } from "./server.ts";
+import { type Start, startTimed } from "./start.ts";
 
 /** The measurements of one server in one round. */
 export interface Measured {
+  readonly start: Start;
+  /** Resident memory of the server's processes after its start and a few calls, in bytes. */
+  readonly residentAtRest: number;
   readonly saturation: PhaseResult;
   /** Statements on memory_job for each answer, over the saturation phase and its warm-up. */
   readonly statementsPerAnswer: number;
@@ -27,7 +31,8 @@ export async function measure(
   plan: Plan,
   cpus: Cpus,
 ): Promise<Measured> {
-  await using server = await startServer(candidate, table, cpus.server);
+  await using server = await startTimed(candidate, table, cpus.server);
+  const residentAtRest = residentBytes(server.pid);
   await using generator: Generator = startGenerator(cpus.generator);
   return await Promise.race([measureStarted(), server.failed]);
 
@@ -40,10 +45,13 @@ export async function measure(
 
     const peak = saturation.answers / saturation.seconds;
     const loads: PhaseResult[] = [];
-    for (const { share, ...window } of plan.loads) {
-      loads.push(await generator.run({ ...phase, ...window, rate: share * peak }));
+    for (const load of plan.loads) {
+      const { warmUp, seconds } = load;
+      const rate = "rate" in load ? load.rate : load.share * peak;
+      loads.push(await generator.run({ ...phase, warmUp, seconds, rate }));
     }
     const serial = await generator.run({ ...phase, ...plan.serial, connections: 1, streams: 1 });
-    return { saturation, statementsPerAnswer, residentBytes: memory, loads, serial };
+    const { start } = server;
+    return { start, residentAtRest, saturation, statementsPerAnswer, residentBytes: memory, loads, serial };
   }
 }

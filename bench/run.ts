@@ -1,6 +1,6 @@
 /** `npm run bench`: measures all servers in interleaved rounds, and writes bench/results/. */
 import { compareCheckouts } from "./against/compare.ts";
-import { type Candidate, prepareCandidates, serviceName } from "./candidates.ts";
+import { type Candidate, prepareCandidates, serviceCandidates, serviceName } from "./candidates.ts";
 import type { Checkout } from "./checkout.ts";
 import { killChildren } from "./children.ts";
 import { type BenchDatabase, startDatabase, type Table } from "./database.ts";
@@ -10,6 +10,9 @@ import { comparison, defaultRows, makePlan, type Plan } from "./plan.ts";
 import type { Series } from "./report/series.ts";
 import { writeReport } from "./report/write-report.ts";
 import { measure } from "./round.ts";
+
+/** The database of the other checkout's service. */
+const besideDatabase = "beside";
 
 /** The grace period of an interrupted run, in milliseconds, for ending its programs. */
 const stopTimeout = 5_000;
@@ -44,9 +47,15 @@ async function bench(): Promise<void> {
   log("preparing the peers and the database");
   await using database = await startDatabase();
   const [candidates, table] = await Promise.all([prepareCandidates(), database.provide(plan.rows)]);
+  const small = await smallTable(plan, database);
+  await using beside =
+    options.beside && (await database.provideFor(options.beside, besideDatabase, plan.rows));
   for (const skipped of candidates.skipped) log(`skipped ${skipped}`);
   await pinRest(cpus, database.pid);
-  const series = seriesOf(candidates.all, table, await smallTable(plan, database));
+  const series = [
+    ...seriesOf(candidates.all, table, small),
+    ...(options.beside && beside ? seriesOf(serviceCandidates(options.beside), beside, undefined) : []),
+  ].toSorted((one, other) => order(one) - order(other));
 
   for (let round = 0; round < plan.rounds; round++) await runRound(round, series, database, plan, cpus);
 
@@ -89,6 +98,11 @@ function seriesOf(candidates: readonly Candidate[], table: Table, small: Table |
       const tables = small !== undefined && candidate.name === serviceName ? [table, small] : [table];
       return tables.map((each) => ({ candidate, table: each, measured: [] }));
     });
+}
+
+/** REST first, and the service before its peers. */
+function order({ candidate: { protocol, checkout } }: Series): number {
+  return (protocol === "rest" ? 0 : 2) + (checkout === undefined ? 1 : 0);
 }
 
 /** With more rows than the default, the service is also measured with the default number. */

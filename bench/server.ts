@@ -4,11 +4,14 @@ import { checkCandidate } from "./check.ts";
 import { type Child, startChild } from "./children.ts";
 import type { BenchDatabase, Table } from "./database.ts";
 import type { Phase } from "./load/phase.ts";
+import { cpuNumbers } from "./machine.ts";
 import { concurrency } from "./plan.ts";
 
 /** A running candidate, whose answers have been checked. Disposing of it ends the program. */
 export interface Server extends Pick<Child, "pid" | "failed">, AsyncDisposable {
   readonly port: number;
+  /** The time from the program's start until it was ready, in milliseconds. */
+  readonly readyAfter: number;
 }
 
 /** The errors of Node and Go when another program took the port after it was found free. */
@@ -16,7 +19,7 @@ const portTaken = /EADDRINUSE|address already in use/;
 const attempts = 5;
 
 /**
- * Starts a candidate on a free port, and requests every outcome of the contract from it.
+ * Starts a candidate on a free port, waits until it is ready, and requests every outcome of the contract from it.
  *
  * @param cpus as taskset writes them.
  * @throws Error at a wrong answer, or when the program ends.
@@ -33,6 +36,7 @@ export async function startServer(candidate: Candidate, table: Table, cpus: stri
 
 async function startOn(port: number, candidate: Candidate, table: Table, cpus: string): Promise<Server> {
   await using started = new AsyncDisposableStack();
+  const startedAt = performance.now();
   const { pid, failed } = started.use(
     startChild(candidate.name, cpus, candidate.command, {
       cwd: candidate.cwd,
@@ -43,15 +47,24 @@ async function startOn(port: number, candidate: Candidate, table: Table, cpus: s
         HOST: "127.0.0.1",
         PORT: `${port}`,
         DATABASE_URL: table.url,
+        // Go's own default of late, said so that it is the same with every version.
+        GOMAXPROCS: `${cpuNumbers(cpus).length}`,
       },
     }),
   );
   const checking = new AbortController();
-  await Promise.race([checkCandidate(candidate, port, table, checking.signal), failed]).finally(() =>
-    checking.abort(),
-  );
+  const readyAt = await Promise.race([
+    checkCandidate(candidate, port, table, checking.signal),
+    failed,
+  ]).finally(() => checking.abort());
   const running = started.move();
-  return { port, pid, failed, [Symbol.asyncDispose]: () => running.disposeAsync() };
+  return {
+    port,
+    pid,
+    failed,
+    readyAfter: readyAt - startedAt,
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
 }
 
 /** The parameters that all phases of load on a server have in common. */

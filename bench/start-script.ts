@@ -48,15 +48,7 @@ function withoutLauncher(folder: string, script: string): string {
 
 /** @param node the path of the Node that runs the program. */
 export function startCommand(node: string, { variables, flags, program }: StartScript): readonly string[] {
-  return [...nodeCommand(node, { variables, flags }), ...program];
-}
-
-/** Node with the variables and flags of a start script, without the program. */
-export function nodeCommand(
-  node: string,
-  { variables, flags }: Pick<StartScript, "variables" | "flags">,
-): readonly string[] {
-  return ["env", ...variables, node, ...flags];
+  return ["env", ...variables, node, ...flags, ...program];
 }
 
 function words(text: string | undefined): string[] {

@@ -1,3 +1,5 @@
+import { createAlarm } from "./alarm.ts";
+import { exponentialGaps } from "./arrivals.ts";
 import type { Connection } from "./connection.ts";
 
 /** Decides when the next call is made. */
@@ -31,32 +33,31 @@ export function saturate(call: Call): Pace {
   };
 }
 
-/** The sleep between two turns, in milliseconds. It delays calls and answers; a shorter one costs more CPU. */
-const nap = 0.1;
-const never = new Int32Array(new SharedArrayBuffer(4));
+/** The longest time, in milliseconds, that is spent waiting for a call's time without sleeping. */
+const longestSpin = 0.02;
 
 /**
- * Open loop: calls are scheduled at even intervals, however long the answers take. A call that finds no free connection
- * waits, and its latency counts from the time that it was scheduled for.
+ * Open loop: calls arrive at random (a Poisson process, as the calls of many independent callers do), however long the
+ * answers take. A call that finds no free connection waits, and its latency counts from the time that it was scheduled for.
  *
- * Node's timers have a resolution of a millisecond, and a busy loop would take the core from the database. So the loop
- * sleeps for a fraction of a millisecond between two turns of the event loop.
- *
- * @param rate calls a second.
+ * @param rate calls a second, on average.
  * @param onSent takes the delay of each call behind its schedule, in milliseconds.
  */
 export function atRate(rate: number, call: Call, onSent: (lateness: number) => void): Pace {
-  const gap = 1000 / rate;
+  const nextGap = exponentialGaps(1000 / rate);
   const free: Connection[] = [];
   const overdue: number[] = [];
+  const alarm = createAlarm(sendDue);
   let calling = true;
   let next = 0;
 
-  function turn(): void {
+  function sendDue(): void {
     if (!calling) return;
     const now = performance.now();
-    for (; next <= now; next += gap) {
-      onSent(now - next);
+    // The alarm goes off a little early. Waiting out these microseconds costs less CPU than another alarm.
+    while (next - now < longestSpin && performance.now() < next);
+    for (const sent = performance.now(); next <= sent; next += nextGap()) {
+      onSent(sent - next);
       const connection = free.shift();
       if (connection === undefined) overdue.push(next);
       else {
@@ -64,15 +65,14 @@ export function atRate(rate: number, call: Call, onSent: (lateness: number) => v
         connection.flush();
       }
     }
-    Atomics.wait(never, 0, 0, nap);
-    setImmediate(turn);
+    alarm.set(next);
   }
 
   return {
     start(connections, streams) {
       for (let stream = 0; stream < streams; stream++) free.push(...connections);
-      next = performance.now();
-      turn();
+      next = performance.now() + nextGap();
+      alarm.set(next);
     },
     onFree(connection) {
       const due = overdue.shift();
@@ -81,6 +81,9 @@ export function atRate(rate: number, call: Call, onSent: (lateness: number) => v
     },
     stop() {
       calling = false;
+      alarm.close();
+      // A server that cannot keep the rate is not asked for what is left.
+      overdue.length = 0;
     },
   };
 }

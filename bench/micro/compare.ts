@@ -1,3 +1,5 @@
+import { spread } from "../report/spread.ts";
+
 /** One way to do a piece of work. */
 interface Candidate {
   readonly name: string;
@@ -13,23 +15,30 @@ function cpuMicros(): number {
   return user + system;
 }
 
-/** Runs the candidates in interleaved rounds, and prints the median CPU time of one repetition of each. */
+/** Runs the candidates in interleaved rounds, and prints the median CPU and elapsed time of one repetition of each. */
 export async function compare(title: string, times: number, candidates: readonly Candidate[]): Promise<void> {
-  const samples = candidates.map(() => [] as number[]);
+  const samples = candidates.map(() => ({ cpu: [] as number[], elapsed: [] as number[] }));
   for (const { run } of candidates) await run(times);
   for (let round = 0; round < rounds; round++) {
     for (const [index, { run }] of candidates.entries()) {
       const before = cpuMicros();
+      const start = performance.now();
       await run(times);
-      samples[index]?.push((cpuMicros() - before) / times);
+      samples[index]?.cpu.push((cpuMicros() - before) / times);
+      samples[index]?.elapsed.push(((performance.now() - start) * 1000) / times);
     }
   }
-  const medians = samples.map((one) => one.sort((a, b) => a - b)[Math.floor(rounds / 2)] ?? Number.NaN);
-  process.stdout.write(`\n${title}\n`);
+  const column = (values: readonly number[], first: readonly number[]): string => {
+    const { median } = spread(values);
+    const ratio = (median / spread(first).median).toFixed(2);
+    return `${median.toFixed(3).padStart(9)} µs ${ratio.padStart(7)} ×`;
+  };
+  const [first] = samples;
+  process.stdout.write(`\n${`${title}:`.padEnd(54)} ${"CPU".padStart(12)} ${"elapsed".padStart(22)}\n`);
   for (const [index, { name }] of candidates.entries()) {
-    const median = medians[index] ?? Number.NaN;
-    const ratio = (median / (medians[0] ?? Number.NaN)).toFixed(2);
-    process.stdout.write(`  ${name.padEnd(52)} ${median.toFixed(3).padStart(9)} µs ${ratio.padStart(7)} ×\n`);
+    const { cpu = [], elapsed = [] } = samples[index] ?? {};
+    const columns = `${column(cpu, first?.cpu ?? [])} ${column(elapsed, first?.elapsed ?? [])}`;
+    process.stdout.write(`  ${name.padEnd(52)} ${columns}\n`);
   }
 }
 

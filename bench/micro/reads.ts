@@ -8,7 +8,9 @@ import { Call } from "../../src/status/call.ts";
 import { parseReqId } from "../../src/status/req-id.ts";
 import { openConnections } from "../../src/store/connections/connections.ts";
 import { startEmbedded } from "../../src/store/embedded/embedded.ts";
+import { createPreparedStatements } from "../../src/store/reads/prepared-statements.ts";
 import { createReader } from "../../src/store/reads/reader.ts";
+import { statusQueries } from "../../src/store/reads/status-query.ts";
 import { createStatusStore } from "../../src/store/reads/status-store.ts";
 import { migrate } from "../../src/store/schema/migrate.ts";
 import { compare, repeatAsync } from "./compare.ts";
@@ -63,7 +65,23 @@ export async function compareReads(): Promise<void> {
       { name: "Kysely, built each time", run: repeatAsync(() => select(batch).execute()) },
     ]);
 
+    const prepared = createReader(connections, { preparedStatements: createPreparedStatements() });
+    const queries = statusQueries(db);
+    const [one, many] = [queries.byIds(ids.slice(0, 1)), queries.byIds(ids.slice(0, 32))];
+    const any = { ...many, parameters: [`{${ids[0]}}`] };
+    await compare("one id, one statement after the other", 1_000, [
+      { name: "= $1, prepared", run: repeatAsync(() => prepared.start(one).rows) },
+      { name: "= $1, unnamed", run: repeatAsync(() => reader.start(one).rows) },
+      { name: "= any($1), prepared", run: repeatAsync(() => prepared.start(any).rows) },
+      { name: "= any($1), unnamed", run: repeatAsync(() => reader.start(any).rows) },
+    ]);
+    await compare("32 ids, one statement after the other", 1_000, [
+      { name: "prepared", run: repeatAsync(() => prepared.start(many).rows) },
+      { name: "unnamed", run: repeatAsync(() => reader.start(many).rows) },
+    ]);
+
     reader.releaseConnections();
+    prepared.releaseConnections();
 
     const readInHundreds = async (store: ReturnType<typeof createStatusStore>, times: number) => {
       for (let done = 0; done < times; done += 100) {

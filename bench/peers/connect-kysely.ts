@@ -17,7 +17,24 @@ interface Tables {
 }
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10 });
+
+/** Kysely gives its statements no names, so the client does: pg prepares a named one once a connection. */
+class PreparingClient extends pg.Client {
+  override query = ((text: string, values?: unknown[]) =>
+    super.query(values === undefined ? text : { name: nameOf(text), text, values })) as pg.Client["query"];
+}
+
+const names = new Map<string, string>();
+function nameOf(text: string): string {
+  let name = names.get(text);
+  if (name === undefined) {
+    name = `statement-${names.size}`;
+    names.set(text, name);
+  }
+  return name;
+}
+
+const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10, Client: PreparingClient });
 const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
 
 const handler = connectNodeAdapter({

@@ -3,6 +3,12 @@ import Fastify from "fastify";
 import pg from "pg";
 
 const failed = "We are experiencing some techincal issues right now. Please try again after some time!";
+/** Its name makes pg prepare it once a connection. */
+const query = {
+  name: "get-status",
+  text: `select status, error, created_at from memory_job
+         where req_id = $1 and created_at > now() - interval '24 hours'`,
+};
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10 });
 const app = Fastify();
 
@@ -30,11 +36,7 @@ const schema = {
 };
 
 app.get("/get_status/:reqid", { schema }, async (request, reply) => {
-  const { rows } = await pool.query(
-    `select status, error, created_at from memory_job
-     where req_id = $1 and created_at > now() - interval '24 hours'`,
-    [request.params.reqid],
-  );
+  const { rows } = await pool.query({ ...query, values: [request.params.reqid] });
   const job = rows[0];
   if (!job) return reply.code(500).send({ Error: failed });
   const createdAt = job.created_at.toISOString().replace(".000Z", "Z");

@@ -25,6 +25,12 @@ interface Contract {
 }
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+/** Its name makes pg prepare it once a connection. */
+const query = {
+  name: "get-status",
+  text: `select status, error, created_at from memory_job
+         where req_id = $1 and created_at > now() - interval '24 hours'`,
+};
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10 });
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -40,11 +46,10 @@ async function getStatus(call: ServerUnaryCall<Request, Response>, callback: sen
     return;
   }
   try {
-    const { rows } = await pool.query<{ status: string; error: string | null; created_at: Date }>(
-      `select status, error, created_at from memory_job
-       where req_id = $1 and created_at > now() - interval '24 hours'`,
-      [id],
-    );
+    const { rows } = await pool.query<{ status: string; error: string | null; created_at: Date }>({
+      ...query,
+      values: [id],
+    });
     const job = rows[0];
     if (!job) {
       callback({ code: status.NOT_FOUND, details: "no such request" });

@@ -1,4 +1,4 @@
-/** node:http and postgres.js. */
+/** node:http and postgres.js, which prepares each statement once a connection by default. */
 import { createServer } from "node:http";
 import postgres from "postgres";
 

@@ -1,11 +1,14 @@
 import type { PhaseResult } from "../load/phase.ts";
-import type { Plan } from "../plan.ts";
+import { cpuNumbers } from "../machine.ts";
+import type { Load, Plan } from "../plan.ts";
 import type { Measured } from "../round.ts";
 import { micros, middle, number, percent, range, table } from "./cells.ts";
 import { disturbance, taken } from "./disturbance.ts";
+import { perCpuSecond, perSecond } from "./figures.ts";
+import { findingsTable } from "./findings-table.ts";
+import { keepsRate } from "./kept-rate.ts";
 import type { Report } from "./report.ts";
 import type { Series } from "./series.ts";
-import { perCpuSecond, perSecond } from "./summary.ts";
 
 /** The report in markdown. @param plot the name of the plot's file, in the same folder. */
 export function markdown(report: Report, plot: string): string {
@@ -16,6 +19,7 @@ export function markdown(report: Report, plot: string): string {
     saturationTable(report),
     ...loadTables(report),
     serialTable(report),
+    startTable(report),
     conditions(report),
   ];
   return `${parts.join("\n\n")}\n`;
@@ -41,20 +45,6 @@ function heading({ plan, date, minutes, command, machine, series }: Report): str
     `${number(plan.rows, 0)} rows, ${rounds}, \`${command}\`, ${minutes} minutes, on ${machine.cpu}, ${machine.memory}, ${machine.kernel}.`,
     ...warnings.map((warning) => `**${warning}**`),
   ].join("\n\n");
-}
-
-function findingsTable({ findings }: Report): string {
-  return `## The service compared
-
-Ratios are taken within each round; the table gives the median of the rounds.
-
-${table(
-  ["", "median", "least to greatest"],
-  findings.map(({ what, unit, median, min, max }) => {
-    const digits = median < 0.1 ? 3 : 2;
-    return [what, `${median.toFixed(digits)} ${unit}`, `${min.toFixed(digits)} to ${max.toFixed(digits)}`];
-  }),
-)}`;
 }
 
 function saturationTable({ series, plan, concurrency: { rest, grpc } }: Report): string {
@@ -98,11 +88,12 @@ ${table(
 }
 
 function loadTables({ series, plan }: Report): string[] {
-  return plan.loads.map(({ share, warmUp, seconds }, index) => {
+  return plan.loads.map((load, index) => {
     const of = ({ loads }: Measured): PhaseResult => loads[index] as PhaseResult;
-    return `## At ${number(share * 100, 0)} % of each server's own peak
+    const { warmUp, seconds } = load;
+    return `## At ${describeLoad(load)}
 
-Warm-up ${warmUp} s, window ${seconds} s.
+Warm-up ${warmUp} s, window ${seconds} s. Calls arrive at random.
 
 ${table(
   [
@@ -116,10 +107,12 @@ ${table(
     "generator and database",
     "other programs",
     "sent late, p50 ms",
+    "sent late, p99 ms",
   ],
   series.map((each) => [
     title(each, plan),
-    middle(each, (measured) => perSecond(of(measured)), 0),
+    middle(each, (measured) => perSecond(of(measured)), 0) +
+      ("rate" in load && !keepsRate(each.measured.map(of), load.rate) ? ": cannot" : ""),
     range(each, (measured) => of(measured).latency.p50, 2),
     range(each, (measured) => of(measured).latency.p99, 2),
     middle(each, (measured) => of(measured).latency.p999, 2),
@@ -127,10 +120,17 @@ ${table(
     micros(each, of, "database"),
     percent(each, (measured) => generatorAndDatabase(of(measured))),
     percent(each, (measured) => taken(of(measured))),
-    middle(each, (measured) => of(measured).lateness.p50, 2),
+    middle(each, (measured) => of(measured).lateness.p50, 3),
+    middle(each, (measured) => of(measured).lateness.p99, 3),
   ]),
 )}`;
   });
+}
+
+function describeLoad(load: Load): string {
+  return "rate" in load
+    ? `${number(load.rate, 0)} calls/s, the same for all`
+    : `${number(load.share * 100, 0)} % of each server's own peak`;
 }
 
 function serialTable({ series, plan }: Report): string {
@@ -146,6 +146,25 @@ ${table(
 )}`;
 }
 
+function startTable({ series, plan }: Report): string {
+  return `## At rest
+
+Start to ready: from the start of the process until a service's \`/readyz\` answers 200, or a peer's first answer is right. RSS: after
+a handful of calls, before any load.
+
+${table(
+  ["server", "start to ready ms", "with an empty compile cache ms", "RSS MB"],
+  series.map((each) => [
+    title(each, plan),
+    range(each, ({ start }) => start.readyAfter, 0),
+    each.measured.every(({ start }) => start.coldReadyAfter === undefined)
+      ? ""
+      : range(each, ({ start }) => start.coldReadyAfter ?? Number.NaN, 0),
+    range(each, ({ residentAtRest }) => residentAtRest / 1e6, 0),
+  ]),
+)}`;
+}
+
 function conditions({ cpus, versions, databaseSettings, skipped }: Report): string {
   const list = (entries: object): string =>
     Object.entries(entries)
@@ -153,7 +172,7 @@ function conditions({ cpus, versions, databaseSettings, skipped }: Report): stri
       .join(", ");
   return `## Conditions
 
-- CPUs: server ${cpus.server}, generator ${cpus.generator}, PostgreSQL ${cpus.database}
+- CPUs: server ${cpus.server} (GOMAXPROCS ${cpuNumbers(cpus.server).length}), generator ${cpus.generator}, PostgreSQL ${cpus.database}
 - Versions: ${list(versions)}
 - PostgreSQL: ${list(databaseSettings)}; otherwise its defaults
 - Skipped: ${skipped.length === 0 ? "nothing" : skipped.join("; ")}`;

@@ -1,14 +1,19 @@
 import { serviceName } from "../candidates.ts";
-import { comparedLoad, comparedLoadIndex } from "../plan.ts";
+import type { PhaseResult } from "../load/phase.ts";
+import { comparedRates, rateIndex } from "../plan.ts";
+import { perCpuSecond } from "./figures.ts";
+import { keepsRate } from "./kept-rate.ts";
 import type { Report } from "./report.ts";
 import type { Series } from "./series.ts";
 import { spread } from "./spread.ts";
-import { perCpuSecond } from "./summary.ts";
+
+/** The rate whose latencies are shown, in calls a second. */
+const [shownRate] = comparedRates;
 
 const width = 960;
 const rowHeight = 26;
 const top = 70;
-const bars = { x: 240, width: 310 };
+const bars = { x: 270, width: 285 };
 const latency = { x: 650, width: 290, from: 0.05, to: 500 };
 
 const style = `
@@ -50,7 +55,7 @@ export function svg(report: Report): string {
 </style>
 <text class="quiet" x="10" y="20">${report.date.slice(0, 10)}, ${escapeXml(report.machine.cpu ?? "")}, ${rows.toLocaleString("en")} rows, ${quick ? "quick run, " : ""}${rounds === 1 ? "one round" : `medians of ${rounds} rounds`}</text>
 <text class="title" x="${bars.x}" y="${top - 22}">Answers per second of server CPU</text>
-<text class="title" x="${latency.x}" y="${top - 22}">p50 to p99 at ${comparedLoad * 100} % of each server's peak</text>
+<text class="title" x="${latency.x}" y="${top - 22}">p50 to p99 at ${shownRate.toLocaleString("en")} calls/s</text>
 ${ticks.join("\n")}
 ${[...group(report, shown, "rest", "REST", 0, fastest), ...group(report, shown, "grpc", "gRPC", 1, fastest)].join("\n")}
 </svg>
@@ -85,9 +90,7 @@ function row(
   const kind = candidate.name === serviceName ? "ours" : "others";
   const { median, min, max } = speed({ measured });
   const scale = (value: number): number => bars.x + (value / fastest) * bars.width;
-  const part = measured.flatMap(({ loads }) => loads[comparedLoadIndex(plan)] ?? []);
-  const p50 = onLatency(spread(part.map((each) => each.latency.p50)).median);
-  const p99 = onLatency(spread(part.map((each) => each.latency.p99)).median);
+  const part = measured.flatMap(({ loads }) => loads[rateIndex(plan, shownRate)] ?? []);
   const note = candidate.constant === undefined ? "" : " (constant answer)";
   const label = `${protocol}: ${candidate.name}${note}`;
   return [
@@ -95,8 +98,16 @@ function row(
     `<rect class="${kind}" x="${bars.x}" y="${y - 8}" width="${round(scale(median) - bars.x)}" height="16" rx="2"/>`,
     `<line class="spread" x1="${round(scale(min))}" x2="${round(scale(max))}" y1="${y}" y2="${y}"/>`,
     `<text class="quiet" x="${round(scale(max) + 6)}" y="${y + 4}">${Math.round(median).toLocaleString("en")}</text>`,
-    `<line class="range ${kind}" x1="${p50}" x2="${p99}" y1="${y}" y2="${y}"/>`,
+    latencyRange(part, kind, y),
   ];
+}
+
+function latencyRange(part: readonly PhaseResult[], kind: string, y: number): string {
+  if (!keepsRate(part, shownRate))
+    return `<text class="quiet" x="${onLatency(0.1) + 6}" y="${y + 4}">cannot</text>`;
+  const p50 = onLatency(spread(part.map((each) => each.latency.p50)).median);
+  const p99 = onLatency(spread(part.map((each) => each.latency.p99)).median);
+  return `<line class="range ${kind}" x1="${p50}" x2="${p99}" y1="${y}" y2="${y}"/>`;
 }
 
 function speed({ measured }: Pick<Series, "measured">) {

@@ -8,8 +8,6 @@ import type { Metrics } from "../telemetry/metrics/metrics.ts";
 import { checkDatabase, openPrimary, openReplicaOf } from "./database.ts";
 import { createDatastoreProbe } from "./datastore-probe.ts";
 import { sampleJobs, startEmbeddedPostgres } from "./embedded.ts";
-import { migrateDatabase } from "./migrate.ts";
-import { startMigration } from "./migration.ts";
 
 /** The primary, the replica if there is one, and what they need. Disposing of it closes everything, in reverse order. */
 export interface Datastore extends AsyncDisposable {
@@ -42,10 +40,14 @@ export async function openDatastore(
   const postgres =
     config.DATABASE_URL === undefined ? opened.use(await startEmbeddedPostgres(log, signal)) : undefined;
   const url = postgres?.url ?? config.DATABASE_URL ?? "";
-  if (postgres !== undefined) await migrateDatabase(config, url, log, signal);
+  // Loaded where it is needed: most processes migrate nothing.
+  if (postgres !== undefined) {
+    const { migrateDatabase } = await import("./migrate.ts");
+    await migrateDatabase(config, url, log, signal);
+  }
   const migration =
     config.MIGRATE && postgres === undefined
-      ? opened.use(await startMigration(config, url, log, signal))
+      ? opened.use(await (await import("./migration.ts")).startMigration(config, url, log, signal))
       : undefined;
 
   const primary = opened.use(openPrimary(config, url, log, metrics));

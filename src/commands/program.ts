@@ -1,16 +1,12 @@
 import { Command, CommanderError } from "commander";
 import manifest from "../../package.json" with { type: "json" };
-import { type Config, ConfigError, readConfig } from "../config/config.ts";
-import type { Command as CommandName } from "../config/constraints.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { helpOn } from "./help.ts";
+import { runCommand } from "./run-command.ts";
 
-/** argv → a command. @returns the exit code. Errors of the usage and of settings are printed on standard error. */
+/** argv → a command. @returns the exit code. Errors of the usage are printed on standard error. */
 export async function runProgram(argv: readonly string[]): Promise<number> {
   let exitCode: number = exitCodes.success;
-  const run = async (name: CommandName, command: (config: Config) => Promise<number>) => {
-    exitCode = await command(readConfig(process.env, name));
-  };
 
   const program = new Command("gomemory-status")
     .description("What is the status of request X? Settings come from the environment alone.")
@@ -22,7 +18,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .addHelpText("after", () => helpOn("serve"))
     .action(async () => {
       const { serve } = await import("./serve.ts");
-      await run("serve", serve);
+      exitCode = await runCommand("serve", serve);
     });
   program
     .command("migrate")
@@ -30,7 +26,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .addHelpText("after", () => helpOn("migrate"))
     .action(async () => {
       const { migrate } = await import("./migrate.ts");
-      await run("migrate", migrate);
+      exitCode = await runCommand("migrate", migrate);
     });
   program
     .command("get")
@@ -39,7 +35,7 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .addHelpText("after", () => helpOn("get"))
     .action(async (reqId: string) => {
       const { getStatus } = await import("./get.ts");
-      await run("get", (config) => getStatus(config, reqId));
+      exitCode = await runCommand("get", (config) => getStatus(config, reqId));
     });
   program
     .command("health")
@@ -54,10 +50,8 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     await program.parseAsync(argv);
     return exitCode;
   } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
     // Commander has printed it.
-    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.success : exitCodes.usage;
-    if (!(error instanceof ConfigError)) throw error;
-    process.stderr.write(`${error.message}\n`);
-    return exitCodes.usage;
+    return error.exitCode === 0 ? exitCodes.success : exitCodes.usage;
   }
 }

@@ -26,7 +26,7 @@ export async function runUntilTerminated(
   work: (context: CommandContext) => Promise<void>,
 ): Promise<ExitCode> {
   const signal = terminationSignal();
-  const output = openLogOutput();
+  const output = await openLogOutput();
   const log = createLog(LOG_LEVEL, output);
   process.once("uncaughtException", async (err) => {
     log.fatal({ err }, "crashed");

@@ -1,5 +1,4 @@
 import { isatty } from "node:tty";
-import { prettyFactory } from "pino-pretty";
 import { createLogWriter, type LogWriter } from "./log-writer.ts";
 import { keepBlocking } from "./node-internals.ts";
 
@@ -10,9 +9,10 @@ export interface LogOutput extends LogWriter {
 }
 
 /** @returns an output for lines of JSON, which are formatted on a terminal. */
-export function openLogOutput(): LogOutput {
+export async function openLogOutput(): Promise<LogOutput> {
   keepBlocking(process.stdout, process.stderr);
-  const format = isatty(1) ? prettyFactory({}) : (line: string) => line;
+  // Loaded for terminals alone: no service that is operated has one, and it would delay the start of each.
+  const format = isatty(1) ? (await import("pino-pretty")).prettyFactory({}) : (line: string) => line;
   const { write, end, droppedLines } = createLogWriter(1, (count) =>
     format(
       `${JSON.stringify({ level: "warn", time: new Date().toISOString(), count, msg: "log lines were dropped" })}\n`,

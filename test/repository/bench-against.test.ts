@@ -131,6 +131,7 @@ describe("--against", () => {
       "--against takes --rows and --rounds beside it: it got --quick, which has no effect there",
     );
     expect(() => readOptions(["--against", ".", "--only", "grpc"])).toThrow("it got --only");
+    expect(() => readOptions(["--against", ".", "--beside", "."])).toThrow("it got --beside");
   });
 
   const scripts = [

@@ -61,7 +61,6 @@ export function createHttp2Server({
       onCancelled?.(headers);
       return;
     }
-    slowClients.watchStream(stream);
     serveStream(stream, headers, flags, rawHeaders);
   }
 
@@ -73,12 +72,13 @@ export function createHttp2Server({
       session.on("stream", onStream);
       // The session closes, too.
       session.on("error", ignoreError);
-      slowClients.watchSession(session, socket);
+      const streams = installStreamTable(session);
+      slowClients.watch(session, socket, streams);
       bursts.watch(session);
       const link = connections.add({
         session,
         socket,
-        streams: installStreamTable(session),
+        streams,
         age: new ConnectionAge(limits),
       });
       session.once("close", () => link.remove());

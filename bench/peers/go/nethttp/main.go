@@ -38,6 +38,7 @@ func main() {
 		log.Fatal(err)
 	}
 	config.MaxConns = 10
+	// pgx prepares each statement once a connection, by default (QueryExecModeCacheStatement).
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		log.Fatal(err)
