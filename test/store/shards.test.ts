@@ -1,7 +1,12 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { ReqId } from "../../src/status/req-id.ts";
+import { nameOf } from "../../src/store/reads/statement-messages.ts";
+import { statusQueries } from "../../src/store/reads/status-query.ts";
+import { createStatusStore } from "../../src/store/reads/status-store.ts";
 import { startTestApp } from "../support/app.ts";
+import { explainPrepared } from "../support/plans.ts";
 import { type Shards, startShards } from "../support/shards.ts";
-import { getStatus } from "../support/store.ts";
+import { callWithin, getStatus, openTestConnections, wordsOf } from "../support/store.ts";
 
 let shards: Shards;
 let unreachable: string[];
@@ -40,4 +45,51 @@ test("one unavailable server of several fails only the ids that are stored there
 
   await shards.servers[0]?.mend();
   expect(await getAll([...unreachable, ...reachable])).toEqual(new Set(["success"]));
+});
+
+/** Opens a store with one connection, and reads often enough that PostgreSQL may use generic plans. */
+async function readOften(ids: readonly ReqId[]) {
+  const connections = openTestConnections(shards.url, 1, 10_000);
+  const statements: number[] = [];
+  const failures: unknown[] = [];
+  const store = createStatusStore(connections, {
+    engine: { isDistributed: true },
+    longestUse: Number.POSITIVE_INFINITY,
+    onStatement: (count) => statements.push(count),
+    onFailure: (error) => failures.push(error),
+  });
+  for (let n = 0; n < 10; n++) await store.findMany(ids, callWithin());
+  statements.length = 0;
+  return { connections, store, statements, failures };
+}
+
+test("a statement for one id asks only the server that stores it, by a generic plan, too", async () => {
+  const [reqId] = reachable as ReqId[];
+  const { connections, store } = await readOften([reqId as ReqId]);
+  await using _ = connections;
+  const client = await connections.take();
+  await client.query("set plan_cache_mode = force_generic_plan");
+  const { sql, parameters } = statusQueries(connections.db).byIds([reqId as ReqId]);
+  const plan = await explainPrepared(client, nameOf(sql), parameters);
+  await client.query("reset plan_cache_mode");
+  client.release();
+  expect(plan).toMatchObject({ pruned: 2, scans: [expect.stringMatching(/^Foreign Scan/)] });
+
+  shards.servers[0]?.cut();
+  expect(wordsOf(await store.findMany([reqId as ReqId], callWithin()))).toEqual(["success"]);
+  await shards.servers[0]?.mend();
+});
+
+test("a statement for many ids asks only the servers that store them, however often it was run", async () => {
+  const ids = [...reachable.slice(0, 8), ...reachable.slice(-8)] as ReqId[];
+  // Ids of every server: the generic plan, which asks them all, costs no more than a custom one.
+  const mixed = [...ids, ...unreachable.slice(0, 8)] as ReqId[];
+  const { connections, store, statements, failures } = await readOften(mixed);
+  await using _ = connections;
+
+  shards.servers[0]?.cut();
+  const words = wordsOf(await store.findMany(ids, callWithin()));
+  await shards.servers[0]?.mend();
+  expect(words).toEqual(ids.map(() => "success"));
+  expect({ statements, failures }).toEqual({ statements: [16], failures: [] });
 });

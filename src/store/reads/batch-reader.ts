@@ -1,5 +1,6 @@
 import type { Breaker } from "../connections/breaker.ts";
 import type { Connections } from "../connections/connections.ts";
+import type { Engine } from "../schema/engine.ts";
 import type { Batch } from "./batch.ts";
 import type { FreshnessCheck } from "./freshness-check.ts";
 import { createPreparedStatements, type PreparedStatementsOptions } from "./prepared-statements.ts";
@@ -30,6 +31,8 @@ export interface BatchReaderOptions extends PreparedStatementsOptions {
   readonly onFailure?: (error: unknown) => void;
   /** Called for each statement that is run once more, since its connection was lost. */
   readonly onRetry?: () => void;
+  /** What is known of the engine. Absent: it is a plain server. */
+  readonly engine?: Engine;
   /** For a replica, which each statement then checks. */
   readonly freshnessCheck?: FreshnessCheck;
 }
@@ -39,12 +42,21 @@ export function createBatchReader(
   options: BatchReaderOptions,
   breaker: Breaker,
 ): BatchReader {
-  const { onStatement = () => {}, onFailure = () => {}, onRetry = () => {}, freshnessCheck } = options;
+  const {
+    onStatement = () => {},
+    onFailure = () => {},
+    onRetry = () => {},
+    freshnessCheck,
+    engine,
+  } = options;
   const queries = statusQueries(connections.db);
   const reader = createReader(connections, {
     onSent: breaker.sent,
     onRetry,
-    preparedStatements: createPreparedStatements(options),
+    preparedStatements: createPreparedStatements({
+      ...options,
+      mayPrepare: (sql) => !engine?.isDistributed || queries.prunesAtRunTime(sql),
+    }),
     ...(freshnessCheck !== undefined && { freshnessCheck }),
   });
 

@@ -18,6 +18,8 @@ export interface PreparedStatementsOptions {
    * an unnamed one.
    */
   readonly longestUse?: number;
+  /** Whether a statement may be prepared at all, by its text. Default: each may. */
+  readonly mayPrepare?: (sql: string) => boolean;
   /** Called when a prepared statement was not kept, at most once in {@link unnamedDuration}. @param error the database's. */
   readonly onNotKept?: (error: unknown) => void;
 }
@@ -26,6 +28,8 @@ export interface PreparedStatementsOptions {
 export interface PreparedOnConnection {
   /** @param sql the statement's text. */
   has(sql: string): boolean;
+  /** @returns false: the statement is to be unnamed. */
+  mayPrepare(sql: string): boolean;
   /** @param at when its Parse message was sent, in milliseconds of `performance.now()`. */
   add(sql: string, at: number): void;
 }
@@ -45,6 +49,7 @@ export function createPreparedStatements({
   preparedStatements: mode = "auto",
   unnamedDuration = defaultUnnamedDuration,
   longestUse = defaultLongestUse,
+  mayPrepare = () => true,
   onNotKept = () => {},
 }: PreparedStatementsOptions = {}): PreparedStatements {
   const connections = new WeakMap<PooledConnection, PreparedOnConnection>();
@@ -59,6 +64,7 @@ export function createPreparedStatements({
         const at = preparedAt.get(sql);
         return at !== undefined && at >= validFrom && performance.now() - at < longestUse;
       },
+      mayPrepare,
       add: (sql, at) => void preparedAt.set(sql, at),
     };
   }

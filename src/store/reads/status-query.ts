@@ -9,6 +9,13 @@ import type { Row } from "./text-query.ts";
 export interface StatusQueries {
   /** One index probe an id. No join, no count: the hot path. An engine that shards the table routes one id exactly. */
   byIds(ids: readonly ReqId[]): CompiledQuery;
+  /**
+   * Whether a statement's generic plan asks only the servers that store its ids. PostgreSQL prunes partitions by a parameter that
+   * is one id, and not by one that is an array (partprune.c): such a plan asks every server, and fails when one is unavailable.
+   *
+   * @param sql the statement's text.
+   */
+  prunesAtRunTime(sql: string): boolean;
   /** The same, for no row: it fails when statuses cannot be read here, and touches no shard. */
   readonly none: CompiledQuery;
 }
@@ -30,6 +37,7 @@ export function statusQueries(db: Kysely<Tables>): StatusQueries {
   return {
     byIds: (ids) =>
       ids.length === 1 ? { ...one, parameters: ids } : { ...many, parameters: [`{${ids.join()}}`] },
+    prunesAtRunTime: (sql) => sql !== many.sql,
     none: live.where(sql<boolean>`false`).compile(),
   };
 }

@@ -5,7 +5,6 @@ import type { JobStatus } from "../../status/status.ts";
 import type { StatusOutcome, StatusStore } from "../../status/status-store.ts";
 import type { Breaker } from "../connections/breaker.ts";
 import type { Connections } from "../connections/connections.ts";
-import type { Engine } from "../schema/engine.ts";
 import { Batch } from "./batch.ts";
 import { type BatchReaderOptions, createBatchReader } from "./batch-reader.ts";
 import { FindMany } from "./find-many.ts";
@@ -21,8 +20,6 @@ export interface StatusStoreOptions extends BatchReaderOptions {
   readonly maxBatch?: number;
   /** How many ids wait for a statement at most. What comes beyond fails with `OVERLOADED`. */
   readonly maxQueued?: number;
-  /** What is known of the engine. Absent: it is a plain server. */
-  readonly engine?: Engine;
 }
 
 /** For a store that sends its statements whatever became of those before. */

@@ -45,7 +45,7 @@ export class TextQuery implements PgQuery {
     const prepared = this.#prepared;
     this.#sentAt = performance.now();
     this.#sendings = this.#queries.map(({ sql }) => {
-      if (prepared === undefined) return "unnamed";
+      if (prepared === undefined || !prepared.mayPrepare(sql)) return "unnamed";
       return prepared.has(sql) ? "prepared" : "prepare";
     });
     // All in one write: pg itself writes each message by itself.
