@@ -7,6 +7,9 @@ COPY bin bin
 COPY src src
 # COPY keeps the modes of the checkout, whose umask may have been strict: all users may read, only root may write.
 RUN chmod -R a+rX,go-w .
+# Compiled code is kept for each version of Node, set of flags and kind of processor: where one differs, the service compiles.
+RUN ./bin/fill-compile-cache
+RUN chmod -R a+rX,go-w .data
 
 FROM node:26.10.0-slim
 WORKDIR /app
@@ -15,6 +18,7 @@ COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/package.json package.json
 COPY --from=build /app/bin bin
 COPY --from=build /app/src src
+COPY --from=build /app/.data .data
 USER node
 EXPOSE 9000
 # The start period covers a migration (MIGRATE=true), before which the service does not listen.
