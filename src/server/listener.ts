@@ -50,7 +50,8 @@ export async function listen(options: ListenOptions): Promise<Listener> {
   const connections = trackConnections({ maxConnections, idleTimeout, onDropped });
 
   const sweeps = started.use(startSweeps(sweepIntervalOf(limits)));
-  for (const sweep of [connections.sweep, http2.sweep, http2.closeOld, http1.closeOld]) sweeps.add(sweep);
+  for (const sweep of [connections.sweep, http1.sweep, http1.closeOld, http2.sweep, http2.closeOld])
+    sweeps.add(sweep);
 
   function onConnection(socket: Socket): void {
     const connection = connections.add(socket);

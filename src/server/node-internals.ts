@@ -40,6 +40,16 @@ export function responseInProgress(socket: Socket): ServerResponse | undefined |
   return (socket as Socket & { readonly _httpMessage?: ServerResponse | null })._httpMessage;
 }
 
+/**
+ * Has a response announce for how long its connection may be idle (`Keep-Alive: timeout`), as Node does when it sets a timer for
+ * that.
+ *
+ * @param timeout in milliseconds.
+ */
+export function announceIdleTimeout(response: ServerResponse, timeout: number): void {
+  (response as ServerResponse & { _keepAliveTimeout: number })._keepAliveTimeout = timeout;
+}
+
 /** @returns the TCP connection that carries a TLS connection. */
 export function socketBeneath(socket: TLSSocket): Socket {
   return (socket as TLSSocket & { readonly _parent: Socket })._parent;
@@ -98,6 +108,12 @@ export function replaceStreamCollections(
 
 /** What libuv knows of a connection. Null once it is closed. */
 type Handle = { readonly fd: number; readonly writeQueueSize: number } | null;
+
+/** @returns how many of the bytes that were written to a connection the operating system has not taken yet. */
+export function unsentBytes(socket: Socket): number {
+  const { _handle: handle } = socket as Socket & { readonly _handle?: Handle };
+  return socket.writableLength === 0 ? 0 : Math.max(1, handle?.writeQueueSize ?? 0);
+}
 
 /**
  * Writes a frame beside node:http2, which hands the operating system whole frames: the frame lands between two of them.

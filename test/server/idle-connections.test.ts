@@ -68,6 +68,12 @@ describe.for(["TCP", "TLS"])("a connection that is opened ahead of its first cal
   });
 });
 
+test("a response announces IDLE_TIMEOUT, so that the client sends no call on a connection that is being closed", async () => {
+  await using listener = await start("TCP", { idleTimeout: 65_000 });
+  const { headers } = await fetch(`http://127.0.0.1:${listener.address.port}`);
+  expect(headers.get("keep-alive")).toBe("timeout=65");
+});
+
 describe("above 80 % of MAX_CONNECTIONS", () => {
   test("the oldest idle connection is closed first, and connections with calls stay", async () => {
     await using listener = await start("TCP", { maxConnections: 10, idleTimeout: never });

@@ -14,12 +14,14 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { OneFrameResponse } from "../../src/server/http2/one-frame-response.ts";
 import {
   allowHalfOpen,
+  announceIdleTimeout,
   emitStream,
   ignoreClose,
   replaceStreamCollections,
   responseInProgress,
   socketBeneath,
   takeConnections,
+  unsentBytes,
   writeFrame,
 } from "../../src/server/node-internals.ts";
 import { createAuthority } from "../support/certificates.ts";
@@ -132,6 +134,43 @@ describe("node:http", () => {
     await answerTo(await start(server));
     await finished.promise;
     expect(seen).toEqual([undefined, true, null]);
+  });
+
+  test.for([
+    { timeout: 0, announced: "Connection: keep-alive\r\n\r\n" },
+    { timeout: 65_000, announced: "Connection: keep-alive\r\nKeep-Alive: timeout=65\r\n\r\n" },
+  ])("announceIdleTimeout: a server without a timer announces $timeout ms", async ({
+    timeout,
+    announced,
+  }) => {
+    const server = createHttp1({ keepAliveTimeout: 0 }, (_request, response) => {
+      announceIdleTimeout(response, timeout);
+      response.writeHead(200, { "Content-Length": 0 }).end();
+    });
+    const port = await start(server);
+    expect(await answerTo(port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")).toContain(announced);
+  });
+});
+
+describe("node:net", () => {
+  test("unsentBytes: they become fewer while a client reads, before the write has ended", async () => {
+    const size = 2 ** 26;
+    const connected = Promise.withResolvers<Socket>();
+    const port = await start(createServer(connected.resolve));
+    const client = connect(port, "127.0.0.1");
+    client.pause();
+    const socket = await connected.promise;
+    expect(unsentBytes(socket)).toBe(0);
+    socket.write(Buffer.alloc(size));
+    const before = unsentBytes(socket);
+    expect(before).toBeGreaterThan(0);
+    client.on("data", () => {
+      if (unsentBytes(socket) < before) client.pause();
+    });
+    client.resume();
+    await once(client, "pause");
+    expect(socket.writableLength).toBe(size);
+    client.destroy();
   });
 });
 

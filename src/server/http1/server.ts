@@ -7,8 +7,14 @@ import { LinkedList } from "../../protocols/linked-list.ts";
 import { ConnectionAge } from "../connection-age.ts";
 import { maxHeaderFields } from "../header-size.ts";
 import type { CompleteLimits } from "../limits.ts";
-import { allowHalfOpen, responseInProgress, takeConnections } from "../node-internals.ts";
+import {
+  allowHalfOpen,
+  announceIdleTimeout,
+  responseInProgress,
+  takeConnections,
+} from "../node-internals.ts";
 import { answerClientError, type LinesForUnread } from "./client-errors.ts";
+import { ClientWatch } from "./slow-clients.ts";
 
 interface Http1ServerOptions {
   readonly limits: CompleteLimits;
@@ -23,6 +29,8 @@ export interface Http1Server {
   listen(address: ListenAddress): Promise<AddressInfo>;
   /** Serves a connection whose protocol has turned out to be HTTP/1.1. */
   serve(socket: Socket): void;
+  /** Closes the connections that are idle, or whose client does not read. @param now in milliseconds, of the sweeps' clock. */
+  sweep(now: number): void;
   /** Closes the connections that exceed their age, each after the response under way. @param now of the sweeps' clock. */
   closeOld(now: number): void;
   /** Takes no new connections, and closes those of HTTP/1.1 after the response under way. Resolves when all have closed. */
@@ -34,9 +42,17 @@ interface ListenAddress {
   readonly port: number;
 }
 
-const closesAfterResponse = Symbol("closesAfterResponse");
+/** A connection as long as it is open. */
+interface Connection {
+  readonly socket: Socket;
+  readonly age: ConnectionAge;
+  readonly client: ClientWatch;
+  closesAfterResponse: boolean;
+}
 
-type Http1Socket = Socket & { [closesAfterResponse]?: true };
+const connectionOf = Symbol("connection");
+
+type Http1Socket = Socket & { [connectionOf]?: Connection };
 
 export function createHttp1Server({
   limits,
@@ -44,12 +60,15 @@ export function createHttp1Server({
   linesForUnread,
   onConnection,
 }: Http1ServerOptions): Http1Server {
-  const connections = new LinkedList<{ readonly socket: Http1Socket; readonly age: ConnectionAge }>();
+  const connections = new LinkedList<Connection>();
   let isDraining = false;
 
   function onRequest(request: IncomingMessage, response: ServerResponse): void {
+    const connection = (request.socket as Http1Socket)[connectionOf];
+    connection?.client.callBegins();
+    announceIdleTimeout(response, limits.idleTimeout);
     // While Node closes the server, it still offers keep-alive, and the client's next request would be lost.
-    if (isDraining || (request.socket as Http1Socket)[closesAfterResponse]) announceClose(response);
+    if (isDraining || connection?.closesAfterResponse) announceClose(response);
     handler(request, response);
   }
 
@@ -59,7 +78,6 @@ export function createHttp1Server({
     answerClientError(error, socket as Socket, responseInProgress(socket as Socket), linesForUnread),
   );
   allowHalfOpen(server);
-  server.setTimeout(limits.peerTimeout, closeUnlessBusy);
   // Node would ask clients for their messages before authentication and limits have admitted the call.
   server.on("checkContinue", onRequest);
   const serveConnection = takeConnections(server, onConnection);
@@ -71,18 +89,31 @@ export function createHttp1Server({
       return server.address() as AddressInfo;
     },
 
-    serve(socket) {
-      const link = connections.add({ socket, age: new ConnectionAge(limits) });
+    serve(socket: Http1Socket) {
+      const connection = {
+        socket,
+        age: new ConnectionAge(limits),
+        client: new ClientWatch(socket, limits),
+        closesAfterResponse: false,
+      };
+      socket[connectionOf] = connection;
+      const link = connections.add(connection);
       socket.on("end", answerHeld);
       socket.once("close", () => link.remove());
       serveConnection(socket);
       socket.resume();
     },
 
+    sweep(now) {
+      for (const { socket, client } of connections.toArray())
+        if (client.exceedsTimeout(now)) socket.destroy();
+    },
+
     closeOld(now) {
-      for (const { socket, age } of connections.toArray()) {
+      for (const connection of connections.toArray()) {
+        const { socket, age } = connection;
         if (!age.exceedsLimit(now)) continue;
-        socket[closesAfterResponse] = true;
+        connection.closesAfterResponse = true;
         if (age.exceedsGrace(now) && sendAwayHeldCalls(socket)) {
           responseInProgress(socket)?.once("finish", () => socket.destroySoon());
         }
@@ -99,13 +130,14 @@ export function createHttp1Server({
   };
 }
 
-function optionsOf({ maxHeaderSize, peerTimeout, idleTimeout }: CompleteLimits): ServerOptions {
+function optionsOf({ maxHeaderSize, peerTimeout }: CompleteLimits): ServerOptions {
   return {
     keepAlive: true,
     noDelay: true,
     // A request without a body costs no stream's events: 3 % of a call.
     optimizeEmptyRequests: true,
-    keepAliveTimeout: idleTimeout,
+    // The sweep closes idle connections: Node would set a timer after each response.
+    keepAliveTimeout: 0,
     headersTimeout: peerTimeout,
     requestTimeout: peerTimeout,
     // The router refuses such requests, and counts them.
@@ -119,11 +151,6 @@ function optionsOf({ maxHeaderSize, peerTimeout, idleTimeout }: CompleteLimits):
 /** A client that has ended its sending side may be gone, and a call that is held for it would stay. */
 function answerHeld(this: Socket): void {
   answerHeldCalls(this);
-}
-
-/** Closes an HTTP/1.1 connection without traffic, unless its call is in progress and the client has read all that was sent. */
-function closeUnlessBusy(socket: Socket): void {
-  if (!responseInProgress(socket) || socket.writableLength > 0) socket.destroy();
 }
 
 function announceClose(response: ServerResponse | undefined | null): void {
