@@ -1,4 +1,4 @@
-import { EventEmitter, once } from "node:events";
+import { once } from "node:events";
 import { connect, createServer, type Http2Session, type Http2Stream } from "node:http2";
 import type { AddressInfo } from "node:net";
 import fc from "fast-check";
@@ -85,14 +85,4 @@ test("a session that keeps its streams in the table closes once the last of them
   client.close();
   server.close();
   await once(server, "close");
-});
-
-test("the table follows the events of a session that keeps its streams in another way", () => {
-  const session = new EventEmitter();
-  const table = installStreamTable(session as Http2Session);
-  const stream = Object.assign(new EventEmitter(), { id: 1 });
-  session.emit("stream", stream);
-  expect(table.get(1)).toBe(stream);
-  stream.emit("close");
-  expect(table.size).toBe(0);
 });

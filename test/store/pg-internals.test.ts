@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { PassThrough } from "node:stream";
+import { CompiledQuery } from "kysely";
 import pg from "pg";
 import { expect, inject, test, vi } from "vitest";
 import {
@@ -12,6 +13,7 @@ import {
   unwrapPoolError,
   withConnection,
 } from "../../src/store/connections/pg-internals.ts";
+import { TextQuery } from "../../src/store/reads/text-query.ts";
 import { serverMessages, startFakePostgres } from "../support/fake-postgres.ts";
 
 // What the service uses of pg and pg does not promise, each by the name under which it is used. A test that fails after an
@@ -212,6 +214,20 @@ function unnamed(sql: string): Buffer {
     message("S", Buffer.alloc(0)),
   ]);
 }
+
+test("Client: a query that is not its own may close a prepared statement, and prepare one by that name", async () => {
+  const client = new pg.Client(inject("postgresUrl"));
+  await client.connect();
+  for (const value of ["first", "second"]) {
+    const query = new TextQuery([CompiledQuery.raw("select $1::text", [value])], {
+      has: () => false,
+      mayPrepare: () => true,
+      add() {},
+    });
+    expect(await client.query(query).rows).toEqual([[value]]);
+  }
+  await client.end();
+});
 
 test("Connection: `attachListeners` has one listener for `data`, which emits each message before it returns", () => {
   const { stream, connection } = onStream();

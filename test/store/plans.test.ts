@@ -104,7 +104,7 @@ describe.each(tables)("a table $name", ({ fill, scans }) => {
   afterAll(() => database[Symbol.asyncDispose]());
 
   test.for([
-    1, 32, 256,
+    1, 2, 3, 8, 32, 256,
   ])("the generic plan for %i ids is as good as that of an unnamed statement", async (count) => {
     await using connections = openTestConnections(database.url, 1);
     const reader = openReader(connections);

@@ -63,21 +63,26 @@ async function readOften(ids: readonly ReqId[]) {
   return { connections, store, statements, failures };
 }
 
-test("a statement for one id asks only the server that stores it, by a generic plan, too", async () => {
-  const [reqId] = reachable as ReqId[];
-  const { connections, store } = await readOften([reqId as ReqId]);
+test.for([
+  1, 2, 5, 8,
+])("a statement for %i ids asks only the servers that store them, by a generic plan, too", async (count) => {
+  const ids = reachable.slice(0, count) as ReqId[];
+  const { connections, store, statements, failures } = await readOften(ids);
   await using _ = connections;
   const client = await connections.take();
   await client.query("set plan_cache_mode = force_generic_plan");
-  const { sql, parameters } = statusQueries(connections.db).byIds([reqId as ReqId]);
+  const { sql, parameters } = statusQueries(connections.db).byIds(ids);
   const plan = await explainPrepared(client, nameOf(sql), parameters);
   await client.query("reset plan_cache_mode");
   client.release();
-  expect(plan).toMatchObject({ pruned: 2, scans: [expect.stringMatching(/^Foreign Scan/)] });
+  expect(plan.pruned).toBeGreaterThanOrEqual(1);
+  expect(plan.scans.length).toBe(3 - plan.pruned);
 
   shards.servers[0]?.cut();
-  expect(wordsOf(await store.findMany([reqId as ReqId], callWithin()))).toEqual(["success"]);
+  const words = wordsOf(await store.findMany(ids, callWithin()));
   await shards.servers[0]?.mend();
+  expect(words).toEqual(ids.map(() => "success"));
+  expect({ statements, failures }).toEqual({ statements: [count], failures: [] });
 });
 
 test("a statement for many ids asks only the servers that store them, however often it was run", async () => {

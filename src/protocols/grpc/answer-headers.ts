@@ -1,8 +1,4 @@
-import { requestIdHeader } from "../begin-call.ts";
-import { type FieldBlock, fieldBlock } from "./node-internals.ts";
-
 let headers: readonly string[] | undefined;
-let block: FieldBlock | undefined;
 
 /**
  * The headers of every answer to gRPC: names and values in turn, as node:http2 writes them fastest. Connect answers both of
@@ -14,13 +10,6 @@ export function answerHeaders(): readonly string[] {
   return headers;
 }
 
-/** @returns the same headers as node:http2's native half takes them, and the request id where the answer repeats one. */
-export function answerBlock(requestId: string | undefined): FieldBlock {
-  if (requestId !== undefined) return fieldBlock([...answerHeaders(), requestIdHeader, requestId]);
-  block ??= fieldBlock(answerHeaders());
-  return block;
-}
-
 function renew(): readonly string[] {
   const now = new Date();
   setTimeout(forget, 1_000 - now.getMilliseconds()).unref();
@@ -29,5 +18,4 @@ function renew(): readonly string[] {
 
 function forget(): void {
   headers = undefined;
-  block = undefined;
 }

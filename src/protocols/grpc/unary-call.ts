@@ -5,15 +5,13 @@ import { endWithFailure } from "../../endpoints/failure.ts";
 import { callerGone } from "../../status/call.ts";
 import type { Observation } from "../../status/observation.ts";
 import { passOn, requestIdHeader } from "../begin-call.ts";
-import { answerBlock, answerHeaders } from "./answer-headers.ts";
+import { answerHeaders } from "./answer-headers.ts";
 import { GrpcCall } from "./call-context.ts";
 import { readMessage, writeMessage } from "./framing.ts";
-import { fieldBlock, respondInOneWrite, sendTrailersInOneWrite } from "./node-internals.ts";
 import { errorHeaders, headerPairs } from "./trailers.ts";
 import type { FallBack, UnaryMethod } from "./unary-method.ts";
 
 const okTrailers = { "grpc-status": "0" };
-const okBlock = fieldBlock(["grpc-status", "0"]);
 // The date is among the headers: node:http2 would have to be given an array of its own for each call, to put it there.
 const okOptions = { waitForTrailers: true, sendDate: false };
 const errorOptions = { endStream: true, sendDate: false };
@@ -32,9 +30,7 @@ function onEnd(this: Served): void {
 }
 
 function onWantTrailers(this: Served): void {
-  const trailers = this[served]?.trailers;
-  if (trailers === undefined) sendTrailersInOneWrite(this, okBlock);
-  else this.sendTrailers(trailers);
+  this.sendTrailers(this[served]?.trailers ?? okTrailers);
 }
 
 function onClose(this: Served): void {
@@ -53,8 +49,7 @@ function resumeForAdapter(this: ServerHttp2Stream, event: string | symbol): void
 
 /** One call of the fast path, from its stream to the bytes of its answer. */
 export class UnaryCall extends GrpcCall {
-  /** Undefined: the answer was sent in one write, and its trailers say nothing but that it is one. */
-  trailers: Readonly<Record<string, string>> | undefined;
+  trailers: Readonly<Record<string, string>> = okTrailers;
   readonly #stream: Served;
   readonly #flags: number;
   readonly #method: UnaryMethod;
@@ -174,14 +169,12 @@ export class UnaryCall extends GrpcCall {
 
   #respond(body: Buffer): void {
     const { sentHeader: header, sentTrailer: trailer, requestId } = this;
-    const isPlain = header === undefined && trailer === undefined;
-    if (!isPlain || !respondInOneWrite(this.#stream, answerBlock(requestId), body)) {
-      const headers = [...answerHeaders(), ...headerPairs(header)];
-      if (requestId !== undefined) headers.push(requestIdHeader, requestId);
-      this.trailers = { ...Object.fromEntries(trailer ?? []), ...okTrailers };
-      this.#stream.respond(headers, okOptions);
-      this.#stream.end(body);
-    }
+    let headers = answerHeaders();
+    if (header !== undefined) headers = [...headers, ...headerPairs(header)];
+    if (requestId !== undefined) headers = [...headers, requestIdHeader, requestId];
+    if (trailer !== undefined) this.trailers = { ...Object.fromEntries(trailer), ...okTrailers };
+    this.#stream.respond(headers, okOptions);
+    this.#stream.end(body);
     this.#observation?.end("OK");
   }
 

@@ -103,6 +103,8 @@ function optionsOf({ maxHeaderSize, peerTimeout, idleTimeout }: CompleteLimits):
   return {
     keepAlive: true,
     noDelay: true,
+    // A request without a body costs no stream's events: 3 % of a call.
+    optimizeEmptyRequests: true,
     keepAliveTimeout: idleTimeout,
     headersTimeout: peerTimeout,
     requestTimeout: peerTimeout,

@@ -61,6 +61,7 @@ export function createHttp2Server({
       onCancelled?.(headers);
       return;
     }
+    slowClients.watchStream(stream);
     serveStream(stream, headers, flags, rawHeaders);
   }
 
@@ -72,13 +73,12 @@ export function createHttp2Server({
       session.on("stream", onStream);
       // The session closes, too.
       session.on("error", ignoreError);
-      const streams = installStreamTable(session);
-      slowClients.watch(session, socket, streams);
+      slowClients.watchSession(session, socket);
       bursts.watch(session);
       const link = connections.add({
         session,
         socket,
-        streams,
+        streams: installStreamTable(session),
         age: new ConnectionAge(limits),
       });
       session.once("close", () => link.remove());

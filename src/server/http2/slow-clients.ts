@@ -1,30 +1,26 @@
-import { constants, type Http2Session, type Http2Stream, type ServerHttp2Stream } from "node:http2";
+import { constants, type Http2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import { type Link, LinkedList } from "../../protocols/linked-list.ts";
 import { type Keepalive, keepAlive } from "./keepalive.ts";
-import type { StreamTable } from "./stream-table.ts";
 
 /** Ends the streams and sessions of slow and idle HTTP/2 clients, for which node:http2 has no timeouts. */
 export interface SlowClients {
-  /**
-   * @param socket the session's own, which alone can be closed while the client reads nothing.
-   * @param streams those of the session that are open. A call pays nothing for being watched: the sweep looks at the table.
-   */
-  watch(session: Http2Session, socket: Socket, streams: StreamTable): void;
+  /** @param socket the session's own, which alone can be closed while the client reads nothing. */
+  watchSession(session: Http2Session, socket: Socket): void;
+  watchStream(stream: ServerHttp2Stream): void;
   /** @param now in milliseconds, of the sweeps' clock. */
   sweep(now: number): void;
 }
 
-interface WatchedSession {
-  readonly session: Http2Session;
-  readonly socket: Socket;
-  readonly streams: StreamTable;
-  readonly keepalive: Keepalive;
-  /** The greatest stream id that the last sweep saw. */
-  lastStream: number;
-  /** The time of the sweep since which it has had no stream. Undefined: a stream has begun since the last sweep, or is open. */
-  idleSince: number | undefined;
-}
+const slot = Symbol("slot");
+
+/** A stream with its index in the list of those that are watched. */
+type WatchedStream = ServerHttp2Stream & { [slot]?: number };
+
+const idleSince = Symbol("idleSince");
+
+/** A session with the time of the first sweep that saw it without a stream. Undefined: it has had one since the last sweep. */
+type WatchedSession = Http2Session & { [idleSince]?: number | undefined };
 
 /** All in milliseconds. */
 interface ClientTimeouts {
@@ -38,66 +34,78 @@ interface ClientTimeouts {
 
 export function watchSlowClients(timeouts: ClientTimeouts): SlowClients {
   const { peerTimeout, idleTimeout } = timeouts;
-  const sessions = new LinkedList<WatchedSession>();
+  const sessions = new LinkedList<{ session: WatchedSession; socket: Socket; keepalive: Keepalive }>();
+  // Slots that are reused, rather than a Set: V8 replaces a Set's backing store every few changes, and one store in old space
+  // would keep all later streams alive.
+  const streams: (WatchedStream | undefined)[] = [];
+  const freeSlots: number[] = [];
   /** What the last sweep found waiting for its client, and since when. */
-  let waiting = new Map<Http2Stream | Http2Session, number>();
+  let waiting = new Map<ServerHttp2Stream | Http2Session, number>();
+
+  function forget(this: WatchedStream): void {
+    const index = this[slot] as number;
+    streams[index] = undefined;
+    freeSlots.push(index);
+  }
 
   function sweep(now: number): void {
     const before = waiting;
     waiting = new Map();
-    const exceedsTimeout = (subject: Http2Stream | Http2Session) => {
+    const exceedsTimeout = (subject: ServerHttp2Stream | Http2Session) => {
       const since = before.get(subject) ?? now;
       waiting.set(subject, since);
       return now - since >= peerTimeout;
     };
-    const sweepStream = (stream: Http2Stream) => {
-      if (!waitsForClient(stream) || !exceedsTimeout(stream)) return;
+    for (const stream of streams) {
+      if (stream === undefined) continue;
+      markBusy(stream);
+      if (!waitsForClient(stream) || !exceedsTimeout(stream)) continue;
       // A client that does not even read the reset reads nothing at all.
       if (stream.closed) stream.session?.destroy();
       else stream.close(constants.NGHTTP2_CANCEL);
-    };
-    for (const watched of sessions.toArray()) {
-      const { session, socket, streams, keepalive } = watched;
-      if (streams.size > 0 || streams.greatest !== watched.lastStream) watched.idleSince = undefined;
-      watched.lastStream = streams.greatest;
-      streams.forEach(sweepStream);
+    }
+    for (const { session, socket, keepalive } of sessions.toArray()) {
       // A session that has ended waits until the client has read what was sent last.
       if (session.destroyed) {
         if (exceedsTimeout(session)) socket.destroy();
         continue;
       }
-      if (watched.idleSince === undefined) {
-        watched.idleSince = now;
+      if (session[idleSince] === undefined) {
+        session[idleSince] = now;
         if (keepalive.isDead(now)) {
           session.destroy();
           socket.destroy();
         }
-      } else if (now - watched.idleSince >= idleTimeout) session.destroy();
+      } else if (now - session[idleSince] >= idleTimeout) session.destroy();
     }
   }
 
   return {
-    watch(session, socket, streams) {
-      const keepalive = keepAlive(session, socket, timeouts);
+    watchSession(session, socket) {
       const link: Link<unknown> = sessions.add({
         session,
         socket,
-        streams,
-        keepalive,
-        lastStream: streams.greatest,
-        idleSince: undefined,
+        keepalive: keepAlive(session, socket, timeouts),
       });
       socket.once("close", () => link.remove());
+    },
+    watchStream(stream: WatchedStream) {
+      const index = freeSlots.pop() ?? streams.length;
+      streams[index] = stream;
+      stream[slot] = index;
+      stream.on("close", forget);
+      markBusy(stream);
     },
     sweep,
   };
 }
 
+/** Costs less than to read the clock, which the next sweep does. */
+function markBusy({ session }: ServerHttp2Stream): void {
+  if (session !== undefined) (session as WatchedSession)[idleSince] = undefined;
+}
+
 /** Whether the client has to send the rest of the request, unless the response has begun, or to read what was written. */
-function waitsForClient(stream: Http2Stream): boolean {
-  return (
-    stream.writableEnded ||
-    stream.writableLength > 0 ||
-    (!stream.readableEnded && !(stream as ServerHttp2Stream).headersSent)
-  );
+function waitsForClient(stream: ServerHttp2Stream): boolean {
+  return stream.writableEnded || stream.writableLength > 0 || (!stream.readableEnded && !stream.headersSent);
 }

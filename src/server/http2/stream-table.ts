@@ -19,11 +19,6 @@ export class StreamTable {
     return this.#size;
   }
 
-  /** The greatest id so far. */
-  get greatest(): number {
-    return this.#greatest;
-  }
-
   get(id: number): Http2Stream | undefined {
     return id > this.#greatest ? undefined : this.#slots[this.#slotOf(id)];
   }
@@ -111,21 +106,13 @@ export class PendingStreams {
 }
 
 /**
- * Has a session that begins keep its streams in collections that release them. Where this version of Node keeps them otherwise, the
- * table follows the session's events.
+ * Has a session that begins keep its streams in collections that release them. Changes nothing where this version of Node keeps
+ * them otherwise.
  *
  * @returns the session's streams.
  */
 export function installStreamTable(session: Http2Session): StreamTable {
   const streams = new StreamTable();
-  if (!replaceStreamCollections(session, streams, new PendingStreams())) follow(session, streams);
+  replaceStreamCollections(session, streams, new PendingStreams());
   return streams;
-}
-
-function follow(session: Http2Session, streams: StreamTable): void {
-  session.on("stream", (stream: Http2Stream) => {
-    const id = stream.id as number;
-    streams.set(id, stream);
-    stream.once("close", () => streams.delete(id));
-  });
 }
