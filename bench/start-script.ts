@@ -41,7 +41,9 @@ function withoutLauncher(folder: string, script: string): string {
   const { variables = "", launcher, args } = launcherPattern.exec(script)?.groups ?? {};
   if (launcher === undefined) return script;
   const text = readFileSync(join(folder, launcher), "utf8").replaceAll(/\\\n\s*/g, "");
-  const exported = Array.from(text.matchAll(/^export (\w+=.*)$/gm), ([, variable]) => `${variable} `).join("");
+  const exported = Array.from(text.matchAll(/^export (\w+=.*)$/gm), ([, variable]) => `${variable} `).join(
+    "",
+  );
   const [, node = "", program = ""] = launched.exec(text) ?? [];
   return `${variables}${exported}${node}${program}${args}`;
 }

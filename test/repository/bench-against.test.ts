@@ -152,6 +152,7 @@ describe("--against", () => {
     },
   ];
   const launcher = `#!/bin/sh
+export OF_THE_CALLER
 export B=2
 exec node --z \\
   --y "\${0%/*}/../src/cli.ts" "$@"
