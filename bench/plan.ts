@@ -35,7 +35,7 @@ export const concurrency = {
 } as const;
 
 /** The share of its peak at which the tail of a server's latency, and the CPU of a call, are compared with the peak. */
-export const comparedShare = 0.3;
+const comparedShare = 0.3;
 
 /** The rates at which the servers are compared, in calls a second: a busy and a quiet instance of a service. */
 export const comparedRates = [5_000, 1_000] as const;

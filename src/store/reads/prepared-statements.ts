@@ -5,7 +5,7 @@ import { sqlStateOf } from "./statement-errors.ts";
  * `auto`: statements are prepared, unless the connections turn out to lead to a pooler that does not keep them. `on`: they
  * are whatever happens. `off`: they never are.
  */
-export type PreparedStatementsMode = "auto" | "on" | "off";
+type PreparedStatementsMode = "auto" | "on" | "off";
 
 export interface PreparedStatementsOptions {
   /** Default: `auto`. */
