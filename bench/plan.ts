@@ -86,13 +86,13 @@ export function makePlan(options: { quick: boolean; rows: number; rounds: number
         quick,
         rows,
         rounds: options.rounds ?? 5,
-        saturation: { warmUp: 5, seconds: 2.5 },
+        saturation: { warmUp: 5, seconds: 2 },
         loads: [
           // V8 recompiles the code that it had optimized for saturation. And the window is long enough for events
           // that come every few seconds, such as a full collection.
-          { share: comparedShare, warmUp: 2, seconds: 4 },
-          ...comparedRates.map((rate) => ({ rate, warmUp: 0.5, seconds: 2.5 })),
+          { share: comparedShare, warmUp: 1.5, seconds: 3 },
+          ...comparedRates.map((rate) => ({ rate, warmUp: 0.5, seconds: 1.8 })),
         ],
-        serial: { warmUp: 0.5, seconds: 1 },
+        serial: { warmUp: 0.3, seconds: 0.7 },
       };
 }
