@@ -3,7 +3,6 @@ import type { App } from "../app/app.ts";
 import type { Config } from "../config/config.ts";
 import { redactConfig } from "../config/redact.ts";
 import { whenAborted } from "../status/abort.ts";
-import { collectOnceIdle } from "./collect-once-idle.ts";
 import { type ExitCode, exitCodes } from "./exit-codes.ts";
 import { runUntilTerminated } from "./run-until-terminated.ts";
 
@@ -20,7 +19,6 @@ export function serve(config: Config): Promise<ExitCode> {
     await using app = await startApp(config, log, signal, output);
     log.info({ port: app.port, ...app.access }, "listening");
     if (app.embedded !== undefined) output.print(introduction(app, app.embedded));
-    using _collecting = collectOnceIdle();
     await whenAborted(signal);
     log.info("stopping");
   });
