@@ -41,18 +41,18 @@ export function statusQueries(db: Kysely<Tables>): StatusQueries {
     .where("created_at", ">", sql<Date>`now() - interval '24 hours'`);
   const many = live.where("req_id", "=", sql<string>`any(${"{}"}::uuid[])`).compile();
   const one = live.where("req_id", "=", "").compile();
-  const few = fewIds.map((length) =>
-    live.where("req_id", "=", sql<string>`any(array[${sql.join(Array(length).fill(""))}]::uuid[])`).compile(),
-  );
+  const few = fewIds.map((length) => {
+    const ids = sql.join(Array(length).fill(""));
+    return { length, query: live.where("req_id", "=", sql<string>`any(array[${ids}]::uuid[])`).compile() };
+  });
   return {
     byIds(ids) {
       if (ids.length === 1) return { ...one, parameters: ids };
-      const which = fewIds.findIndex((length) => ids.length <= length);
-      const statement = few[which];
+      const statement = few.find(({ length }) => ids.length <= length);
       if (statement === undefined) return { ...many, parameters: [`{${ids.join()}}`] };
       // An id that is asked for twice has one row.
-      const repeated = Array<ReqId>((fewIds[which] as number) - ids.length).fill(ids[0] as ReqId);
-      return { ...statement, parameters: [...ids, ...repeated] };
+      const repeated = Array(statement.length - ids.length).fill(ids[0]);
+      return { ...statement.query, parameters: [...ids, ...repeated] };
     },
     prunesAtRunTime: (sql) => sql !== many.sql,
     none: live.where(sql<boolean>`false`).compile(),
