@@ -2,13 +2,17 @@
 import { randomUUID } from "node:crypto";
 import { create, fromBinary, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { Histogram as PromHistogram, Registry } from "prom-client";
-import { getStatus, toResponse } from "../src/endpoints/get-status.ts";
+import type { ServerStreamingEndpoint } from "../src/endpoints/endpoint.ts";
+import { getStatus } from "../src/endpoints/get-status.ts";
 import { createLife } from "../src/endpoints/life.ts";
+import { toResponse } from "../src/endpoints/status-message.ts";
+import { watchStatus } from "../src/endpoints/watch-status.ts";
 import { GetStatusRequestSchema, GetStatusResponseSchema } from "../src/gen/gomemory/status/v1/status_pb.ts";
 import { getStatusCodec } from "../src/protocols/grpc/status-codec.ts";
 import { statusJson } from "../src/protocols/rest/status-json.ts";
-import { createAdmission, createHoldLimit } from "../src/status/admission.ts";
+import { createAdmission } from "../src/status/admission.ts";
 import { Call } from "../src/status/call.ts";
+import { createHolds } from "../src/status/holds.ts";
 import { parseReqId } from "../src/status/req-id.ts";
 import type { JobStatus } from "../src/status/status.ts";
 import { Histogram } from "../src/telemetry/metrics/histogram.ts";
@@ -40,10 +44,12 @@ await compare("writing a status in JSON", 200_000, [
   },
 ]);
 
-const endpoint = getStatus({ find: () => Promise.resolve(status) });
+const noWatching = { wait: () => Promise.reject(), watch: () => ReadableStream.from([]) };
+const watch = watchStatus(noWatching) as ServerStreamingEndpoint;
+const endpoint = getStatus({ find: () => Promise.resolve(status) }, noWatching, watch);
 const life = createLife({
   admission: createAdmission({ maxInFlight: 5_000, maxWhenBusy: 200 }),
-  holdLimit: createHoldLimit(1_000),
+  holds: createHolds({ maxWaiting: 1_000, maxConcurrentStreams: 100 }),
   requestTimeout: 2_000,
 });
 const request = create(GetStatusRequestSchema, { reqId });

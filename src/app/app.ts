@@ -11,7 +11,9 @@ import { createCors } from "../server/cors.ts";
 import { listen } from "../server/listener.ts";
 import { createProbes, openProbes } from "../server/probes.ts";
 import { createRouter } from "../server/router.ts";
-import { createAdmission, createHoldLimit } from "../status/admission.ts";
+import { createAdmission } from "../status/admission.ts";
+import { createHolds } from "../status/holds.ts";
+import { createWatching } from "../status/watching/watching.ts";
 import { observeCalls } from "../telemetry/calls.ts";
 import { logDroppedConnections } from "../telemetry/connection-log.ts";
 import type { Log } from "../telemetry/log.ts";
@@ -22,6 +24,9 @@ import { type Embedded, openDatastore } from "./datastore.ts";
 import { limitsOf } from "./limits.ts";
 import { callListeners } from "./observation.ts";
 import { readinessOf } from "./readiness.ts";
+
+/** The part of SHUTDOWN_TIMEOUT in which held calls end, one after the other. The rest is for their answers. */
+const shareOfShutdown = 0.7;
 
 /** The running service. Disposing of it finishes calls in flight and closes everything, in reverse order. */
 export interface App extends AsyncDisposable {
@@ -55,10 +60,21 @@ export async function startApp(
   const tokens = openTokensOf(config, log);
   if (tokens !== undefined) started.use(tokens);
   const observe = observeCalls(callListeners(config, log, metrics, tokens));
-  const endpoints = createEndpoints(datastore.statuses, readiness);
+  const admission = createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY });
+  const watching = createWatching(datastore.statuses, {
+    admission,
+    maxWait: config.MAX_WAIT,
+    maxWatched: config.MAX_WATCHED,
+    maxWatchedPairs: config.MAX_WATCHED_PAIRS,
+    requestTimeout: config.REQUEST_TIMEOUT,
+  });
+  const endpoints = createEndpoints(datastore.statuses, watching, readiness);
   const life = createLife({
-    admission: createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY }),
-    holdLimit: createHoldLimit(config.MAX_WAITING),
+    admission,
+    holds: createHolds({
+      maxWaiting: config.MAX_WAITING,
+      maxConcurrentStreams: config.MAX_CONCURRENT_STREAMS,
+    }),
     requestTimeout: config.REQUEST_TIMEOUT,
   });
   const open = new Set([...openProbes, ...endpoints.filter(({ isOpen }) => isOpen).map(pathOfRpc)]);
@@ -97,7 +113,8 @@ export async function startApp(
     }),
   );
   // Disposed of in reverse order: readiness reports "not ready" first, the delay lets load balancers notice, then the listener
-  // closes.
+  // closes, and what is held ends meanwhile.
+  started.defer(() => watching.drain(shareOfShutdown * config.SHUTDOWN_TIMEOUT));
   if (config.SHUTDOWN_DELAY !== undefined) started.defer(() => pause(config.SHUTDOWN_DELAY));
   started.use(readiness);
   await readiness.ready();

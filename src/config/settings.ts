@@ -110,7 +110,7 @@ export const settings = {
   REQUEST_TIMEOUT: {
     ...duration,
     default: "2s",
-    help: "Maximum duration of a call, whatever deadline its caller set. Beyond it the call fails with DEADLINE_EXCEEDED. `get` waits no longer either.",
+    help: "Maximum duration of a call that is not held, and of each read of one that is, whatever deadline its caller set. Beyond it the call fails with DEADLINE_EXCEEDED. `get` waits no longer either.",
   },
   MAX_IN_FLIGHT: {
     ...limit,
@@ -128,10 +128,25 @@ export const settings = {
     default: "2048",
     help: "Maximum number of ids that wait for a statement while the database is slow. Calls beyond it are shed. Lower it to shed sooner.",
   },
+  MAX_WAIT: {
+    ...duration,
+    default: "30s",
+    help: "Maximum time that a call may wait for a status to become final. A longer wait is shortened. Raise it where no proxy on the way ends quiet requests sooner.",
+  },
   MAX_WAITING: {
     ...limit,
     default: "10000",
-    help: "Maximum number of held calls: health watches and reflection streams. Calls beyond it are shed.",
+    help: "Maximum number of held calls: waits, watches, event streams, health watches, reflection streams. Calls beyond it are shed; those of one token beyond half of it.",
+  },
+  MAX_WATCHED: {
+    ...limit,
+    default: "50000",
+    help: "Maximum number of different ids that held calls wait for. Calls beyond it are shed; those of one token beyond half of it. Lower it to spare the database, which is asked for each of them up to four times a second.",
+  },
+  MAX_WATCHED_PAIRS: {
+    ...limit,
+    default: "200000",
+    help: "Maximum number of ids that held calls wait for, each counted once for every call. Calls beyond it are shed; those of one token beyond half of it. Lower it to bound memory further.",
   },
   MAX_CONNECTIONS: {
     ...limit,
@@ -141,7 +156,7 @@ export const settings = {
   MAX_CONCURRENT_STREAMS: {
     ...limit,
     default: "100",
-    help: "Maximum number of concurrent calls on an HTTP/2 connection. Clients delay calls beyond it; a connection that cancels calls to begin more in one turn of the event loop is closed.",
+    help: "Maximum number of concurrent calls on an HTTP/2 connection, of which 80% may be held. Clients delay calls beyond it; a connection that cancels calls to begin more in one turn of the event loop is closed.",
   },
   MAX_STREAM_RESETS: {
     ...limit,

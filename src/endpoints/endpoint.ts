@@ -3,11 +3,12 @@ import type {
   DescMethodBiDiStreaming,
   DescMethodServerStreaming,
   DescMethodUnary,
+  Message,
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
-import type { Call } from "../status/call.ts";
+import type { Call, HeldKind } from "../status/call.ts";
 
 /** What every endpoint has, whatever its kind. */
 interface Common<Method> {
@@ -21,6 +22,10 @@ export interface UnaryEndpoint<I extends DescMessage = DescMessage, O extends De
   extends Common<DescMethodUnary<I, O>> {
   /** @returns how many ids the request may read: its weight in admission. Absent: none, and it is always admitted. */
   cost?(request: MessageShape<I>): number;
+  /** @returns whether the call is to be held (MAX_WAITING): it costs nothing in admission then. Absent: it never is. */
+  isHeld?(request: MessageShape<I>): boolean;
+  /** What answers over REST when events are asked for (`text/event-stream`). Absent: nothing does. */
+  readonly events?: Events<I>;
   /**
    * @param context Connect's, for what lies beside the messages: over REST there is none.
    * @throws StatusError; ConnectError; the reason with which the call was cancelled. Any other error is INTERNAL.
@@ -32,11 +37,19 @@ export interface UnaryEndpoint<I extends DescMessage = DescMessage, O extends De
   ): Promise<MessageInitShape<O>> | MessageInitShape<O>;
 }
 
+/** The stream that answers a unary call as events. */
+export interface Events<I extends DescMessage> {
+  readonly endpoint: ServerStreamingEndpoint;
+  /** @returns the stream's request. */
+  toRequest(request: MessageShape<I>): Message;
+}
+
 /** An RPC that answers with a stream: its calls are held until they end (MAX_WAITING). */
 export interface ServerStreamingEndpoint<
   I extends DescMessage = DescMessage,
   O extends DescMessage = DescMessage,
 > extends Common<DescMethodServerStreaming<I, O>> {
+  readonly heldAs: HeldKind;
   /** Ends, or throws, soon after the call was cancelled. @throws as a {@link UnaryEndpoint} does. */
   handle(request: MessageShape<I>, call: Call, context?: HandlerContext): AsyncIterable<MessageInitShape<O>>;
 }
@@ -46,6 +59,7 @@ export interface BidiStreamingEndpoint<
   I extends DescMessage = DescMessage,
   O extends DescMessage = DescMessage,
 > extends Common<DescMethodBiDiStreaming<I, O>> {
+  readonly heldAs: HeldKind;
   handle(
     requests: AsyncIterable<MessageShape<I>>,
     call: Call,

@@ -4,7 +4,15 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { StatusService } from "../gen/gomemory/status/v1/status_pb.ts";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import { CallerGone, callerGone } from "../status/call.ts";
-import { limits, overloaded, StatusError, type StatusErrorReason } from "../status/errors.ts";
+import {
+  goingAway,
+  holdLimits,
+  type Limit,
+  limits,
+  overloaded,
+  StatusError,
+  type StatusErrorReason,
+} from "../status/errors.ts";
 
 /** How one reason goes over the wire. The contract's table, and the only place where it stands. */
 interface WireError {
@@ -16,6 +24,9 @@ interface WireError {
 
 export const wireErrors = {
   INVALID_REQ_ID: { code: Code.InvalidArgument, http: 400 },
+  INVALID_WAIT: { code: Code.InvalidArgument, http: 400 },
+  NO_IDS: { code: Code.InvalidArgument, http: 400 },
+  TOO_MANY_IDS: { code: Code.InvalidArgument, http: 400 },
   STATUS_NOT_FOUND: { code: Code.NotFound, http: 500 },
   DATASTORE_UNAVAILABLE: { code: Code.Unavailable, http: 500, isRetryable: true },
   DEADLINE_EXCEEDED: { code: Code.DeadlineExceeded, http: 500 },
@@ -23,6 +34,7 @@ export const wireErrors = {
   STATUS_UNREADABLE: { code: Code.DataLoss, http: 500 },
   UNAUTHENTICATED: { code: Code.Unauthenticated, http: 401 },
   GOING_AWAY: { code: Code.Unavailable, http: 503, isRetryable: true },
+  SLOW_CONSUMER: { code: Code.ResourceExhausted, http: 503, isRetryable: true },
 } as const satisfies Record<StatusErrorReason, WireError>;
 
 /** What an answer with HTTP status 401 must have, over Connect and over REST (RFC 9110, section 15.5.2). */
@@ -31,18 +43,28 @@ export const challenge = { "WWW-Authenticate": "Bearer" };
 /** `google.rpc.ErrorInfo.domain`: whose reasons these are (AIP-193). */
 const errorDomain = StatusService.file.proto.package;
 
+/** How many different delays there are. */
+const delays = 16;
+
 /**
- * The delays before a retry that callers are asked for, in milliseconds: from 1 to 3 s, in turn. Callers that are refused
- * together would otherwise come back together, and be refused again.
+ * The delays before a retry that callers are asked for, in milliseconds, in turn: from 1 to 3 s, and to 5 s for held calls, which
+ * make room less often. Callers that are refused together would otherwise come back together, and be refused again.
  */
-const retryDelays = Array.from({ length: 16 }, (_, step) => 1_000 + step * 125);
+function retryDelaysOf({ limit, reason }: StatusError): number[] {
+  const isLonger = reason === "OVERLOADED" && isHoldLimit(limit);
+  return Array.from({ length: delays }, (_, step) => 1_000 + step * (isLonger ? 250 : 125));
+}
+
+function isHoldLimit(limit: Limit | undefined): boolean {
+  return (holdLimits as readonly (Limit | undefined)[]).includes(limit);
+}
 
 let nextDelay = 0;
 
-/** @returns the place of one of {@link retryDelays}. */
+/** @returns the place of one of {@link retryDelaysOf}. */
 function takeDelay(): number {
   const taken = nextDelay;
-  nextDelay = (taken + 1) % retryDelays.length;
+  nextDelay = (taken + 1) % delays;
   return taken;
 }
 
@@ -63,12 +85,18 @@ function toDetailedError(error: StatusError): ConnectError {
   const variants = prepared.get(error);
   if (variants !== undefined) return variants[takeDelay()] as ConnectError;
   const { isRetryable }: WireError = wireErrors[error.reason];
-  return withDetails(error, isRetryable && retryDelays[takeDelay()]);
+  return withDetails(error, isRetryable && retryDelaysOf(error)[takeDelay()]);
 }
 
-/** The errors of calls that are shed, with each delay. Made once: shedding must cost next to nothing. */
+/**
+ * The errors of calls that are shed, and of those that end together, with each delay. Made once: both must cost next to
+ * nothing.
+ */
 const prepared = new Map(
-  limits.map(overloaded).map((error) => [error, retryDelays.map((delay) => withDetails(error, delay))]),
+  [...limits.map(overloaded), goingAway].map((error) => [
+    error,
+    retryDelaysOf(error).map((delay) => withDetails(error, delay)),
+  ]),
 );
 
 /** The errors that {@link toConnectError} does not make anew for each call. */
@@ -79,9 +107,9 @@ export const pushbackHeader = "grpc-retry-pushback-ms";
 
 let nextSecond = 0;
 
-/** @returns the value of `Retry-After` (RFC 9110, section 10.2.3): 1, 2 or 3 seconds, in turn. */
-export function takeRetryAfter(): string {
-  nextSecond = (nextSecond % 3) + 1;
+/** @returns the value of `Retry-After` (RFC 9110, section 10.2.3): 1 to 3 seconds, or to 5 for held calls, in turn. */
+export function takeRetryAfter(limit: Limit | undefined): string {
+  nextSecond = (nextSecond % (isHoldLimit(limit) ? 5 : 3)) + 1;
   return String(nextSecond);
 }
 
@@ -111,8 +139,8 @@ function withDetails(error: StatusError, retryDelay: number | undefined): Connec
       ...(error.limit !== undefined && { metadata: { limit: error.limit } }),
     }),
   });
-  if (error.reason === "INVALID_REQ_ID") {
-    const violation = { field: "req_id", description: error.message, reason: error.reason };
+  if (error.field !== undefined) {
+    const violation = { field: error.field, description: error.message, reason: error.reason };
     wire.details.push({
       desc: BadRequestSchema,
       value: create(BadRequestSchema, { fieldViolations: [violation] }),

@@ -58,6 +58,7 @@ function watch(
 ): ServerStreamingEndpoint<typeof HealthCheckRequestSchema, typeof HealthCheckResponseSchema> {
   return {
     method: Health.method.watch,
+    heldAs: "health",
     isOpen: true,
     async *handle({ service }, call) {
       if (!known.has(service)) {

@@ -1,8 +1,9 @@
 import type { Message } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
 import type { Admission } from "../status/admission.ts";
-import { answerNow, type Call } from "../status/call.ts";
+import { answerNow, type Call, type HeldKind } from "../status/call.ts";
 import { overloaded } from "../status/errors.ts";
+import type { Held, Holds } from "../status/holds.ts";
 import type { Observation } from "../status/observation.ts";
 import type { StreamingEndpoint, UnaryEndpoint } from "./endpoint.ts";
 
@@ -35,15 +36,31 @@ export interface Life {
 export interface LifeOptions {
   /** Of calls that read statuses. */
   readonly admission: Admission;
-  /** Of calls that are held open. */
-  readonly holdLimit: Admission;
-  /** The longest that a unary call may take, in milliseconds, whatever its caller's deadline. */
+  /** Of calls that are held. */
+  readonly holds: Holds;
+  /** The longest that a unary call may take that is not held, in milliseconds, whatever its caller's deadline. */
   readonly requestTimeout: number;
 }
 
-export function createLife({ admission, holdLimit, requestTimeout }: LifeOptions): Life {
+export function createLife({ admission, holds, requestTimeout }: LifeOptions): Life {
+  function hold(call: Call, kind: HeldKind): Held {
+    const held = holds.enter(call, kind);
+    if (typeof held === "string") throw overloaded(held);
+    return held;
+  }
+
+  async function holdUnary(...[endpoint, request, call, context]: Parameters<Life["unary"]>) {
+    const held = hold(call, "wait");
+    try {
+      return await endpoint.handle(request, call, context);
+    } finally {
+      held.release();
+    }
+  }
+
   return {
     async unary(endpoint, request, call, context) {
+      if (endpoint.isHeld?.(request)) return await holdUnary(endpoint, request, call, context);
       const weight = endpoint.cost === undefined ? 0 : endpoint.cost(request);
       if (weight > 0) {
         const limit = admission.enter(weight);
@@ -58,12 +75,7 @@ export function createLife({ admission, holdLimit, requestTimeout }: LifeOptions
     },
 
     async *stream(endpoint, request, call, observation, context) {
-      const limit = holdLimit.enter(1);
-      if (limit !== undefined) throw overloaded(limit);
-      const held = new Held(holdLimit);
-      // A stream that is reset while its client takes nothing is not read on: its end would never be reached.
-      if (call.cancelled) held.cancel();
-      else call.attach(held);
+      const held = hold(call, endpoint.heldAs);
       try {
         for await (const message of endpoint.handle(request as never, call, context)) {
           observation.message();
@@ -71,23 +83,8 @@ export function createLife({ admission, holdLimit, requestTimeout }: LifeOptions
         }
         if (call.cancelled && call.reason !== answerNow) throw call.reason;
       } finally {
-        call.detach(held);
-        held.cancel();
+        held.release();
       }
     },
   };
-}
-
-/** The place of one call under the limit of held calls, given back once. */
-class Held {
-  #limit: Admission | undefined;
-
-  constructor(limit: Admission) {
-    this.#limit = limit;
-  }
-
-  cancel(): void {
-    this.#limit?.leave(1);
-    this.#limit = undefined;
-  }
 }

@@ -46,8 +46,8 @@ export function reflection(
   const { serverReflectionInfo: ofV1 } = v1.ServerReflection.method;
   const { serverReflectionInfo: ofV1alpha } = v1alpha.ServerReflection.method;
   return [
-    { method: ofV1, handle: converse } as BidiStreamingEndpoint,
-    { method: ofV1alpha, handle: converse } as BidiStreamingEndpoint,
+    { method: ofV1, heldAs: "reflection", handle: converse } as BidiStreamingEndpoint,
+    { method: ofV1alpha, heldAs: "reflection", handle: converse } as BidiStreamingEndpoint,
   ];
 }
 

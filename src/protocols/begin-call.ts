@@ -12,11 +12,20 @@ export const requestIdHeader = "x-request-id";
 /** Visible ASCII characters (RFC 5234, VCHAR). */
 const usableRequestId = /^[\x21-\x7e]{1,128}$/;
 
-/** Notes what headers and connection tell of a call. A request id that cannot be used is replaced by a new one. */
-export function identify(call: Call, headers: IncomingHttpHeaders, peer: string | undefined): void {
+/**
+ * Notes what headers and connection tell of a call. A request id that cannot be used is replaced by a new one.
+ *
+ * @param connection undefined when it is gone.
+ */
+export function identify(
+  call: Call,
+  headers: IncomingHttpHeaders,
+  connection: Http2Session | Socket | undefined,
+): void {
   const given = headers[requestIdHeader] as string | undefined;
   if (given !== undefined) call.requestId = usableRequestId.test(given) ? given : randomUUID();
-  call.peer = peer;
+  call.peer = peerOf(connection);
+  call.connection = connection;
 }
 
 /**
@@ -34,12 +43,13 @@ const peer = Symbol("peer");
 
 type WithPeer = (Http2Session | Socket) & { [peer]?: string | undefined };
 
-export function peerOf(request: HttpRequest): string | undefined {
-  return "stream" in request ? peerOfConnection(request.stream.session) : peerOfConnection(request.socket);
+/** @returns the connection that a request came on. Undefined when it is gone. */
+export function connectionOf(request: HttpRequest): Http2Session | Socket | undefined {
+  return "stream" in request ? request.stream.session : request.socket;
 }
 
 /** @returns the address of the other side. Kept with the connection: to ask node:http2 for it costs each call a proxy. */
-export function peerOfConnection(connection: WithPeer | undefined): string | undefined {
+function peerOf(connection: WithPeer | undefined): string | undefined {
   if (connection === undefined) return undefined;
   connection[peer] ??= readPeer(connection);
   return connection[peer];

@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import { type Link, LinkedList } from "../protocols/linked-list.ts";
+import { type Link, LinkedList } from "../status/linked-list.ts";
 
 interface ConnectionLimits {
   readonly maxConnections: number;

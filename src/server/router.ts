@@ -7,9 +7,9 @@ import {
   type Authenticate,
   admitEveryCall,
   type Begun,
+  connectionOf,
   identify,
   passedOn,
-  peerOf,
   requestIdHeader,
 } from "../protocols/begin-call.ts";
 import { createConnectAdapter } from "../protocols/connect/adapter.ts";
@@ -110,7 +110,7 @@ export function createRouter({
     const path = pathOf(request.url);
     const passed = passedOn(request);
     const call = passed?.call ?? new Call();
-    if (passed === undefined) identify(call, request.headers, peerOf(request));
+    if (passed === undefined) identify(call, request.headers, connectionOf(request));
     if (call.requestId !== undefined) response.setHeader(requestIdHeader, call.requestId);
     if (cors !== undefined && path !== metricsPath && cors.answer(request, response))
       return observe("rest", preflightMethod).start(call).end("OK");

@@ -66,18 +66,3 @@ export function createAdmission({ maxInFlight, maxWhenBusy }: AdmissionOptions):
     },
   };
 }
-
-/** Bounds the calls that are held: those that are answered when something changes, and cost memory until then. */
-export function createHoldLimit(maxWaiting: number): Admission {
-  let waiting = 0;
-  return {
-    enter(weight) {
-      if (waiting >= maxWaiting) return "MAX_WAITING";
-      waiting += weight;
-      return undefined;
-    },
-    leave(weight) {
-      waiting -= weight;
-    },
-  };
-}

@@ -1,3 +1,4 @@
+import type { HoldLimit } from "./errors.ts";
 import { parseReqId, type ReqId } from "./req-id.ts";
 
 /** Work that is done for a call and can be cancelled. */
@@ -16,6 +17,15 @@ export const callerGone = new CallerGone("the caller has gone");
 /** Why a held call ends whose caller has ended its sending side: it is answered with what is known, without an error. */
 export const answerNow = Symbol("answer now");
 
+/** What a held call waits for. */
+export type HeldKind = "wait" | "watch" | "events" | "health" | "reflection";
+
+/**
+ * How a held call ended: each of its ids is final, or there is none left (`gone`); its time was over; the service, or its
+ * connection, went away; the caller did; it failed; or the limit that shed it.
+ */
+export type HeldOutcome = "final" | "gone" | "time over" | "drained" | "cancelled" | "failed" | HoldLimit;
+
 /**
  * One call, whatever its protocol: who calls, until when an answer is of use, and whether it still is.
  *
@@ -33,8 +43,16 @@ export class Call implements Cancellable {
   caller: string | undefined;
   /** The address that the connection comes from: the caller's, or the last proxy's. */
   peer: string | undefined;
+  /** What identifies the caller's token. It is no secret. */
+  token: string | undefined;
+  /** The connection that the call came on: an object that the calls of one connection share. */
+  connection: object | undefined;
   /** The id of the job that is asked for, as the caller wrote it. */
   asked: string | undefined;
+  /** Set while, and after, the call is held. A protocol sets it before, where it is of another kind than its endpoint's. */
+  heldAs: HeldKind | undefined;
+  /** How a held call ended, as far as its code does not tell. */
+  heldOutcome: HeldOutcome | undefined;
   #cancelled = false;
   #reason: unknown;
   #first: Cancellable | undefined;

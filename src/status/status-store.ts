@@ -6,6 +6,17 @@ import type { JobStatus } from "./status.ts";
 /** What reading one of several ids came to: its status; undefined where there is no live one; why it could not be read. */
 export type StatusOutcome = JobStatus | undefined | StatusError;
 
+/** A status as it is read for calls that wait for another. */
+export interface PolledStatus extends JobStatus {
+  /** How old the request was when it was read, in milliseconds, by the database's clock. */
+  readonly age: number;
+  /** How long ago its row was changed then, in the same way: since the transaction began that changed it. */
+  readonly sinceUpdate: number;
+}
+
+/** What reading an id for calls that wait came to, as in {@link StatusOutcome}. */
+export type PollOutcome = PolledStatus | undefined | StatusError;
+
 /** What the service needs of a database. `store/` implements it. */
 export interface StatusStore {
   /**
@@ -28,4 +39,9 @@ export interface StatusStore {
    * @throws only the reason with which the call was cancelled.
    */
   findMany(reqIds: readonly ReqId[], call: Call): Promise<ReadonlyMap<ReqId, StatusOutcome>>;
+  /**
+   * Reads ids for calls that wait, as {@link findMany} does, but behind all calls that do not, and without a limit on how many
+   * ids are queued. A `failure` is never a replica's word alone: it may be of an attempt before the last.
+   */
+  poll(reqIds: readonly ReqId[], call: Call): Promise<ReadonlyMap<ReqId, PollOutcome>>;
 }

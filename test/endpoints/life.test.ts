@@ -7,19 +7,15 @@ import { Health } from "../../src/gen/health/v1/health_pb.ts";
 import type { Admission } from "../../src/status/admission.ts";
 import { answerNow, Call, callerGone } from "../../src/status/call.ts";
 import { goingAway, overloaded } from "../../src/status/errors.ts";
+import { createHolds, type Holds } from "../../src/status/holds.ts";
 
 /** A limit that notes what is inside. */
 class Limit implements Admission {
   inside = 0;
   isFull = false;
-  readonly #limit;
-
-  constructor(limit: "MAX_IN_FLIGHT" | "MAX_WAITING") {
-    this.#limit = limit;
-  }
 
   enter(weight: number) {
-    if (this.isFull) return this.#limit;
+    if (this.isFull) return "MAX_IN_FLIGHT" as const;
     this.inside += weight;
     return undefined;
   }
@@ -30,7 +26,7 @@ class Limit implements Admission {
 }
 
 let admission: Limit;
-let holdLimit: Limit;
+let holds: Holds;
 let life: ReturnType<typeof createLife>;
 let call: Call;
 let messages: number;
@@ -38,9 +34,9 @@ const observation = { message: () => void messages++, end() {} };
 const request = create(GetStatusRequestSchema);
 
 beforeEach(() => {
-  admission = new Limit("MAX_IN_FLIGHT");
-  holdLimit = new Limit("MAX_WAITING");
-  life = createLife({ admission, holdLimit, requestTimeout: 1_000 });
+  admission = new Limit();
+  holds = createHolds({ maxWaiting: 1, maxConcurrentStreams: 100 });
+  life = createLife({ admission, holds, requestTimeout: 1_000 });
   call = new Call();
   messages = 0;
 });
@@ -130,7 +126,7 @@ describe("a unary call", () => {
 
 describe("a stream", () => {
   const endpoint = (handle: () => AsyncIterable<object>) =>
-    ({ method: Health.method.watch, handle }) as unknown as StreamingEndpoint;
+    ({ method: Health.method.watch, heldAs: "health", handle }) as unknown as StreamingEndpoint;
   const stream = (handle: () => AsyncIterable<object>) =>
     life.stream(endpoint(handle), create(Health.method.watch.input as DescMessage), call, observation);
 
@@ -143,12 +139,12 @@ describe("a stream", () => {
   }
 
   test("is held while it is open, and each of its messages is observed", async () => {
-    for await (const _ of stream(twoMessages)) expect(holdLimit.inside).toBe(1);
-    expect([messages, holdLimit.inside]).toEqual([2, 0]);
+    for await (const _ of stream(twoMessages)) expect(holds.count("health")).toBe(1);
+    expect([messages, holds.count("health")]).toEqual([2, 0]);
   });
 
   test("is shed before its handler runs", async () => {
-    holdLimit.isFull = true;
+    holds.enter(new Call(), "health");
     await expect(Array.fromAsync(stream(twoMessages))).rejects.toBe(overloaded("MAX_WAITING"));
     expect(messages).toBe(0);
   });
@@ -161,7 +157,7 @@ describe("a stream", () => {
     await answers.next();
     call.cancel(reason);
     await expect(answers.next()).rejects.toBe(reason);
-    expect(holdLimit.inside).toBe(0);
+    expect(holds.count("health")).toBe(0);
   });
 
   test("ends well when it is to answer now", async () => {
@@ -173,8 +169,8 @@ describe("a stream", () => {
 
   test("that is not read on makes room when its call is cancelled", async () => {
     await stream(untilCancelled)[Symbol.asyncIterator]().next();
-    expect(holdLimit.inside).toBe(1);
+    expect(holds.count("health")).toBe(1);
     call.cancel(callerGone);
-    expect(holdLimit.inside).toBe(0);
+    expect(holds.count("health")).toBe(0);
   });
 });

@@ -14,7 +14,6 @@ import { type FileDescriptorProto, FileDescriptorProtoSchema } from "@bufbuild/p
 import grpc from "@grpc/grpc-js";
 import { GrpcReflection } from "grpc-js-reflection-client";
 import { describe, expect, test } from "vitest";
-import { getStatus } from "../../src/endpoints/get-status.ts";
 import { health } from "../../src/endpoints/health.ts";
 import { reflection } from "../../src/endpoints/reflection.ts";
 import { StatusService } from "../../src/gen/gomemory/status/v1/status_pb.ts";
@@ -24,6 +23,7 @@ import * as v1 from "../../src/gen/grpc/reflection/v1/reflection_pb.ts";
 import * as v1alpha from "../../src/gen/grpc/reflection/v1alpha/reflection_pb.ts";
 import { Health } from "../../src/gen/health/v1/health_pb.ts";
 import { createReadiness } from "../../src/status/readiness.ts";
+import { getStatusOf } from "../support/get-status.ts";
 import { serveEndpoints } from "../support/serve.ts";
 
 const reqId = "0b0f3f4e-6c1e-4f0a-9d57-3d0c8a1b2c3d";
@@ -40,6 +40,7 @@ const statusFiles = [
   "google/api/annotations.proto",
   "google/api/http.proto",
   descriptorFile,
+  "google/protobuf/duration.proto",
   "google/protobuf/timestamp.proto",
 ];
 const soon = () => ({ deadline: Date.now() + 10_000 });
@@ -57,7 +58,7 @@ async function start() {
   const endpoints = [
     ...reflection(readiness, [StatusService, Health], [file_google_rpc_error_details]),
     ...health(readiness, [StatusService]),
-    getStatus(statuses),
+    getStatusOf(statuses.find),
   ];
   const server = await serveEndpoints(endpoints, { shutdownTimeout: 10_000 });
   const address = `127.0.0.1:${server.address.port}`;

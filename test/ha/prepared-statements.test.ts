@@ -19,7 +19,7 @@ describe.skipIf(skipped)("prepared statements of a store behind a pooler", () =>
   beforeAll(async () => {
     programs = started.use(await installPrograms());
     database = started.use(await createDatabase());
-    reqIds = [await insertJob(database.db), await insertJob(database.db)].map(parseReqId);
+    reqIds = [await insertJob(database.db), await insertJob(database.db)].map((id) => parseReqId(id));
   });
 
   afterAll(() => started.disposeAsync());

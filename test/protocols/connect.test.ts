@@ -13,12 +13,12 @@ import {
 } from "@connectrpc/connect-node";
 import * as grpc from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { getStatus } from "../../src/endpoints/get-status.ts";
 import { StatusService } from "../../src/gen/gomemory/status/v1/status_pb.ts";
 import { ErrorInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
 import { type CallOutcome, observeCalls } from "../../src/telemetry/calls.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { getStatusOf } from "../support/get-status.ts";
 import { lockTable } from "../support/lock.ts";
 import { protocols } from "../support/protocols.ts";
 import { documentedJson, insertJob } from "../support/rows.ts";
@@ -166,7 +166,7 @@ test("an unforeseen failure is INTERNAL without its text, and the log gets all o
   const secret = new Error("password=hunter2");
   const ended: CallOutcome[] = [];
   const observe = observeCalls([() => ({ ended: (outcome) => void ended.push(outcome) })]);
-  const endpoint = getStatus({ find: () => Promise.reject(secret) });
+  const endpoint = getStatusOf(() => Promise.reject(secret));
   await using served = await serveEndpoints([endpoint], { observe });
   const baseUrl = served.url;
   const transports = [createConnectTransport, createGrpcTransport, createGrpcWebTransport];

@@ -2,7 +2,6 @@ import { randomUUID } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { getStatus } from "../../src/endpoints/get-status.ts";
 import { GetStatusRequestSchema } from "../../src/gen/gomemory/status/v1/status_pb.ts";
 import type { Listener } from "../../src/server/listener.ts";
 import { overloaded } from "../../src/status/errors.ts";
@@ -10,6 +9,7 @@ import { startTestApp, type TestApp } from "../support/app.ts";
 import { connectGet, framed, getStatusPath, healthPath, post, reflectionPath } from "../support/calls.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { createFolder, type Folder } from "../support/folder.ts";
+import { getStatusOf } from "../support/get-status.ts";
 import { flag, frame, frameType, headerBlock, preface, setting, settings } from "../support/http2-frames.ts";
 import { openPeer } from "../support/peer.ts";
 import type { Asked } from "../support/raw-http.ts";
@@ -54,7 +54,7 @@ afterAll(async () => {
 
 /** A service that sheds every call. */
 function startFull(): Promise<Listener> {
-  const endpoint = getStatus({ find: () => Promise.reject(overloaded("MAX_IN_FLIGHT")) });
+  const endpoint = getStatusOf(() => Promise.reject(overloaded("MAX_IN_FLIGHT")));
   return serveEndpoints([endpoint], { shutdownTimeout: 0 });
 }
 

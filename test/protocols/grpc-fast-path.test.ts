@@ -3,7 +3,6 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { UnaryEndpoint } from "../../src/endpoints/endpoint.ts";
-import { getStatus } from "../../src/endpoints/get-status.ts";
 import {
   Health,
   type HealthCheckRequestSchema,
@@ -15,6 +14,7 @@ import { type Listener, listen } from "../../src/server/listener.ts";
 import { type Call, callerGone } from "../../src/status/call.ts";
 import { StatusError } from "../../src/status/errors.ts";
 import type { JobStatus } from "../../src/status/status.ts";
+import { getStatusOf } from "../support/get-status.ts";
 import { encodeRequest, grpcCalls, statusPath } from "../support/grpc-calls.ts";
 import { exchange, frameMessage } from "../support/grpc-exchange.ts";
 import {
@@ -89,7 +89,7 @@ const check: UnaryEndpoint<typeof HealthCheckRequestSchema, typeof HealthCheckRe
   },
 };
 
-const endpoints = [getStatus({ find }), check];
+const endpoints = [getStatusOf(find), check];
 
 const sides = { "fast path": true, adapter: false };
 type Side = keyof typeof sides;

@@ -1,7 +1,7 @@
 import { create, fromJsonString, toJsonString } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { toResponse } from "../../src/endpoints/get-status.ts";
+import { toResponse } from "../../src/endpoints/status-message.ts";
 import { GetStatusResponseSchema } from "../../src/gen/gomemory/status/v1/status_pb.ts";
 import { statusJson } from "../../src/protocols/rest/status-json.ts";
 import type { JobStatus } from "../../src/status/status.ts";

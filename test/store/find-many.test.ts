@@ -73,7 +73,7 @@ test("ids share the statement of calls that wait at the same moment", async () =
 });
 
 test("1,000 ids take four statements, and none is shed though fewer may be queued", async () => {
-  const reqIds = (await insertPending(database.db, 1_000)).map(parseReqId);
+  const reqIds = (await insertPending(database.db, 1_000)).map((id) => parseReqId(id));
   const outcomes = await openStore({ maxQueued: 512 }).findMany(reqIds, callWithin());
   expect([...outcomes.keys()]).toEqual(reqIds);
   expect(new Set(wordsOf(outcomes))).toEqual(new Set(["pending"]));

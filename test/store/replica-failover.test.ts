@@ -56,6 +56,7 @@ test.for(
     await answered.promise;
   }
   const statuses: StatusStore = {
+    poll: () => Promise.reject(new Error("no poll here")),
     async find() {
       await askPrimary();
       throw unavailable();
@@ -101,6 +102,7 @@ test.for(
   const { database } = replicated;
   let isUnavailable = true;
   const statuses: StatusStore = {
+    poll: () => Promise.reject(new Error("no poll here")),
     find: (id, call) => (isUnavailable ? Promise.reject(unavailable()) : database.statuses.find(id, call)),
     findMany: (reqIds, call) =>
       isUnavailable

@@ -3,7 +3,8 @@ import { createLife } from "../../src/endpoints/life.ts";
 import { createFastPath } from "../../src/protocols/grpc/unary-fast-path.ts";
 import { type Listener, listen } from "../../src/server/listener.ts";
 import { createRouter, type RouterOptions } from "../../src/server/router.ts";
-import { createAdmission, createHoldLimit } from "../../src/status/admission.ts";
+import { createAdmission } from "../../src/status/admission.ts";
+import { createHolds } from "../../src/status/holds.ts";
 
 interface ServeOptions extends Omit<RouterOptions, "endpoints" | "life"> {
   /** Whether unary gRPC calls take the fast path. Default false: Connect's adapter answers them. */
@@ -19,7 +20,7 @@ export function openLife(requestTimeout = 60_000) {
   const most = Number.POSITIVE_INFINITY;
   return createLife({
     admission: createAdmission({ maxInFlight: most, maxWhenBusy: most }),
-    holdLimit: createHoldLimit(most),
+    holds: createHolds({ maxWaiting: most, maxConcurrentStreams: most }),
     requestTimeout,
   });
 }

@@ -10,7 +10,6 @@ import { toConnectError } from "../../endpoints/errors.ts";
 import type { Life } from "../../endpoints/life.ts";
 import { callerGone } from "../../status/call.ts";
 import { deadlineExceeded } from "../../status/errors.ts";
-import { holdOnConnection } from "../held-calls.ts";
 import { type RpcCall, rpcCallOf } from "./rpc-call.ts";
 
 /** Connect's routes for the endpoints. Each call is one of {@link RpcCall}, and lives the one life of a call. */
@@ -39,16 +38,12 @@ function unary(endpoint: UnaryEndpoint, life: Life) {
 function streaming(endpoint: StreamingEndpoint, life: Life) {
   return async function* (request: Message | AsyncIterable<Message>, context: HandlerContext) {
     const rpc = rpcCallOf(context);
-    const { call, observation, response } = rpc;
+    const { call, observation } = rpc;
     follow(rpc, context, (reason) => reason);
-    const release = holdOnConnection(response, call);
-    response.once("close", release);
     try {
       yield* life.stream(endpoint, request, call, observation, context);
     } catch (reason) {
       throw toWire(rpc, reason);
-    } finally {
-      release();
     }
   };
 }

@@ -4,7 +4,7 @@ import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { type Endpoint, fullName, isUnary, pathOfRpc } from "../../endpoints/endpoint.ts";
 import type { Life } from "../../endpoints/life.ts";
 import { type Observe, observeNothing } from "../../status/observation.ts";
-import { type Authenticate, admitEveryCall, identify, peerOfConnection } from "../begin-call.ts";
+import { type Authenticate, admitEveryCall, identify } from "../begin-call.ts";
 import { isHost } from "../target.ts";
 import type { UnaryCodec } from "./framing.ts";
 import { statusCodecs } from "./status-codec.ts";
@@ -59,7 +59,7 @@ export function createFastPath(
         return fallBack(stream, headers, flags);
       }
       const call = new UnaryCall(stream, headers, flags, method, fallBack);
-      identify(call, headers, peerOfConnection(stream.session));
+      identify(call, headers, stream.session);
       // Connect's adapter refuses calls.
       if (!authenticate(call, path, headers)) return fallBack(stream, headers, flags);
       call.begin();

@@ -29,7 +29,7 @@ function sendFailure(request: HttpRequest, response: HttpResponse, call: Call, e
   const headers = {
     "Error-Reason": reason ?? "INTERNAL",
     ...(limit !== undefined && { "Error-Limit": limit }),
-    ...(http === 503 && { "Retry-After": takeRetryAfter() }),
+    ...(http === 503 && { "Retry-After": takeRetryAfter(limit) }),
     ...(http === 401 && challenge),
     ...(call.requestId !== undefined && { [requestIdHeader]: call.requestId }),
   };

@@ -32,7 +32,7 @@ const writers = new Map<unknown, (response: never) => string>([[StatusService.me
 export function createRestRoutes(endpoints: readonly Endpoint[], life: Life, observe: Observe): RestRoute[] {
   return endpoints
     .filter(isUnary)
-    .filter(({ method }) => hasOption(method, http))
+    .filter(({ method }) => hasOption(method, http) && getOption(method, http).pattern.case === "get")
     .map((endpoint) => createRoute(endpoint, life, observe));
 }
 

@@ -1,9 +1,9 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type ServerOptions, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import { answerHeldCalls, sendAwayHeldCalls } from "../../protocols/held-calls.ts";
 import type { HttpHandler } from "../../protocols/http.ts";
-import { LinkedList } from "../../protocols/linked-list.ts";
+import { answerHeldCalls, sendAwayHeldCalls } from "../../status/holds.ts";
+import { LinkedList } from "../../status/linked-list.ts";
 import { ConnectionAge } from "../connection-age.ts";
 import { maxHeaderFields } from "../header-size.ts";
 import type { CompleteLimits } from "../limits.ts";

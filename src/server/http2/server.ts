@@ -7,9 +7,9 @@ import {
 } from "node:http2";
 import type { Socket } from "node:net";
 import type { FastPath } from "../../protocols/grpc/unary-fast-path.ts";
-import { sendAwayHeldCalls } from "../../protocols/held-calls.ts";
 import type { HttpHandler } from "../../protocols/http.ts";
-import { LinkedList } from "../../protocols/linked-list.ts";
+import { sendAwayHeldCalls } from "../../status/holds.ts";
+import { LinkedList } from "../../status/linked-list.ts";
 import { ConnectionAge } from "../connection-age.ts";
 import { http2HeaderLimits } from "../header-size.ts";
 import type { CompleteLimits } from "../limits.ts";

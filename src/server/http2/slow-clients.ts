@@ -1,6 +1,6 @@
 import { constants, type Http2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
-import { type Link, LinkedList } from "../../protocols/linked-list.ts";
+import { type Link, LinkedList } from "../../status/linked-list.ts";
 import { type Keepalive, keepAlive } from "./keepalive.ts";
 
 /** Ends the streams and sessions of slow and idle HTTP/2 clients, for which node:http2 has no timeouts. */

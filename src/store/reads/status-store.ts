@@ -180,5 +180,5 @@ export function createStatusStore(
     flush();
   }
 
-  return { find, findMany };
+  return { find, findMany, poll: () => Promise.reject(new Error("no poll yet")) };
 }

@@ -35,6 +35,7 @@ export function createReplicaFirstStore(options: ReplicaFirstStoreOptions): Stat
         return outcome;
       }
     },
+    poll: (reqIds, call) => primary.poll(reqIds, call),
     async findMany(reqIds, call) {
       const outcomes = new Map<ReqId, StatusOutcome>(reqIds.map((reqId) => [reqId, undefined]));
       const answers =

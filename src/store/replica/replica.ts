@@ -97,6 +97,7 @@ export function openReplica(
 /** @param onRead called for each id whose outcome is no error. */
 function countReads(statuses: StatusStore, onRead: () => void): StatusStore {
   return {
+    poll: (reqIds, call) => statuses.poll(reqIds, call),
     async find(reqId, call) {
       const status = await statuses.find(reqId, call);
       onRead();

@@ -11,15 +11,15 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb.ts";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file gomemory/status/v1/status.proto.
  */
 export const file_gomemory_status_v1_status: GenFile = /*@__PURE__*/
-  fileDesc("Ch9nb21lbW9yeS9zdGF0dXMvdjEvc3RhdHVzLnByb3RvEhJnb21lbW9yeS5zdGF0dXMudjEiIgoQR2V0U3RhdHVzUmVxdWVzdBIOCgZyZXFfaWQYASABKAki8QEKEUdldFN0YXR1c1Jlc3BvbnNlEjwKBnN0YXR1cxgBIAEoDjIsLmdvbWVtb3J5LnN0YXR1cy52MS5HZXRTdGF0dXNSZXNwb25zZS5TdGF0dXMSLgoKY3JlYXRlZF9hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoFZXJyb3IYAyABKAlIAIgBASJQCgZTdGF0dXMSDwoLdW5zcGVjaWZpZWQQABILCgdwZW5kaW5nEAESDgoKcHJvY2Vzc2luZxACEgsKB3N1Y2Nlc3MQAxILCgdmYWlsdXJlEARCCAoGX2Vycm9yMooBCg1TdGF0dXNTZXJ2aWNlEnkKCUdldFN0YXR1cxIkLmdvbWVtb3J5LnN0YXR1cy52MS5HZXRTdGF0dXNSZXF1ZXN0GiUuZ29tZW1vcnkuc3RhdHVzLnYxLkdldFN0YXR1c1Jlc3BvbnNlIh+QAgGC0+STAhYSFC9nZXRfc3RhdHVzL3tyZXFfaWR9YgZwcm90bzM", [file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("Ch9nb21lbW9yeS9zdGF0dXMvdjEvc3RhdHVzLnByb3RvEhJnb21lbW9yeS5zdGF0dXMudjEiSwoQR2V0U3RhdHVzUmVxdWVzdBIOCgZyZXFfaWQYASABKAkSJwoEd2FpdBgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiLxAQoRR2V0U3RhdHVzUmVzcG9uc2USPAoGc3RhdHVzGAEgASgOMiwuZ29tZW1vcnkuc3RhdHVzLnYxLkdldFN0YXR1c1Jlc3BvbnNlLlN0YXR1cxIuCgpjcmVhdGVkX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgVlcnJvchgDIAEoCUgAiAEBIlAKBlN0YXR1cxIPCgt1bnNwZWNpZmllZBAAEgsKB3BlbmRpbmcQARIOCgpwcm9jZXNzaW5nEAISCwoHc3VjY2VzcxADEgsKB2ZhaWx1cmUQBEIICgZfZXJyb3IiJQoSV2F0Y2hTdGF0dXNSZXF1ZXN0Eg8KB3JlcV9pZHMYASADKAkitAEKE1dhdGNoU3RhdHVzUmVzcG9uc2USMQoGc3RhdHVzGAEgASgLMh8uZ29tZW1vcnkuc3RhdHVzLnYxLlN0YXR1c0V2ZW50SAASLQoEZ29uZRgCIAEoCzIdLmdvbWVtb3J5LnN0YXR1cy52MS5Hb25lRXZlbnRIABIyCgloZWFydGJlYXQYAyABKAsyHS5nb21lbW9yeS5zdGF0dXMudjEuSGVhcnRiZWF0SABCBwoFZXZlbnQiVAoLU3RhdHVzRXZlbnQSDgoGcmVxX2lkGAEgASgJEjUKBnN0YXR1cxgCIAEoCzIlLmdvbWVtb3J5LnN0YXR1cy52MS5HZXRTdGF0dXNSZXNwb25zZSIbCglHb25lRXZlbnQSDgoGcmVxX2lkGAEgASgJIkYKCUhlYXJ0YmVhdBI5ChVkYXRhc3RvcmVfYW5zd2VyZWRfYXQYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIigKFUJhdGNoR2V0U3RhdHVzUmVxdWVzdBIPCgdyZXFfaWRzGAEgAygJIkEKFkJhdGNoR2V0U3RhdHVzUmVzcG9uc2USJwoFaXRlbXMYASADKAsyGC5nb21lbW9yeS5zdGF0dXMudjEuSXRlbSKjAQoESXRlbRIOCgZyZXFfaWQYASABKAkSNwoGc3RhdHVzGAIgASgLMiUuZ29tZW1vcnkuc3RhdHVzLnYxLkdldFN0YXR1c1Jlc3BvbnNlSAASLgoFZXJyb3IYAyABKAsyHS5nb21lbW9yeS5zdGF0dXMudjEuSXRlbUVycm9ySAASFwoPZXJyb3JfdHJ1bmNhdGVkGAQgASgIQgkKB291dGNvbWUiGwoJSXRlbUVycm9yEg4KBnJlYXNvbhgBIAEoCTL8AgoNU3RhdHVzU2VydmljZRJ5CglHZXRTdGF0dXMSJC5nb21lbW9yeS5zdGF0dXMudjEuR2V0U3RhdHVzUmVxdWVzdBolLmdvbWVtb3J5LnN0YXR1cy52MS5HZXRTdGF0dXNSZXNwb25zZSIfkAIBgtPkkwIWEhQvZ2V0X3N0YXR1cy97cmVxX2lkfRJlCgtXYXRjaFN0YXR1cxImLmdvbWVtb3J5LnN0YXR1cy52MS5XYXRjaFN0YXR1c1JlcXVlc3QaJy5nb21lbW9yeS5zdGF0dXMudjEuV2F0Y2hTdGF0dXNSZXNwb25zZSIDkAIBMAESiAEKDkJhdGNoR2V0U3RhdHVzEikuZ29tZW1vcnkuc3RhdHVzLnYxLkJhdGNoR2V0U3RhdHVzUmVxdWVzdBoqLmdvbWVtb3J5LnN0YXR1cy52MS5CYXRjaEdldFN0YXR1c1Jlc3BvbnNlIh+QAgGC0+STAhY6ASoiES9nZXRfc3RhdHVzOmJhdGNoYgZwcm90bzM", [file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * GetStatusRequest names the request whose status is to be read.
@@ -34,6 +34,24 @@ export type GetStatusRequest = Message<"gomemory.status.v1.GetStatusRequest"> & 
    * @generated from field: string req_id = 1;
    */
   reqId: string;
+
+  /**
+   * How long to wait for `success` or `failure`. Absent or zero: no wait. The
+   * call is answered with the first of the two that is read; and otherwise, when
+   * the wait is over, with the status as it is then: the end of the wait is no
+   * error. More than the service allows (MAX_WAIT, 30 seconds unless its
+   * operator set another) is shortened to that, and so is a wait that would
+   * last until the deadline of the call: the answer comes before it. While the
+   * service shuts down, or the connection is too old, a wait ends early, in the
+   * same way. A negative wait, or one that is no valid Duration, is
+   * INVALID_WAIT.
+   *
+   * An unknown id is answered at once, and so is a database that cannot be read
+   * at the start. A database that cannot be read later does not end the wait.
+   *
+   * @generated from field: google.protobuf.Duration wait = 2;
+   */
+  wait?: Duration | undefined;
 };
 
 /**
@@ -156,12 +174,294 @@ export const GetStatusResponse_StatusSchema: GenEnum<GetStatusResponse_Status> =
   enumDesc(file_gomemory_status_v1_status, 1, 0);
 
 /**
+ * WatchStatusRequest names the requests whose statuses are to be reported.
+ *
+ * @generated from message gomemory.status.v1.WatchStatusRequest
+ */
+export type WatchStatusRequest = Message<"gomemory.status.v1.WatchStatusRequest"> & {
+  /**
+   * Required, 1 to 1,000: ids as in GetStatusRequest. An id that is given twice
+   * counts once. A malformed id fails the call.
+   *
+   * @generated from field: repeated string req_ids = 1;
+   */
+  reqIds: string[];
+};
+
+/**
+ * Describes the message gomemory.status.v1.WatchStatusRequest.
+ * Use `create(WatchStatusRequestSchema)` to create a new message.
+ */
+export const WatchStatusRequestSchema: GenMessage<WatchStatusRequest> = /*@__PURE__*/
+  messageDesc(file_gomemory_status_v1_status, 2);
+
+/**
+ * WatchStatusResponse is one event of a watch.
+ *
+ * @generated from message gomemory.status.v1.WatchStatusResponse
+ */
+export type WatchStatusResponse = Message<"gomemory.status.v1.WatchStatusResponse"> & {
+  /**
+   * What happened. Clients ignore an event that they do not know.
+   *
+   * @generated from oneof gomemory.status.v1.WatchStatusResponse.event
+   */
+  event: {
+    /**
+     * The status of an id: its first one on this stream, or another than before.
+     *
+     * @generated from field: gomemory.status.v1.StatusEvent status = 1;
+     */
+    value: StatusEvent;
+    case: "status";
+  } | {
+    /**
+     * There is no status under an id: it is unknown, or has expired.
+     *
+     * @generated from field: gomemory.status.v1.GoneEvent gone = 2;
+     */
+    value: GoneEvent;
+    case: "gone";
+  } | {
+    /**
+     * There was no other event for 15 seconds.
+     *
+     * @generated from field: gomemory.status.v1.Heartbeat heartbeat = 3;
+     */
+    value: Heartbeat;
+    case: "heartbeat";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message gomemory.status.v1.WatchStatusResponse.
+ * Use `create(WatchStatusResponseSchema)` to create a new message.
+ */
+export const WatchStatusResponseSchema: GenMessage<WatchStatusResponse> = /*@__PURE__*/
+  messageDesc(file_gomemory_status_v1_status, 3);
+
+/**
+ * StatusEvent is the status of one request of several.
+ *
+ * @generated from message gomemory.status.v1.StatusEvent
+ */
+export type StatusEvent = Message<"gomemory.status.v1.StatusEvent"> & {
+  /**
+   * The id, in lower case.
+   *
+   * @generated from field: string req_id = 1;
+   */
+  reqId: string;
+
+  /**
+   * Its status, as GetStatus returns it.
+   *
+   * @generated from field: gomemory.status.v1.GetStatusResponse status = 2;
+   */
+  status?: GetStatusResponse | undefined;
+};
+
+/**
+ * Describes the message gomemory.status.v1.StatusEvent.
+ * Use `create(StatusEventSchema)` to create a new message.
+ */
+export const StatusEventSchema: GenMessage<StatusEvent> = /*@__PURE__*/
+  messageDesc(file_gomemory_status_v1_status, 4);
+
+/**
+ * GoneEvent says that there is no live status under an id: what is NOT_FOUND
+ * for GetStatus.
+ *
+ * @generated from message gomemory.status.v1.GoneEvent
+ */
+export type GoneEvent = Message<"gomemory.status.v1.GoneEvent"> & {
+  /**
+   * The id, in lower case.
+   *
+   * @generated from field: string req_id = 1;
+   */
+  reqId: string;
+};
+
+/**
+ * Describes the message gomemory.status.v1.GoneEvent.
+ * Use `create(GoneEventSchema)` to create a new message.
+ */
+export const GoneEventSchema: GenMessage<GoneEvent> = /*@__PURE__*/
+  messageDesc(file_gomemory_status_v1_status, 5);
+
+/**
+ * Heartbeat says that the stream is alive, and whether the database is.
+ *
+ * @generated from message gomemory.status.v1.Heartbeat
+ */
+export type Heartbeat = Message<"gomemory.status.v1.Heartbeat"> & {
+  /**
+   * When the database last answered for an id of this stream, by the service's
+   * clock.
+   *
+   * @generated from field: google.protobuf.Timestamp datastore_answered_at = 1;
+   */
+  datastoreAnsweredAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message gomemory.status.v1.Heartbeat.
+ * Use `create(HeartbeatSchema)` to create a new message.
+ */
+export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
+  messageDesc(file_gomemory_status_v1_status, 6);
+
+/**
+ * BatchGetStatusRequest names the requests whose statuses are to be read.
+ *
+ * @generated from message gomemory.status.v1.BatchGetStatusRequest
+ */
+export type BatchGetStatusRequest = Message<"gomemory.status.v1.BatchGetStatusRequest"> & {
+  /**
+   * Required, 1 to 1,000: ids as in GetStatusRequest. A malformed id fails the
+   * call.
+   *
+   * @generated from field: repeated string req_ids = 1;
+   */
+  reqIds: string[];
+};
+
+/**
+ * Describes the message gomemory.status.v1.BatchGetStatusRequest.
+ * Use `create(BatchGetStatusRequestSchema)` to create a new message.
+ */
+export const BatchGetStatusRequestSchema: GenMessage<BatchGetStatusRequest> = /*@__PURE__*/
+  messageDesc(file_gomemory_status_v1_status, 7);
+
+/**
+ * BatchGetStatusResponse has the outcome of each id. It is smaller than 4 MiB,
+ * the largest message that gRPC clients accept by default.
+ *
+ * @generated from message gomemory.status.v1.BatchGetStatusResponse
+ */
+export type BatchGetStatusResponse = Message<"gomemory.status.v1.BatchGetStatusResponse"> & {
+  /**
+   * One for each id of the request, in its order; two for an id that was given
+   * twice.
+   *
+   * @generated from field: repeated gomemory.status.v1.Item items = 1;
+   */
+  items: Item[];
+};
+
+/**
+ * Describes the message gomemory.status.v1.BatchGetStatusResponse.
+ * Use `create(BatchGetStatusResponseSchema)` to create a new message.
+ */
+export const BatchGetStatusResponseSchema: GenMessage<BatchGetStatusResponse> = /*@__PURE__*/
+  messageDesc(file_gomemory_status_v1_status, 8);
+
+/**
+ * Item is the outcome of one id of a batch.
+ *
+ * @generated from message gomemory.status.v1.Item
+ */
+export type Item = Message<"gomemory.status.v1.Item"> & {
+  /**
+   * The id, in lower case.
+   *
+   * @generated from field: string req_id = 1;
+   */
+  reqId: string;
+
+  /**
+   * Always set.
+   *
+   * @generated from oneof gomemory.status.v1.Item.outcome
+   */
+  outcome: {
+    /**
+     * Its status, as GetStatus returns it, but for `error_truncated`.
+     *
+     * @generated from field: gomemory.status.v1.GetStatusResponse status = 2;
+     */
+    value: GetStatusResponse;
+    case: "status";
+  } | {
+    /**
+     * Why there is none.
+     *
+     * @generated from field: gomemory.status.v1.ItemError error = 3;
+     */
+    value: ItemError;
+    case: "error";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Whether `status.error` was cut to 3,072 bytes of UTF-8, or to less in order
+   * not to cut a character. GetStatus returns it whole.
+   *
+   * @generated from field: bool error_truncated = 4;
+   */
+  errorTruncated: boolean;
+};
+
+/**
+ * Describes the message gomemory.status.v1.Item.
+ * Use `create(ItemSchema)` to create a new message.
+ */
+export const ItemSchema: GenMessage<Item> = /*@__PURE__*/
+  messageDesc(file_gomemory_status_v1_status, 9);
+
+/**
+ * ItemError is the reason why the status of an id was not returned.
+ *
+ * @generated from message gomemory.status.v1.ItemError
+ */
+export type ItemError = Message<"gomemory.status.v1.ItemError"> & {
+  /**
+   * As in `ErrorInfo.reason`: STATUS_NOT_FOUND, DATASTORE_UNAVAILABLE,
+   * DEADLINE_EXCEEDED, OVERLOADED or STATUS_UNREADABLE.
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message gomemory.status.v1.ItemError.
+ * Use `create(ItemErrorSchema)` to create a new message.
+ */
+export const ItemErrorSchema: GenMessage<ItemError> = /*@__PURE__*/
+  messageDesc(file_gomemory_status_v1_status, 10);
+
+/**
  * StatusService answers one question: what is the status of request X?
  *
  * Every answer is read from the database after the call arrived. Nothing is
  * cached. Where the service reads from replicas, an answer is at most as old
  * as its operator allows (REPLICA_MAX_STALENESS); otherwise it is never older
  * than the call.
+ *
+ * Errors of every method carry a `google.rpc.ErrorInfo` whose `domain` is
+ * `gomemory.status.v1` and whose `reason` is stable:
+ *
+ * | code               | reason                | also carries      | retry            |
+ * |--------------------|-----------------------|-------------------|------------------|
+ * | INVALID_ARGUMENT   | INVALID_REQ_ID        | rpc.BadRequest    | no               |
+ * | INVALID_ARGUMENT   | INVALID_WAIT          | rpc.BadRequest    | no               |
+ * | INVALID_ARGUMENT   | NO_IDS, TOO_MANY_IDS  | rpc.BadRequest    | no               |
+ * | NOT_FOUND          | STATUS_NOT_FOUND      |                   | no               |
+ * | UNAVAILABLE        | DATASTORE_UNAVAILABLE | rpc.RetryInfo     | yes              |
+ * | UNAVAILABLE        | GOING_AWAY            | rpc.RetryInfo     | yes              |
+ * | DEADLINE_EXCEEDED  | DEADLINE_EXCEEDED     |                   | caller's choice  |
+ * | RESOURCE_EXHAUSTED | OVERLOADED            | rpc.RetryInfo     | yes              |
+ * | RESOURCE_EXHAUSTED | SLOW_CONSUMER         | rpc.RetryInfo     | yes              |
+ * | DATA_LOSS          | STATUS_UNREADABLE     |                   | no               |
+ * | UNAUTHENTICATED    | UNAUTHENTICATED       |                   | no               |
+ *
+ * `RetryInfo` has a delay between 1 and 3 seconds, which differs from call
+ * to call; between 1 and 5 seconds where a limit of held calls shed the call.
+ * With OVERLOADED, `metadata["limit"]` of the ErrorInfo names the setting of
+ * the service that shed the call, and gRPC clients get the same delay as
+ * `grpc-retry-pushback-ms`. `BadRequest` names the field, with its index where
+ * the field is a list: `req_ids[3]`.
  *
  * @generated from service gomemory.status.v1.StatusService
  */
@@ -173,24 +473,6 @@ export const StatusService: GenService<{
    * clock. After that it does not exist. A call has no effect on the request,
    * and may be repeated.
    *
-   * Errors carry a `google.rpc.ErrorInfo` whose `domain` is
-   * `gomemory.status.v1` and whose `reason` is stable:
-   *
-   * | code               | reason                | also carries      | retry            |
-   * |--------------------|-----------------------|-------------------|------------------|
-   * | INVALID_ARGUMENT   | INVALID_REQ_ID        | rpc.BadRequest    | no               |
-   * | NOT_FOUND          | STATUS_NOT_FOUND      |                   | no               |
-   * | UNAVAILABLE        | DATASTORE_UNAVAILABLE | rpc.RetryInfo     | yes              |
-   * | DEADLINE_EXCEEDED  | DEADLINE_EXCEEDED     |                   | caller's choice  |
-   * | RESOURCE_EXHAUSTED | OVERLOADED            | rpc.RetryInfo     | yes              |
-   * | DATA_LOSS          | STATUS_UNREADABLE     |                   | no               |
-   * | UNAUTHENTICATED    | UNAUTHENTICATED       |                   | no               |
-   *
-   * `RetryInfo` has a delay between 1 and 3 seconds, which differs from call
-   * to call. With OVERLOADED, `metadata["limit"]` of the ErrorInfo names the
-   * setting of the service that shed the call, and gRPC clients get the same
-   * delay as `grpc-retry-pushback-ms`.
-   *
    * NOT_FOUND means that the database was read and has no live status under
    * this id. It never stands for a database that could not be read.
    *
@@ -200,6 +482,48 @@ export const StatusService: GenService<{
     methodKind: "unary";
     input: typeof GetStatusRequestSchema;
     output: typeof GetStatusResponseSchema;
+  },
+  /**
+   * WatchStatus reports the status of up to 1,000 requests, and each change of
+   * them, until all are done.
+   *
+   * First comes the current state of every id, in any order, then what changes.
+   * These are states and no history: what passes between two reads of the
+   * service may be skipped, the last state never is. Within one attempt
+   * (`created_at`) a status never goes backwards. After `success`, `failure` or
+   * `gone` an id says nothing more on this stream.
+   *
+   * The stream ends with OK if and only if every id was reported as `success`,
+   * `failure` or `gone`. Otherwise it ends with an error: GOING_AWAY when the
+   * service shuts down, and when the stream is 8 to 10 minutes old;
+   * DATASTORE_UNAVAILABLE when no status could be read at the start, and when
+   * none could be read for 30 seconds; SLOW_CONSUMER when the client has read
+   * nothing for 30 seconds; STATUS_UNREADABLE when only ids are left whose
+   * rows cannot be decoded; UNAUTHENTICATED when the token of the call is not
+   * accepted any more; DEADLINE_EXCEEDED at the deadline of the call. A client
+   * that wants to go on then calls again with the ids that are not done: it
+   * gets their current state, and has missed nothing.
+   *
+   * @generated from rpc gomemory.status.v1.StatusService.WatchStatus
+   */
+  watchStatus: {
+    methodKind: "server_streaming";
+    input: typeof WatchStatusRequestSchema;
+    output: typeof WatchStatusResponseSchema;
+  },
+  /**
+   * BatchGetStatus returns the statuses of up to 1,000 requests, each with its
+   * status or with the reason why there is none.
+   *
+   * The statuses need not be of one moment. A batch of which no id could be
+   * read for want of a database, of time or of room fails as a call.
+   *
+   * @generated from rpc gomemory.status.v1.StatusService.BatchGetStatus
+   */
+  batchGetStatus: {
+    methodKind: "unary";
+    input: typeof BatchGetStatusRequestSchema;
+    output: typeof BatchGetStatusResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_gomemory_status_v1_status, 0);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { LinkedList } from "../../src/protocols/linked-list.ts";
+import { LinkedList } from "../../src/status/linked-list.ts";
 
 test("values stay in order of insertion, whichever is removed", () => {
   for (let removed = 0; removed < 3; removed++) {
