@@ -18,7 +18,8 @@ export const callerGone = new CallerGone("the caller has gone");
 export const answerNow = Symbol("answer now");
 
 /** What a held call waits for. */
-export type HeldKind = "wait" | "watch" | "events" | "health" | "reflection";
+export const heldKinds = ["wait", "watch", "events", "health", "reflection"] as const;
+export type HeldKind = (typeof heldKinds)[number];
 
 /**
  * How a held call ended: each of its ids is final, or there is none left (`gone`); its time was over; the service, or its
