@@ -68,6 +68,7 @@ export async function startApp(
     maxWatchedPairs: config.MAX_WATCHED_PAIRS,
     requestTimeout: config.REQUEST_TIMEOUT,
   });
+  started.use(watching);
   const endpoints = createEndpoints(datastore.statuses, watching, readiness);
   const life = createLife({
     admission,
