@@ -73,6 +73,7 @@ export async function startApp(
     maxWatchedPairs: config.MAX_WATCHED_PAIRS,
     requestTimeout: config.REQUEST_TIMEOUT,
   });
+  started.use(watching);
   const endpoints = createEndpoints(datastore.statuses, watching, readiness);
   const life = createLife({ admission, holds, requestTimeout: config.REQUEST_TIMEOUT });
   const open = new Set([...openProbes, ...endpoints.filter(({ isOpen }) => isOpen).map(pathOfRpc)]);
