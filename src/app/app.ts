@@ -86,6 +86,7 @@ export async function startApp(
     probes: createProbes(readiness, metrics),
     maxMessageSize: config.MAX_MESSAGE_SIZE,
     maxReceivingSize: config.MAX_RECEIVING_SIZE,
+    maxWait: config.MAX_WAIT,
     maxHeaderSize: config.MAX_HEADER_SIZE,
     observe,
     authenticate,
