@@ -57,7 +57,10 @@ export function createReads(
     async first(reqIds, call) {
       const weight = Math.ceil(reqIds.length / idsOfWeight);
       const limit = admission.enter(weight);
-      if (limit !== undefined) throw overloaded(limit);
+      if (limit !== undefined) {
+        call.heldOutcome = limit;
+        throw overloaded(limit);
+      }
       try {
         return await read(reqIds, call, call.deadline);
       } finally {
