@@ -15,7 +15,8 @@ import {
 } from "../../src/status/errors.ts";
 import type { ReqId } from "../../src/status/req-id.ts";
 import type { JobStatus } from "../../src/status/status.ts";
-import type { WatchEvent, Watching } from "../../src/status/watching/watching.ts";
+import type { WatchEvent } from "../../src/status/watching/watch.ts";
+import type { Watching } from "../../src/status/watching/watching.ts";
 import { type CallOutcome, observeCalls } from "../../src/telemetry/calls.ts";
 import { overEvery, send } from "../support/calls.ts";
 import { getStatusOf } from "../support/get-status.ts";
