@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { callerGone } from "../../src/status/call.ts";
 import { goingAway, slowConsumer, unauthenticated } from "../../src/status/errors.ts";
+import { createEndlessWatch, openStalled, takesFastPath, watches } from "../support/endless-watch.ts";
 import { serveEndpoints } from "../support/serve.ts";
-import { createEndlessWatch, openStalled, takesFastPath, watches } from "../support/stalled-streams.ts";
 
 const printed = vi.spyOn(console, "error");
 

@@ -3,9 +3,9 @@ import type { Socket } from "node:net";
 import { expect, test } from "vitest";
 import type { Call } from "../../src/status/call.ts";
 import { slowConsumer } from "../../src/status/errors.ts";
+import { createEndlessWatch, openStalled, takesFastPath, watches } from "../support/endless-watch.ts";
 import { openPeer } from "../support/peer.ts";
 import { serveEndpoints } from "../support/serve.ts";
-import { createEndlessWatch, openStalled, takesFastPath, watches } from "../support/stalled-streams.ts";
 
 const limits = { peerTimeout: 200, idleTimeout: 60_000 };
 

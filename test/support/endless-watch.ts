@@ -42,8 +42,11 @@ export interface EndlessWatch {
   stalls(): Promise<void>;
 }
 
-/** @param length of each message. @param next what to wait for before each message. */
-export function createEndlessWatch(length: number, next = () => Promise.resolve()): EndlessWatch {
+/** @param length of each message. @param pause what to wait for after each message. */
+export function createEndlessWatch(
+  length: number,
+  pause: (call: Call) => Promise<unknown> = () => Promise.resolve(),
+): EndlessWatch {
   const calls: Call[] = [];
   const reasons: unknown[] = [];
   let messages = 0;
@@ -53,9 +56,9 @@ export function createEndlessWatch(length: number, next = () => Promise.resolve(
     open++;
     try {
       while (!call.cancelled) {
-        await next();
         messages++;
         yield "x".repeat(length);
+        await pause(call);
       }
     } finally {
       open--;
