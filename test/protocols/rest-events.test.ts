@@ -15,11 +15,23 @@ import {
 } from "../../src/status/errors.ts";
 import type { ReqId } from "../../src/status/req-id.ts";
 import type { JobStatus } from "../../src/status/status.ts";
-import type { WatchEvent, Watching } from "../../src/status/watching/watching.ts";
+import type { WatchEvent } from "../../src/status/watching/watch.ts";
+import type { Watching } from "../../src/status/watching/watching.ts";
 import { type CallOutcome, observeCalls } from "../../src/telemetry/calls.ts";
 import { overEvery, send } from "../support/calls.ts";
 import { getStatusOf } from "../support/get-status.ts";
 import { startAsking } from "../support/hang-up.ts";
+import {
+  flag,
+  frame,
+  frameType,
+  headerBlock,
+  preface,
+  setting,
+  settings,
+  uint32,
+} from "../support/http2-frames.ts";
+import { openPeer } from "../support/peer.ts";
 import { technicalIssues } from "../support/protocols.ts";
 import { serveEndpoints } from "../support/serve.ts";
 import { openStalled } from "../support/stalled.ts";
@@ -410,6 +422,43 @@ describe("a client that reads nothing", () => {
     expect(text.split("event: status").length - 1).toBe(1 + state.pulled);
     expect(text).toContain(end("GOING_AWAY"));
   });
+});
+
+test("a client whose window is closed has one event that waits for it, however small", async () => {
+  const begun = Promise.withResolvers<Call>();
+  const wasCancelled: boolean[] = [];
+  watch = async function* (_reqIds, call) {
+    begun.resolve(call);
+    await Promise.resolve();
+    while (!call.cancelled) {
+      yield pending;
+      wasCancelled.push(call.cancelled);
+    }
+  };
+  using peer = await openPeer(server.address.port);
+  const headers = headerBlock({
+    ":method": "GET",
+    ":scheme": "http",
+    ":path": path,
+    ":authority": "test",
+    accept: "text/event-stream",
+  });
+  const closedWindow = settings(setting.initialWindowSize, 0);
+  peer.send(
+    Buffer.concat([
+      preface,
+      closedWindow,
+      frame(frameType.headers, flag.endHeaders | flag.endStream, 1, headers),
+    ]),
+  );
+  await peer.frame(({ type, stream }) => type === frameType.headers && stream === 1);
+  await peer.deliver();
+  (await begun.promise).cancel(slowConsumer);
+  await expect.poll(() => ended.map(({ code }) => code), { interval: 5 }).toEqual(["RESOURCE_EXHAUSTED"]);
+  expect(wasCancelled).not.toContain(false);
+  peer.send(frame(frameType.windowUpdate, 0, 1, uint32(1_000)));
+  const { payload } = await peer.frame(({ type, payload }) => type === frameType.data && payload.length > 0);
+  expect(payload.toString()).toContain(ofPending);
 });
 
 describe("a caller that leaves", () => {
