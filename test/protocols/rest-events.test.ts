@@ -482,3 +482,23 @@ describe("a caller that leaves", () => {
     await expect.poll(() => ended.map(({ code }) => code), { interval: 5 }).toEqual(["OK"]);
   });
 });
+
+test("a connection of HTTP/1.1 is closed behind events that end while the service shuts down", async () => {
+  const begun = Promise.withResolvers<Call>();
+  const watching = {
+    async *watch(_reqIds: readonly ReqId[], call: Call) {
+      const cancelled = new Promise((resolve) => call.attach({ cancel: resolve }));
+      begun.resolve(call);
+      yield pending;
+      await cancelled;
+    },
+  };
+  const other = await serveEndpoints([getStatusOf(noWait, watching)], { shutdownTimeout: 600_000 });
+  const socket = connect(other.address.port, "127.0.0.1");
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n`);
+  await once(socket, "readable");
+  const closed = other[Symbol.asyncDispose]();
+  (await begun.promise).cancel(goingAway);
+  expect((await buffer(socket)).toString()).toContain(end("GOING_AWAY"));
+  await closed;
+});
