@@ -72,6 +72,7 @@ export async function startApp(
     maxWatched: config.MAX_WATCHED,
     maxWatchedPairs: config.MAX_WATCHED_PAIRS,
     requestTimeout: config.REQUEST_TIMEOUT,
+    metrics,
   });
   started.use(watching);
   const endpoints = createEndpoints(datastore.statuses, watching, readiness);

@@ -56,12 +56,16 @@ export function createReads(
   return {
     async first(reqIds, call) {
       const weight = Math.ceil(reqIds.length / idsOfWeight);
-      const limit = admission.enter(weight);
-      if (limit !== undefined) throw overloaded(limit);
+      const isBatch = weight > 1;
+      const limit = admission.enter(weight, isBatch);
+      if (limit !== undefined) {
+        call.heldOutcome = limit;
+        throw overloaded(limit);
+      }
       try {
         return await read(reqIds, call, call.deadline);
       } finally {
-        admission.leave(weight);
+        admission.leave(weight, isBatch);
       }
     },
     another: (reqIds, call) => read(reqIds, call, call.deadline - timeForAnswer),
