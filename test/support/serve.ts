@@ -1,6 +1,6 @@
 import type { Endpoint } from "../../src/endpoints/endpoint.ts";
 import { createLife } from "../../src/endpoints/life.ts";
-import { createFastPath } from "../../src/protocols/grpc/unary-fast-path.ts";
+import { createFastPath } from "../../src/protocols/grpc/fast-path.ts";
 import { type Listener, listen } from "../../src/server/listener.ts";
 import { createRouter, type RouterOptions } from "../../src/server/router.ts";
 import { createAdmission } from "../../src/status/admission.ts";
