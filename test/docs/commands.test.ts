@@ -41,7 +41,13 @@ function checkUrl(command: string): void {
 }
 
 async function check(command: string, printed: string, { database }: Session): Promise<void> {
-  if (/get_status|GetStatus| get /.test(command)) {
+  if (command.includes("text/event-stream")) {
+    const end = `event: end\ndata: {"reason":"FINAL"}\n\n`;
+    expect(printed, command).toContain(`data: ${await documentedJson(database.db, exampleId)}\n\n${end}`);
+  } else if (command.includes("get_status:batch")) {
+    const status = JSON.parse(await documentedJson(database.db, exampleId));
+    expect(JSON.parse(printed), command).toEqual({ items: [{ reqId: exampleId, status }] });
+  } else if (/get_status|GetStatus| get /.test(command)) {
     const documented = JSON.parse(await documentedJson(database.db, exampleId));
     expect(JSON.parse(printed), command).toEqual(documented);
   } else if (/ list$/.test(command)) expect(printed, command).toContain("gomemory.status.v1.StatusService");

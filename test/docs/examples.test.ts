@@ -12,7 +12,7 @@ import { rolesSql } from "../support/roles.ts";
 import { insertJob } from "../support/rows.ts";
 import { tokenLine } from "../support/tokens.ts";
 import { blocksIn, page, root } from "./pages.ts";
-import { exampleError } from "./session.ts";
+import { exampleError, exampleId } from "./session.ts";
 
 let database: TestDatabase;
 let folder: Folder;
@@ -38,6 +38,14 @@ describe("JSON", () => {
     const AUTH_TOKENS_FILE = await folder.write("tokens", tokenLine("alice", "of-alice"));
     await using withTokens = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE });
     const reqId = await insertJob(database.db, { status: "failure", error: exampleError });
+    const batch = await fetch(`${app.url}/get_status:batch`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ reqIds: [reqId] }),
+    });
+    const { items } = (await batch.json()) as { items: { status: Record<string, unknown> }[] };
+    const [item] = items;
+    const itemOfExample = { ...item, reqId: exampleId, status: { ...item?.status, createdAt } };
     const answers = await Promise.all(
       [
         `${app.url}/get_status/${reqId}`,
@@ -47,11 +55,12 @@ describe("JSON", () => {
         ...openProbes.map((path) => `${app.url}${path}`),
       ].map(async (url) => (await (await fetch(url)).json()) as Record<string, unknown>),
     );
-    return answers.map((answer) => {
+    const ofExamples = answers.map((answer) => {
       if (answer.createdAt !== undefined)
         expect(answer.createdAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
       return "createdAt" in answer ? { ...answer, createdAt } : answer;
     });
+    return [...ofExamples, { items: [itemOfExample] }];
   }
 
   test("is what the service answers", async () => {
