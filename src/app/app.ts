@@ -57,7 +57,12 @@ export async function startApp(
   const datastore = started.use(await openDatastore(config, log, signal, metrics));
   const readiness = readinessOf(datastore, log, metrics);
 
-  const tokens = openTokensOf(config, log);
+  const holds = createHolds({
+    maxWaiting: config.MAX_WAITING,
+    maxConcurrentStreams: config.MAX_CONCURRENT_STREAMS,
+  });
+  metrics?.watchHeld(holds.count);
+  const tokens = openTokensOf(config, log, holds);
   if (tokens !== undefined) started.use(tokens);
   const observe = observeCalls(callListeners(config, log, metrics, tokens));
   const admission = createAdmission({ maxInFlight: config.MAX_IN_FLIGHT, maxWhenBusy: config.MAX_WHEN_BUSY });
@@ -67,16 +72,11 @@ export async function startApp(
     maxWatched: config.MAX_WATCHED,
     maxWatchedPairs: config.MAX_WATCHED_PAIRS,
     requestTimeout: config.REQUEST_TIMEOUT,
+    metrics,
   });
+  started.use(watching);
   const endpoints = createEndpoints(datastore.statuses, watching, readiness);
-  const life = createLife({
-    admission,
-    holds: createHolds({
-      maxWaiting: config.MAX_WAITING,
-      maxConcurrentStreams: config.MAX_CONCURRENT_STREAMS,
-    }),
-    requestTimeout: config.REQUEST_TIMEOUT,
-  });
+  const life = createLife({ admission, holds, requestTimeout: config.REQUEST_TIMEOUT });
   const open = new Set([...openProbes, ...endpoints.filter(({ isOpen }) => isOpen).map(pathOfRpc)]);
   const authenticate = tokens === undefined ? admitEveryCall : requireToken(tokens, open);
   const cors = config.CORS_ORIGINS && createCors(config.CORS_ORIGINS);
@@ -86,6 +86,7 @@ export async function startApp(
     probes: createProbes(readiness, metrics),
     maxMessageSize: config.MAX_MESSAGE_SIZE,
     maxReceivingSize: config.MAX_RECEIVING_SIZE,
+    maxWait: config.MAX_WAIT,
     maxHeaderSize: config.MAX_HEADER_SIZE,
     observe,
     authenticate,

@@ -2,6 +2,7 @@ import type { Config } from "../config/config.ts";
 import { serverTlsFiles } from "../config/files.ts";
 import type { TlsOptions } from "../server/tls/tls.ts";
 import { openTokens, type Tokens } from "../server/tokens.ts";
+import type { Holds } from "../status/holds.ts";
 import type { Log } from "../telemetry/log.ts";
 
 /** How callers are authenticated, for the log line `listening`. */
@@ -19,12 +20,24 @@ export function describeAccess({ TLS_CERT, TLS_CLIENT_CA }: Config, tokens: Toke
   };
 }
 
-/** @returns undefined when no call needs a token. @throws TokensFileError */
-export function openTokensOf({ AUTH_TOKENS_FILE: path }: Config, log: Log): Tokens | undefined {
+/**
+ * @param holds whose streams end when their tokens are removed.
+ * @returns undefined when no call needs a token.
+ * @throws TokensFileError
+ */
+export function openTokensOf(
+  { AUTH_TOKENS_FILE: path }: Config,
+  log: Log,
+  holds: Pick<Holds, "endUnauthenticated">,
+): Tokens | undefined {
   if (path === undefined) return undefined;
   const tokens = openTokens(path, (err) => {
-    if (err === undefined) log.info({ tokens: tokens.size }, "the tokens have changed");
-    else log.error({ err }, "the tokens file has changed and cannot be used: the old tokens stay in use");
+    if (err !== undefined) {
+      log.error({ err }, "the tokens file has changed and cannot be used: the old tokens stay in use");
+      return;
+    }
+    log.info({ tokens: tokens.size }, "the tokens have changed");
+    holds.endUnauthenticated(tokens.isKnown);
   });
   return tokens;
 }

@@ -20,8 +20,10 @@ interface Common<Method> {
 /** A unary RPC as it is served. */
 export interface UnaryEndpoint<I extends DescMessage = DescMessage, O extends DescMessage = DescMessage>
   extends Common<DescMethodUnary<I, O>> {
-  /** @returns how many ids the request may read: its weight in admission. Absent: none, and it is always admitted. */
+  /** @returns how much the request may read: its weight in admission. Absent: nothing, and it is always admitted. */
   cost?(request: MessageShape<I>): number;
+  /** Its calls together take at most half of each limit of admission. */
+  readonly isBatch?: true;
   /** @returns whether the call is to be held (MAX_WAITING): it costs nothing in admission then. Absent: it never is. */
   isHeld?(request: MessageShape<I>): boolean;
   /** What answers over REST when events are asked for (`text/event-stream`). Absent: nothing does. */

@@ -63,14 +63,14 @@ export function createLife({ admission, holds, requestTimeout }: LifeOptions): L
       if (endpoint.isHeld?.(request)) return await holdUnary(endpoint, request, call, context);
       const weight = endpoint.cost === undefined ? 0 : endpoint.cost(request);
       if (weight > 0) {
-        const limit = admission.enter(weight);
+        const limit = admission.enter(weight, endpoint.isBatch);
         if (limit !== undefined) throw overloaded(limit);
       }
       try {
         call.deadline = Math.min(call.deadline, performance.now() + requestTimeout);
         return await endpoint.handle(request, call, context);
       } finally {
-        if (weight > 0) admission.leave(weight);
+        if (weight > 0) admission.leave(weight, endpoint.isBatch);
       }
     },
 

@@ -6,7 +6,8 @@ import {
   type WatchStatusResponseSchema,
 } from "../gen/gomemory/status/v1/status_pb.ts";
 import { parseReqIds } from "../status/req-id.ts";
-import type { WatchEvent, Watching } from "../status/watching/watching.ts";
+import type { WatchEvent } from "../status/watching/watch.ts";
+import type { Watching } from "../status/watching/watching.ts";
 import type { ServerStreamingEndpoint } from "./endpoint.ts";
 import { toResponse } from "./status-message.ts";
 

@@ -8,7 +8,9 @@ import type { Tokens } from "./tokens.ts";
  */
 export function requireToken(tokens: Pick<Tokens, "accept">, open: ReadonlySet<string>): Authenticate {
   return (call, path, { authorization }) => {
-    call.caller = tokens.accept(authorization);
-    return call.caller !== undefined || open.has(path);
+    const token = tokens.accept(authorization);
+    call.caller = token?.name;
+    call.token = token?.key;
+    return token !== undefined || open.has(path);
   };
 }

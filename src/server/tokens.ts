@@ -7,8 +7,17 @@ export interface Tokens extends Disposable {
   readonly size: number;
   /** The names of all tokens, including those that were removed from the file. */
   readonly names: ReadonlySet<string>;
-  /** @param authorization the request header. @returns the name of its token. Undefined: it bears no valid token. */
-  accept(authorization: string | undefined): string | undefined;
+  /** @param authorization the request header. @returns its token. Undefined: it bears no valid token. */
+  accept(authorization: string | undefined): Token | undefined;
+  /** @returns whether the list that is in use has a token, and under this name. */
+  isKnown(key: string, name: string | undefined): boolean;
+}
+
+/** A token that is on the list. */
+interface Token {
+  readonly name: string;
+  /** What identifies the token as long as the process runs. Neither the token nor its digest can be computed from it. */
+  readonly key: string;
 }
 
 /** A file is no valid list of tokens. The message names the file and the problem, and shows nothing of the content. */
@@ -40,15 +49,20 @@ export function openTokens(path: string, onReload: (error?: unknown) => void): T
   });
   const secret = randomBytes(32).toString("hex");
   const names = new Set<string>();
-  /** Names by the {@link lookupKey} of their digests. */
-  let known: ReadonlyMap<string, string>;
+  /** By the {@link lookupKey} of their digests. */
+  let known: ReadonlyMap<string, Token>;
   // The time of a look-up may depend on the other keys in the map, and on the prefix that the key shares with one of them. A
   // caller without the secret cannot compute the key of a token, or choose tokens by their keys, so the time reveals nothing.
   // The secret and a digest have a fixed length, so that a hash over both is as safe as HMAC, in half of its time.
   const lookupKey = (digest: string) => hash("sha256", secret + digest, "base64");
 
   function use(digests: Digests): void {
-    known = new Map(Array.from(digests, ([digest, name]) => [lookupKey(digest), name]));
+    known = new Map(
+      Array.from(digests, ([digest, name]) => {
+        const key = lookupKey(digest);
+        return [key, { name, key }];
+      }),
+    );
     for (const name of digests.values()) names.add(name);
   }
 
@@ -62,6 +76,7 @@ export function openTokens(path: string, onReload: (error?: unknown) => void): T
       const [, token] = bearer.exec(authorization) ?? [];
       return token === undefined ? undefined : known.get(lookupKey(hash("sha256", token, "hex")));
     },
+    isKnown: (key, name) => known.get(key)?.name === name,
     [Symbol.dispose]: () => watched[Symbol.dispose](),
   };
 }

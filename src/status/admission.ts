@@ -3,11 +3,12 @@ import type { Limit } from "./errors.ts";
 /** Decides which calls are admitted and which are shed, before any work. */
 export interface Admission {
   /**
-   * @param weight how many ids the call may read.
-   * @returns the limit that sheds the call. Undefined: it is admitted, and must leave with the same weight.
+   * @param weight how much the call may read: 1 for an id.
+   * @param isBatch whether the call is one of those that together take at most half of each limit. Default false.
+   * @returns the limit that sheds the call. Undefined: it is admitted, and must leave with the same arguments.
    */
-  enter(weight: number): Limit | undefined;
-  leave(weight: number): void;
+  enter(weight: number, isBatch?: boolean): Limit | undefined;
+  leave(weight: number, isBatch?: boolean): void;
 }
 
 export interface AdmissionOptions {
@@ -30,10 +31,13 @@ const measurementsInARow = 2;
  * What makes answers late is either the database, which many calls may wait for and share its statements, or this process' own
  * event loop. Once that is saturated, more calls at the same time bring no more answers a second, only later ones.
  *
- * A call heavier than the limit is admitted when nothing else is in flight.
+ * A batch is always admitted when it is the only one, however heavy it is and however many other calls are in flight: among
+ * calls that each need one place, 32 places would never be free at the same time. It takes no more than half of the limit from
+ * them.
  */
 export function createAdmission({ maxInFlight, maxWhenBusy }: AdmissionOptions): Admission {
-  let inFlight = 0;
+  let ofBatches = 0;
+  let ofOthers = 0;
   let lastMeasured = performance.eventLoopUtilization();
   let nextMeasurement = 0;
   let saturatedInARow = 0;
@@ -51,18 +55,29 @@ export function createAdmission({ maxInFlight, maxWhenBusy }: AdmissionOptions):
     return saturatedInARow >= measurementsInARow;
   }
 
+  function isBeyond(limit: number, weight: number, isBatch: boolean): boolean {
+    const half = Math.floor(limit / 2);
+    if (isBatch && ofBatches + weight > half) return true;
+    return ofOthers + Math.min(ofBatches, half) + weight > limit;
+  }
+
+  function limitFor(weight: number, isBatch: boolean): Limit | undefined {
+    if ((isBatch ? ofBatches : ofBatches + ofOthers) === 0) return undefined;
+    if (isBeyond(maxInFlight, weight, isBatch)) return "MAX_IN_FLIGHT";
+    return isBeyond(maxWhenBusy, weight, isBatch) && isSaturated() ? "MAX_WHEN_BUSY" : undefined;
+  }
+
+  function add(weight: number, isBatch: boolean): void {
+    if (isBatch) ofBatches += weight;
+    else ofOthers += weight;
+  }
+
   return {
-    enter(weight) {
-      if (inFlight > 0) {
-        const total = inFlight + weight;
-        if (total > maxInFlight) return "MAX_IN_FLIGHT";
-        if (total > maxWhenBusy && isSaturated()) return "MAX_WHEN_BUSY";
-      }
-      inFlight += weight;
-      return undefined;
+    enter(weight, isBatch = false) {
+      const limit = limitFor(weight, isBatch);
+      if (limit === undefined) add(weight, isBatch);
+      return limit;
     },
-    leave(weight) {
-      inFlight -= weight;
-    },
+    leave: (weight, isBatch = false) => add(-weight, isBatch),
   };
 }

@@ -1,4 +1,4 @@
-import type { HoldLimit } from "./errors.ts";
+import type { Limit } from "./errors.ts";
 import { parseReqId, type ReqId } from "./req-id.ts";
 
 /** Work that is done for a call and can be cancelled. */
@@ -18,13 +18,14 @@ export const callerGone = new CallerGone("the caller has gone");
 export const answerNow = Symbol("answer now");
 
 /** What a held call waits for. */
-export type HeldKind = "wait" | "watch" | "events" | "health" | "reflection";
+export const heldKinds = ["wait", "watch", "events", "health", "reflection"] as const;
+export type HeldKind = (typeof heldKinds)[number];
 
 /**
  * How a held call ended: each of its ids is final, or there is none left (`gone`); its time was over; the service, or its
  * connection, went away; the caller did; it failed; or the limit that shed it.
  */
-export type HeldOutcome = "final" | "gone" | "time over" | "drained" | "cancelled" | "failed" | HoldLimit;
+export type HeldOutcome = "final" | "gone" | "time over" | "drained" | "cancelled" | "failed" | Limit;
 
 /**
  * One call, whatever its protocol: who calls, until when an answer is of use, and whether it still is.

@@ -13,8 +13,13 @@ export interface Holds {
   enter(call: Call, kind: HeldKind): Held | HoldLimit;
   /** How many calls of a kind are held. */
   count(kind: HeldKind): number;
-  /** Ends the held streams whose token is not accepted any more. */
-  endUnauthenticated(isAccepted: (call: Call) => boolean): void;
+  /**
+   * Ends the held streams whose token is not accepted any more, and from then on those whose token was accepted with their
+   * headers and is not when they are to be held. A wait ends as it would have, and health watches need no token.
+   *
+   * @param isKnown whether a token is accepted, and under this name: the limits of a token go by its name.
+   */
+  endUnauthenticated(isKnown: (token: string, name: string | undefined) => boolean): void;
 }
 
 /** The place of one held call. */
@@ -37,6 +42,8 @@ export const shareOfToken = 0.5;
 const held = Symbol("held");
 const hasEnded = Symbol("hasEnded");
 
+const needToken: ReadonlySet<HeldKind | undefined> = new Set(["watch", "events", "reflection"]);
+
 /** A connection with the calls that are held on it. */
 type Connection = object & { [held]?: LinkedList<Call>; [hasEnded]?: true };
 
@@ -46,6 +53,12 @@ export function createHolds({ maxWaiting, maxConcurrentStreams }: HoldsOptions):
   const maxOfConnection = Math.max(1, Math.floor(maxConcurrentStreams * shareOfConnection));
   const ofTokens = new Map<string, number>();
   const ofKinds = new Map<HeldKind, number>();
+
+  let isKnown: Parameters<Holds["endUnauthenticated"]>[0] = () => true;
+
+  function isAccepted({ heldAs, token, caller }: Call): boolean {
+    return token === undefined || !needToken.has(heldAs) || isKnown(token, caller);
+  }
 
   function limitOf({ caller, connection }: Call): HoldLimit | undefined {
     if (all.size >= maxWaiting) return "MAX_WAITING";
@@ -68,16 +81,15 @@ export function createHolds({ maxWaiting, maxConcurrentStreams }: HoldsOptions):
         call.heldOutcome = limit;
         return limit;
       }
+      if (!isAccepted(call)) call.cancel(unauthenticated);
       if (call.cancelled) return { release() {} };
       count(call, 1);
       return new HeldCall(call, all, () => count(call, -1));
     },
     count: (kind) => ofKinds.get(kind) ?? 0,
-    endUnauthenticated(isAccepted) {
-      for (const call of all.toArray()) {
-        if (call.heldAs !== "wait" && call.token !== undefined && !isAccepted(call))
-          call.cancel(unauthenticated);
-      }
+    endUnauthenticated(isKnownNow) {
+      isKnown = isKnownNow;
+      for (const call of all.toArray()) if (!isAccepted(call)) call.cancel(unauthenticated);
     },
   };
 }

@@ -12,16 +12,19 @@ import { createHolds, type Holds } from "../../src/status/holds.ts";
 /** A limit that notes what is inside. */
 class Limit implements Admission {
   inside = 0;
+  ofBatches = 0;
   isFull = false;
 
-  enter(weight: number) {
+  enter(weight: number, isBatch?: boolean) {
     if (this.isFull) return "MAX_IN_FLIGHT" as const;
     this.inside += weight;
+    if (isBatch) this.ofBatches += weight;
     return undefined;
   }
 
-  leave(weight: number): void {
+  leave(weight: number, isBatch?: boolean): void {
     this.inside -= weight;
+    if (isBatch) this.ofBatches -= weight;
   }
 }
 
@@ -59,6 +62,16 @@ describe("a unary call", () => {
     answer.resolve({ status: 1 });
     expect(await running).toEqual({ status: 1 });
     expect(admission.inside).toBe(0);
+  });
+
+  test("counts among the batches if its endpoint is one", async () => {
+    const answer = Promise.withResolvers<Record<string, unknown>>();
+    const batch: UnaryEndpoint = { ...endpoint(() => answer.promise, 7), isBatch: true };
+    const running = life.unary(batch, request, call);
+    expect([admission.inside, admission.ofBatches]).toEqual([7, 7]);
+    answer.resolve({});
+    await running;
+    expect([admission.inside, admission.ofBatches]).toEqual([0, 0]);
   });
 
   test("gives its weight back when it fails", async () => {

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { createAdmission } from "../../src/status/admission.ts";
 
 /** The event loop as it is said to be, in milliseconds. */
@@ -92,4 +92,57 @@ function burstAgainAndAgain(admission: ReturnType<typeof open>, pause: number): 
 test("bursts that leave the event loop a fifth of its time are let in whole, and those that leave less are one", () => {
   expect(burstAgainAndAgain(open(), 30)).toBe(10);
   expect(burstAgainAndAgain(open(), 15)).toBe(4);
+});
+
+describe("batches", () => {
+  const enterBatch = (admission: ReturnType<typeof open>, weight: number) => admission.enter(weight, true);
+
+  test("take at most half of what may be in flight, together", () => {
+    const admission = open();
+    idle += 1_000;
+    expect([2, 2, 2, 1, 1].map((weight) => enterBatch(admission, weight))).toEqual([
+      undefined,
+      undefined,
+      "MAX_IN_FLIGHT",
+      undefined,
+      "MAX_IN_FLIGHT",
+    ]);
+    expect(letIn(admission)).toBe(5);
+    admission.leave(2, true);
+    expect(enterBatch(admission, 2)).toBe(undefined);
+  });
+
+  test("take at most half of what may be in flight when busy", () => {
+    const admission = open();
+    beBusy(admission);
+    expect([1, 1, 1].map((weight) => enterBatch(admission, weight))).toEqual([
+      undefined,
+      undefined,
+      "MAX_WHEN_BUSY",
+    ]);
+    expect(letIn(admission)).toBe(2);
+  });
+
+  test.for([
+    5, 32,
+  ])("of weight %d: the only one is admitted among as many others as may be in flight", (weight) => {
+    const admission = open();
+    beBusy(admission);
+    expect(letIn(admission)).toBe(4);
+    expect(enterBatch(admission, weight)).toBe(undefined);
+    expect(enterBatch(admission, 1)).toBe("MAX_IN_FLIGHT");
+    admission.leave(weight, true);
+    expect(enterBatch(admission, 1)).toBe(undefined);
+  });
+
+  test("of any weight leave the other half to others, busy or not", () => {
+    const admission = open();
+    idle += 1_000;
+    expect(enterBatch(admission, 32)).toBe(undefined);
+    expect(letIn(admission)).toBe(5);
+    const busy = open();
+    beBusy(busy);
+    expect(enterBatch(busy, 32)).toBe(undefined);
+    expect(letIn(busy)).toBe(2);
+  });
 });

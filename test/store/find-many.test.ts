@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { datastoreUnavailable } from "../../src/status/errors.ts";
 import { parseReqId, type ReqId } from "../../src/status/req-id.ts";
+import type { StatusStore } from "../../src/status/status-store.ts";
 import type { Connections } from "../../src/store/connections/connections.ts";
 import { createStatusStore, type StatusStoreOptions } from "../../src/store/reads/status-store.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { lockTable } from "../support/lock.ts";
+import { lockTable, type TableLock } from "../support/lock.ts";
 import { insertJob, insertPending } from "../support/rows.ts";
 import { callWithin, newReqId, openTestConnections, wordsOf } from "../support/store.ts";
 
@@ -60,35 +61,72 @@ test("a row that cannot be decoded is the outcome of its own id alone", async ()
   expect(wordsOf(outcomes)).toEqual(["success", "STATUS_UNREADABLE", "none", "processing"]);
 });
 
-test("ids share the statement of calls that wait at the same moment", async () => {
+test("calls for several ids share a statement, which is not that of lookups", async () => {
   const [shared, own] = [await insert("success"), await insert("pending")];
   const store = openStore();
-  const [status, outcomes] = await Promise.all([
-    store.find(shared, callWithin()),
+  const [outcomes, others, status] = await Promise.all([
     store.findMany([shared, own], callWithin()),
+    store.findMany([shared], callWithin()),
+    store.find(shared, callWithin()),
   ]);
-  expect(status?.status).toBe("success");
   expect(wordsOf(outcomes)).toEqual(["success", "pending"]);
-  expect(statements).toEqual([2]);
+  expect(wordsOf(others)).toEqual(["success"]);
+  expect(status?.status).toBe("success");
+  expect(statements).toEqual([1, 2]);
 });
 
-test("1,000 ids take four statements, and none is shed though fewer may be queued", async () => {
+test("1,000 ids take one statement, and none is shed though fewer may be queued", async () => {
   const reqIds = (await insertPending(database.db, 1_000)).map((id) => parseReqId(id));
   const outcomes = await openStore({ maxQueued: 512 }).findMany(reqIds, callWithin());
   expect([...outcomes.keys()]).toEqual(reqIds);
   expect(new Set(wordsOf(outcomes))).toEqual(new Set(["pending"]));
-  expect(statements).toEqual([256, 256, 256, 232]);
+  expect(statements).toEqual([1_000]);
 });
 
-test("ids for which the queue has no room are OVERLOADED, and the others are read", async () => {
-  await using lock = await lockTable(database);
-  const store = openStore({ maxInFlight: 1, maxQueued: 3 });
-  const first = store.find(newReqId(), callWithin());
+test("the ids of a call that do not fit into the statement of another have one of their own", async () => {
+  const store = openStore({ maxQueued: 2_000 });
+  await Promise.all(
+    [400, 400, 400].map((count) => store.findMany(Array.from({ length: count }, newReqId), callWithin())),
+  );
+  expect(statements).toEqual([800, 400]);
+});
+
+/** Has the store send as many statements for calls with several ids as it may, all of which the lock holds back. */
+async function fill(store: StatusStore, lock: TableLock) {
+  const first = store.findMany([newReqId()], callWithin());
   await lock.blocks(1);
-  const many = store.findMany([1, 2, 3, 4, 5].map(newReqId), callWithin());
+  const second = store.findMany([newReqId()], callWithin());
+  await lock.blocks(2);
+  return [first, second];
+}
+
+test("beside another call for several ids, those beyond half of MAX_QUEUED are OVERLOADED, and the others are read", async () => {
+  await using lock = await lockTable(database);
+  const store = openStore({ maxQueued: 6 });
+  const running = await fill(store, lock);
+  const alone = store.findMany([newReqId()], callWithin());
+  const beside = store.findMany([1, 2, 3, 4].map(newReqId), callWithin());
+  const beyond = store.findMany([newReqId()], callWithin());
   await lock[Symbol.asyncDispose]();
-  expect(await first).toBeUndefined();
-  expect(wordsOf(await many)).toEqual(["none", "none", "none", "OVERLOADED", "OVERLOADED"]);
+  await Promise.all(running);
+  expect(wordsOf(await alone)).toEqual(["none"]);
+  expect(wordsOf(await beside)).toEqual(["none", "none", "OVERLOADED", "OVERLOADED"]);
+  expect(wordsOf(await beyond)).toEqual(["OVERLOADED"]);
+});
+
+test("a call is not shed, however many ids it has, while lookups and calls that wait fill the queue", async () => {
+  await using lock = await lockTable(database);
+  const store = openStore({ maxInFlight: 1, maxQueued: 1 });
+  const running = await fill(store, lock);
+  const lookups = [store.find(newReqId(), callWithin())];
+  await lock.blocks(3);
+  lookups.push(store.find(newReqId(), callWithin()));
+  await expect(store.find(newReqId(), callWithin())).rejects.toMatchObject({ limit: "MAX_QUEUED" });
+  const polled = store.poll(Array.from({ length: 300 }, newReqId), callWithin());
+  const many = store.findMany(Array.from({ length: 300 }, newReqId), callWithin());
+  await lock[Symbol.asyncDispose]();
+  await Promise.all([...running, ...lookups, polled]);
+  expect(new Set(wordsOf(await many))).toEqual(new Set(["none"]));
 });
 
 test("a cancelled call rejects with its reason and cancels its statement", async () => {
@@ -124,11 +162,15 @@ test("a call that was cancelled before it came is not asked for", async () => {
 });
 
 test("once the deadline has passed, what was read until then is returned, and the rest is DEADLINE_EXCEEDED", async () => {
+  await using two = openTestConnections(database.url, 2);
   const [read, late] = [await insert("success"), newReqId()];
+  const reqIds = [read, ...Array.from({ length: 999 }, newReqId), late];
   await using lock = await lockTable(database);
-  const store = openStore({ maxInFlight: 1, maxBatch: 1, flushAt: 1 });
+  const sent: number[] = [];
+  // Of two connections, one is left to lookups.
+  const store = createStatusStore(two, { onStatement: (ids) => sent.push(ids) });
   const call = callWithin();
-  const many = store.findMany([read, late], call);
+  const many = store.findMany(reqIds, call);
   await lock.blocks(1);
   // Queued behind the first statement, and before the second one, which is sent when the first has ended.
   const next = lockTable(database);
@@ -136,9 +178,11 @@ test("once the deadline has passed, what was read until then is returned, and th
   await lock[Symbol.asyncDispose]();
   await using held = await next;
   await held.blocks(1);
-  expect(statements).toEqual([1, 1]);
+  expect(sent).toEqual([1_000, 1]);
   call.deadline = performance.now();
-  expect(wordsOf(await many)).toEqual(["success", "DEADLINE_EXCEEDED"]);
+  const outcomes = await many;
+  expect(outcomes.get(read)).toMatchObject({ status: "success" });
+  expect(outcomes.get(late)).toMatchObject({ reason: "DEADLINE_EXCEEDED" });
 });
 
 test("a call whose deadline has passed is not asked for", async () => {

@@ -19,6 +19,7 @@ const large = 10_000;
 /** One page, almost full, so that the rows that PostgreSQL expects of a page are those that a large table has. */
 const few = 100;
 
+const seqScan = "Seq Scan on memory_job";
 const byPrimaryKey = ["Index Scan on memory_job_pkey", "Bitmap Index Scan on memory_job_pkey"];
 
 const analyze = (database: TestDatabase) => database.pool.query("vacuum analyze memory_job");
@@ -37,7 +38,7 @@ const tables = [
       await insertPending(database.db, few);
       await analyze(database);
     },
-    scans: ["Seq Scan on memory_job"],
+    scans: [seqScan],
   },
   {
     name: "large, never analyzed",
@@ -63,8 +64,11 @@ const tables = [
   },
 ];
 
+/** The statements of lookups, and of calls that wait. */
+const methods = ["byIds", "polledByIds"] as const;
+
 /** A reader whose statements all run on one connection, on which they are then explained. */
-function openReader(connections: Connections) {
+function openReader(connections: Connections, method: (typeof methods)[number] = "byIds") {
   const reader = createReader(connections, { preparedStatements: createPreparedStatements() });
   const queries = statusQueries(connections.db);
   return {
@@ -72,13 +76,13 @@ function openReader(connections: Connections) {
     async readOften(ids: readonly string[]) {
       for (let n = 0; n <= customPlans; n++) await this.read(ids);
     },
-    read: (ids: readonly string[]) => reader.start(queries.byIds(ids as never)).rows,
+    read: (ids: readonly string[]) => reader.start(queries[method](ids as never)).rows,
     /** @param setting of `plan_cache_mode`. */
     async explain(ids: readonly string[], setting = "auto") {
       reader.releaseConnections();
       const connection = await connections.take();
       try {
-        const { sql, parameters } = queries.byIds(ids as never);
+        const { sql, parameters } = queries[method](ids as never);
         await connection.query(`set plan_cache_mode = ${setting}`);
         const prepared = await explainPrepared(connection, nameOf(sql), parameters);
         return { prepared, unnamed: await explainUnnamed(connection, sql, parameters) };
@@ -97,26 +101,36 @@ describe.each(tables)("a table $name", ({ fill, scans }) => {
   beforeAll(async () => {
     database = await createDatabase();
     await fill(database);
-    const { rows } = await database.pool.query("select req_id from memory_job limit 256");
+    const { rows } = await database.pool.query("select req_id from memory_job limit 1000");
     stored = rows.map((row) => row.req_id);
   });
 
   afterAll(() => database[Symbol.asyncDispose]());
 
-  test.for([
-    1, 2, 3, 8, 32, 256,
-  ])("the generic plan for %i ids is as good as that of an unnamed statement", async (count) => {
+  const cases = methods.flatMap((method) =>
+    [1, 2, 3, 8, 32, 256, 500, 1_000].map((count) => ({ method, count })),
+  );
+  test.for(
+    cases,
+  )("the generic plan for $count ids is as good as that of an unnamed statement: $method", async ({
+    method,
+    count,
+  }) => {
     await using connections = openTestConnections(database.url, 1);
-    const reader = openReader(connections);
+    const reader = openReader(connections, method);
     const ids = Array.from({ length: count }, (_, index) => stored[index] ?? newReqId());
     await reader.readOften(ids);
     for (const setting of ["auto", "force_generic_plan"]) {
       const { prepared, unnamed } = await reader.explain(ids, setting);
       expect([prepared.isGeneric, unnamed.isGeneric]).toEqual([true, false]);
-      expect(prepared.scans).toEqual(unnamed.scans);
+      // For more ids than it expects rows, an unnamed statement may read the whole of a small table.
+      const isSmall = count > 256 && stored.length <= few;
+      if (!isSmall || !unnamed.scans.includes(seqScan)) {
+        expect(prepared.scans).toEqual(unnamed.scans);
+        expect(prepared.pages).toBeLessThanOrEqual(unnamed.pages);
+      }
       expect(scans).toEqual(expect.arrayContaining([...prepared.scans]));
       expect(prepared.scans).toHaveLength(1);
-      expect(prepared.pages).toBeLessThanOrEqual(unnamed.pages);
     }
   });
 });
@@ -124,7 +138,7 @@ describe.each(tables)("a table $name", ({ fill, scans }) => {
 describe("a table that was analyzed when it had few rows, and has grown since a statement was prepared", () => {
   afterEach(() => void vi.useRealTimers());
 
-  test.for([1, 32, 256])("is scanned for %i ids for a second, and not afterwards", async (count) => {
+  test.for([1, 32, 256, 500])("is scanned for %i ids for a second, and not afterwards", async (count) => {
     await using database = await createDatabase();
     await using connections = openTestConnections(database.url, 1);
     const reader = openReader(connections);

@@ -9,7 +9,7 @@ import { lockTable } from "../support/lock.ts";
 import { startProxy } from "../support/proxy.ts";
 import { createLogin } from "../support/roles.ts";
 import { insertJob } from "../support/rows.ts";
-import { callWithin, newReqId, openTestConnections, poolOptions } from "../support/store.ts";
+import { callWithin, newReqId, openTestConnections, poolOptions, wordsOf } from "../support/store.ts";
 
 let database: TestDatabase;
 let reqId: string;
@@ -66,6 +66,22 @@ describe.for([1, 2, 3])("with a pool of %d", (size) => {
     for (let n = 0; n < 12; n++) await busy.probe(AbortSignal.timeout(5_000));
     expect(await load.end()).toBeGreaterThan(0);
   });
+});
+
+test.for([
+  1, 2, 3,
+])("calls that wait do not starve while readers are busy, with a pool of %d", async (size) => {
+  await using busy = open(database.url, size);
+  const load = startLoad(busy.statuses);
+  for (let n = 0; n < 12; n++) {
+    const reqIds = Array.from({ length: 600 }, newReqId);
+    const outcomes = await Promise.all([
+      busy.statuses.poll(reqIds, callWithin()),
+      busy.statuses.findMany(reqIds, callWithin()),
+    ]);
+    for (const each of outcomes) expect(new Set(wordsOf(each))).toEqual(new Set(["none"]));
+  }
+  expect(await load.end()).toBeGreaterThan(0);
 });
 
 // After a connection was refused for a CONNECTION LIMIT, its statement waited for one that was kept, until its deadline.

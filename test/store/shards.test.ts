@@ -98,3 +98,17 @@ test("a statement for many ids asks only the servers that store them, however of
   expect(words).toEqual(ids.map(() => "success"));
   expect({ statements, failures }).toEqual({ statements: [16], failures: [] });
 });
+
+test("one unavailable server of several fails only the ids that are stored there: calls that wait", async () => {
+  const ids = [...unreachable.slice(0, 40), ...reachable.slice(0, 80)] as ReqId[];
+  const { connections, store } = await readOften(ids);
+  await using _ = connections;
+  expect(new Set(wordsOf(await store.poll(ids, callWithin())))).toEqual(new Set(["success"]));
+
+  shards.servers[0]?.cut();
+  const outcomes = await store.poll(ids, callWithin());
+  await shards.servers[0]?.mend();
+  const [words, stored] = [wordsOf(outcomes), [...outcomes.keys()]];
+  expect(stored.filter((_, at) => words[at] === "success")).toEqual(ids.slice(40));
+  expect(new Set(words.slice(0, 40))).toEqual(new Set(["DATASTORE_UNAVAILABLE"]));
+});

@@ -197,7 +197,7 @@ export function openGrpcJs(url: string, token?: string, options: grpc.ChannelOpt
   };
 }
 
-function fromGrpcJs(error: grpc.ServiceError): ConnectError {
+export function fromGrpcJs(error: grpc.ServiceError): ConnectError {
   const [details] = error.metadata.get("grpc-status-details-bin");
   const trailer = new Headers({
     "grpc-status": String(error.code),

@@ -22,8 +22,8 @@ export async function startShards(count: number): Promise<Shards> {
   const servers: TestProxy[] = [];
   await coordinator.pool.query(`
     create extension postgres_fdw;
-    create table memory_job (req_id uuid not null, status text not null, error text, created_at timestamptz(0) not null)
-      partition by hash (req_id)`);
+    create table memory_job (req_id uuid not null, status text not null, error text, created_at timestamptz(0) not null,
+      updated_at timestamptz not null default now()) partition by hash (req_id)`);
   for (let n = 0; n < count; n++) {
     const database = started.use(await createDatabase());
     const server = started.use(await startProxy(database.url));

@@ -3,13 +3,13 @@ import type { Call } from "../call.ts";
 import type { ReqId } from "../req-id.ts";
 import type { JobStatus } from "../status.ts";
 import type { StatusStore } from "../status-store.ts";
-
-/** One event of a watch. */
-export type WatchEvent =
-  | { readonly kind: "status"; readonly reqId: ReqId; readonly status: JobStatus }
-  | { readonly kind: "gone"; readonly reqId: ReqId }
-  /** There was no other event for a while. */
-  | { readonly kind: "heartbeat"; readonly datastoreAnsweredAt: Date };
+import { createPoller } from "./poller.ts";
+import { createReads } from "./reads.ts";
+import { createWaits } from "./wait.ts";
+import type { WatchEvent } from "./watch.ts";
+import { WatchedIds } from "./watched-ids.ts";
+import { createWatches, type WatchTimes } from "./watches.ts";
+import type { WatchingMetrics } from "./watching-metrics.ts";
 
 /** Lets calls wait for statuses to change. One poller reads the ids of all of them. */
 export interface Watching extends Disposable {
@@ -46,13 +46,30 @@ export interface WatchingOptions {
   readonly maxWatchedPairs: number;
   /** The longest that one read may take, in milliseconds. */
   readonly requestTimeout: number;
+  /** Absent: nothing is measured. */
+  readonly metrics?: WatchingMetrics | undefined;
+  /** Absent: those of the contract. */
+  readonly times?: Partial<WatchTimes>;
 }
 
-export function createWatching(_store: Pick<StatusStore, "poll">, _options: WatchingOptions): Watching {
+export function createWatching(store: Pick<StatusStore, "poll">, options: WatchingOptions): Watching {
+  const { admission, maxWait, requestTimeout, metrics, times } = options;
+  const ids = new WatchedIds(options);
+  metrics?.watchIds(() => ids.all.length);
+  const reads = createReads(store, { admission, requestTimeout });
+  const poller = createPoller(store, { ids, metrics, requestTimeout });
+  const waits = createWaits({ ids, reads, poller, maxWait, metrics });
+  const watches = createWatches({ ids, reads, poller, metrics, times });
   return {
-    wait: () => Promise.reject(new Error("no wait yet")),
-    watch: () => ReadableStream.from([]),
-    drain() {},
-    [Symbol.dispose]() {},
+    wait: waits.wait,
+    watch: watches.watch,
+    drain(within) {
+      waits.drain(within);
+      watches.drain(within);
+    },
+    [Symbol.dispose]() {
+      watches[Symbol.dispose]();
+      poller[Symbol.dispose]();
+    },
   };
 }

@@ -65,7 +65,7 @@ export function createBatchReader(
       const startedAt = performance.now();
       const ids = batch.ids();
       onStatement(ids.length);
-      const statement = reader.start(queries.byIds(ids));
+      const statement = reader.start(batch.kind.isPolled ? queries.polledByIds(ids) : queries.byIds(ids));
       batch.sent(statement, onFinished);
       let rows: readonly Row[];
       try {

@@ -5,9 +5,17 @@ import type { JobStatus } from "../../status/status.ts";
 import type { StatusOutcome } from "../../status/status-store.ts";
 import { type FindMany, ManyWaiter } from "./find-many.ts";
 import type { Statement } from "./reader.ts";
-import { readRow } from "./status-query.ts";
+import { readPolledRow, readRow } from "./status-query.ts";
 import type { Row } from "./text-query.ts";
 import { FindWaiter, type Waiter } from "./waiter.ts";
+
+/** What its calls have in common. Batches of one kind share an object. */
+export interface BatchKind {
+  /** Whether they wait for another status, and are answered with a PolledStatus. */
+  readonly isPolled: boolean;
+  /** How many ids a statement asks for at most. */
+  readonly maxIds: number;
+}
 
 /**
  * Calls that share a statement.
@@ -17,6 +25,7 @@ import { FindWaiter, type Waiter } from "./waiter.ts";
  * one that has grown old keeps all that come after it, with whatever they held, until the next full collection.
  */
 export class Batch {
+  readonly kind: BatchKind;
   /** The ids that a call still waits for, each with its last waiter. */
   readonly #wanted = new Map<ReqId, Waiter>();
   #statement: Statement | undefined;
@@ -25,6 +34,10 @@ export class Batch {
   isAbandoned = false;
   /** Whether it has waited to be sent for longer than a statement usually takes. */
   isOverdue = false;
+
+  constructor(kind: BatchKind) {
+    this.kind = kind;
+  }
 
   /** How many ids calls wait for. */
   get size(): number {
@@ -65,7 +78,7 @@ export class Batch {
   /** @returns a batch for each id, with its waiters. This one must not be used any more. */
   split(): Batch[] {
     return Array.from(this.#wanted, ([reqId, last]) => {
-      const single = new Batch();
+      const single = new Batch(this.kind);
       single.#wanted.set(reqId, last);
       for (let waiter: Waiter | undefined = last; waiter !== undefined; waiter = waiter.previous) {
         waiter.list = single;
@@ -79,11 +92,15 @@ export class Batch {
    * @throws Error when a row was not asked for: no answer is better than "not found" for the id that it was meant for.
    */
   resolve(rows: readonly Row[], asked: readonly ReqId[]): void {
+    const read = this.kind.isPolled ? readPolledRow : readRow;
+    let wasAsked: ReadonlySet<ReqId> | undefined;
     for (const row of rows) {
       const reqId = row[0] as ReqId;
       const last = this.#wanted.get(reqId);
-      if (last !== undefined) settle(last, readRow(row));
-      else if (!asked.includes(reqId)) {
+      if (last !== undefined) settle(last, read(row));
+      else {
+        wasAsked ??= new Set(asked);
+        if (wasAsked.has(reqId)) continue;
         throw new Error("the database answered with a row that was not asked for");
       }
     }

@@ -24,6 +24,11 @@ export class FindMany implements Cancellable {
     else call.attach(this);
   }
 
+  /** How many ids there are, each counted once. */
+  get size(): number {
+    return this.#outcomes.size;
+  }
+
   /** The ids, each once, in the order in which they were given. */
   get reqIds(): Iterable<ReqId> {
     return this.#outcomes.keys();

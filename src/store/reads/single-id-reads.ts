@@ -1,5 +1,5 @@
 import { shuffled } from "../shuffled.ts";
-import type { Batch } from "./batch.ts";
+import type { Batch, BatchKind } from "./batch.ts";
 import type { BatchReader } from "./batch-reader.ts";
 import { sqlStateOf, toStatusError } from "./statement-errors.ts";
 
@@ -7,20 +7,20 @@ import { sqlStateOf, toStatusError } from "./statement-errors.ts";
 export interface SingleIdReads {
   /** Whether another statement could be sent at once. */
   readonly haveRoom: boolean;
-  /** How many ids wait until they are read. */
-  waiting(): number;
+  /** How many ids of a kind wait until they are read. */
+  waiting(kind: BatchKind): number;
   /** @param batches of one id each, from one statement, or in place of one. They are read in a random order. */
   start(batches: Batch[]): void;
   /** The batches that are not answered yet. */
   unanswered(): Batch[];
 }
 
-/** Statements at the same time: for the ids of one group, and over all. A database in trouble is not asked for more. */
+/** Statements at the same time for the ids of one group. A database in trouble is not asked for more. */
 const maxInFlightOfGroup = 4;
-const maxInFlight = 8;
 
 /** The ids of one statement. */
 interface Group {
+  readonly kind: BatchKind;
   waiting: Batch[];
   readonly inFlight: Batch[];
   /** How many were sent. */
@@ -30,6 +30,8 @@ interface Group {
 }
 
 interface SingleIdReadsOptions {
+  /** Statements at the same time, over all groups. */
+  readonly maxInFlight: number;
   /** When the first ids of a group, this number of them, all fail alike, the rest fail without being read. */
   readonly maxAlikeFailures: () => number;
   /** Called when a statement has ended. */
@@ -38,7 +40,7 @@ interface SingleIdReadsOptions {
 
 export function createSingleIdReads(
   reader: BatchReader,
-  { maxAlikeFailures, onRoom }: SingleIdReadsOptions,
+  { maxInFlight, maxAlikeFailures, onRoom }: SingleIdReadsOptions,
 ): SingleIdReads {
   let groups: Group[] = [];
   let inFlight = 0;
@@ -87,14 +89,22 @@ export function createSingleIdReads(
     get haveRoom() {
       return inFlight < maxInFlight;
     },
-    waiting() {
+    waiting(kind) {
       let ids = 0;
-      for (const group of groups) ids += group.waiting.length;
+      for (const group of groups) if (group.kind === kind) ids += group.waiting.length;
       return ids;
     },
     start(batches) {
+      const [first] = batches;
+      if (first === undefined) return;
       // Neighbours may be on the same server, and the first that are read have to stand for all.
-      groups.push({ waiting: shuffled(batches), inFlight: [], sent: 0, alikeFailures: [] });
+      groups.push({
+        kind: first.kind,
+        waiting: shuffled(batches),
+        inFlight: [],
+        sent: 0,
+        alikeFailures: [],
+      });
       sendNext();
     },
     unanswered: () => groups.flatMap((group) => [...group.inFlight, ...group.waiting]),

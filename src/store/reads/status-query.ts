@@ -1,7 +1,8 @@
-import { type CompiledQuery, type Kysely, sql } from "kysely";
-import { type StatusError, unreadableStatus } from "../../status/errors.ts";
+import { type CompiledQuery, type Kysely, type SelectQueryBuilder, sql } from "kysely";
+import { StatusError, unreadableStatus } from "../../status/errors.ts";
 import type { ReqId } from "../../status/req-id.ts";
 import { type JobState, type JobStatus, longestError } from "../../status/status.ts";
+import type { PolledStatus } from "../../status/status-store.ts";
 import type { Tables } from "../schema/tables.ts";
 import type { Row } from "./text-query.ts";
 
@@ -16,6 +17,8 @@ const fewIds = [2, 4, 8];
 export interface StatusQueries {
   /** One index probe an id. No join, no count: the hot path. An engine that shards the table routes one id exactly. */
   byIds(ids: readonly ReqId[]): CompiledQuery;
+  /** The same for calls that wait, with what {@link readPolledRow} needs besides. */
+  polledByIds(ids: readonly ReqId[]): CompiledQuery;
   /**
    * Whether a statement's generic plan asks only the servers that store its ids. PostgreSQL prunes partitions by a parameter that
    * is one id, and not by one that is an array (partprune.c): such a plan asks every server, and fails when one is unavailable.
@@ -39,14 +42,33 @@ export function statusQueries(db: Kysely<Tables>): StatusQueries {
       sql<string>`(date_part('epoch', created_at) * 1000000)::bigint`.as("created_at"),
     ])
     .where("created_at", ">", sql<Date>`now() - interval '24 hours'`);
-  const many = live.where("req_id", "=", sql<string>`any(${"{}"}::uuid[])`).compile();
-  const one = live.where("req_id", "=", "").compile();
+  const polled = live.select([
+    sql<string>`(date_part('epoch', now() - created_at) * 1000)::bigint`.as("age"),
+    // Of an infinite time PostgreSQL makes no bigint: the statement would fail, for a value that decides nothing.
+    sql<string>`case when isfinite(updated_at) then (date_part('epoch', now() - updated_at) * 1000)::bigint end`.as(
+      "since_update",
+    ),
+  ]);
+  const [lookups, polls] = [statementsFor(live), statementsFor(polled)];
+  return {
+    byIds: lookups.byIds,
+    polledByIds: polls.byIds,
+    prunesAtRunTime: (sql) => sql !== lookups.many.sql && sql !== polls.many.sql,
+    none: live.where(sql<boolean>`false`).compile(),
+  };
+}
+
+/** @param rows a query for all rows. */
+function statementsFor<Output>(rows: SelectQueryBuilder<Tables, "memory_job", Output>) {
+  const many = rows.where("req_id", "=", sql<string>`any(${"{}"}::uuid[])`).compile();
+  const one = rows.where("req_id", "=", "").compile();
   const few = fewIds.map((length) => {
     const ids = sql.join(Array(length).fill(""));
-    return { length, query: live.where("req_id", "=", sql<string>`any(array[${ids}]::uuid[])`).compile() };
+    return { length, query: rows.where("req_id", "=", sql<string>`any(array[${ids}]::uuid[])`).compile() };
   });
   return {
-    byIds(ids) {
+    many,
+    byIds(ids: readonly ReqId[]): CompiledQuery {
       if (ids.length === 1) return { ...one, parameters: ids };
       const statement = few.find(({ length }) => ids.length <= length);
       if (statement === undefined) return { ...many, parameters: [`{${ids.join()}}`] };
@@ -54,8 +76,6 @@ export function statusQueries(db: Kysely<Tables>): StatusQueries {
       const repeated = Array(statement.length - ids.length).fill(ids[0]);
       return { ...statement.query, parameters: [...ids, ...repeated] };
     },
-    prunesAtRunTime: (sql) => sql !== many.sql,
-    none: live.where(sql<boolean>`false`).compile(),
   };
 }
 
@@ -86,6 +106,13 @@ export function readRow([, status, error, createdAtMicros]: Row): JobStatus | St
   }
   if (state !== "failure") return unreadable("it has an error and is no failure");
   return { status: state, createdAt, error: cut(error) };
+}
+
+/** Reads a row of {@link StatusQueries.polledByIds}, as {@link readRow} does. Without a finite updated_at, it was just changed. */
+export function readPolledRow(row: Row): PolledStatus | StatusError {
+  const status = readRow(row);
+  if (status instanceof StatusError) return status;
+  return { ...status, age: Number(row[4]), sinceUpdate: Number(row[5]) };
 }
 
 const zero = 48;

@@ -2,14 +2,14 @@ import type { Call } from "../../status/call.ts";
 import { overloaded } from "../../status/errors.ts";
 import type { ReqId } from "../../status/req-id.ts";
 import type { JobStatus } from "../../status/status.ts";
-import type { StatusOutcome, StatusStore } from "../../status/status-store.ts";
+import type { PollOutcome, StatusOutcome, StatusStore } from "../../status/status-store.ts";
 import type { Breaker } from "../connections/breaker.ts";
 import type { Connections } from "../connections/connections.ts";
-import { Batch } from "./batch.ts";
+import type { Batch, BatchKind } from "./batch.ts";
 import { type BatchReaderOptions, createBatchReader } from "./batch-reader.ts";
 import { FindMany } from "./find-many.ts";
-import { createSingleIdReads } from "./single-id-reads.ts";
-import { isShardUnavailable, mayConcernOneId, toStatusError } from "./statement-errors.ts";
+import { createReadQueue, type ReadQueue } from "./read-queue.ts";
+import { isShardUnavailable } from "./statement-errors.ts";
 
 export interface StatusStoreOptions extends BatchReaderOptions {
   /** From how many waiting ids on a statement is sent at once, and not at the end of the event loop's turn. */
@@ -18,7 +18,7 @@ export interface StatusStoreOptions extends BatchReaderOptions {
   readonly maxInFlight?: number;
   /** How many ids one statement asks for at most. */
   readonly maxBatch?: number;
-  /** How many ids wait for a statement at most. What comes beyond fails with `OVERLOADED`. */
+  /** How many ids wait for a statement at most; of calls with several, half of it. What comes beyond fails with `OVERLOADED`. */
   readonly maxQueued?: number;
 }
 
@@ -31,19 +31,25 @@ const sweepInterval = 10;
 /** How long, in milliseconds, each id is read by itself after a server behind the engine was found to be unavailable. */
 const oneByOneDuration = 1_000;
 
-/**
- * When the first ids of a statement that failed, this number of them, all fail alike, too, the rest fail without being read.
- * Where the table is on three servers and one is unavailable, four ids taken at random are all on that one once in 81 times,
- * twelve once in 500,000.
- */
-const maxAlikeFailures = 4;
-const maxAlikeFailuresDistributed = 12;
+/** Statements for lookups at the same time, where ids are read one by one. */
+const maxSingleLookups = 8;
+
+const bulkFlushAt = 500;
+/** Statements for bulk reads at the same time. At least one connection is left to lookups, where there are two. */
+const maxBulkInFlight = 2;
+/** The calls that ask for several ids: each has one statement. */
+const many: BatchKind = { isPolled: false, maxIds: 1_000 };
+/** The calls that wait. */
+const polls: BatchKind = { isPolled: true, maxIds: 500 };
 
 /**
  * Reads statuses from PostgreSQL: many calls, one statement.
  *
  * Ids that wait at the same moment share a statement. Nothing is remembered between statements, so a status is always read
  * after the call that asks for it came in. A statement that fails for one id fails no other: its ids are read one by one.
+ *
+ * Calls for one id (lookups) have statements of their own, and go first. Those that ask for several, or wait (bulk reads), take
+ * none of the statements that lookups may have in flight, and hold none of them back.
  */
 export function createStatusStore(
   connections: Connections,
@@ -53,13 +59,23 @@ export function createStatusStore(
   const { flushAt = 32, maxInFlight = 2, maxBatch = 256, maxQueued = 512 } = options;
   const { engine = { isDistributed: false } } = options;
   const reader = createBatchReader(connections, { ...options, onFailure }, breaker);
-  const singleIdReads = createSingleIdReads(reader, {
-    maxAlikeFailures: () => (engine.isDistributed ? maxAlikeFailuresDistributed : maxAlikeFailures),
-    onRoom: flush,
+  const common = { engine, breaker, isOneByOne, onRoom: flush };
+  const lookup: BatchKind = { isPolled: false, maxIds: maxBatch };
+  const lookups = createReadQueue(reader, {
+    ...common,
+    flushAt,
+    maxInFlight,
+    maxSingleIdsInFlight: maxSingleLookups,
+    mustYield: () => false,
   });
-  const inFlight: Batch[] = [];
-  /** In order. Calls join the last one. */
-  const waiting: Batch[] = [];
+  const bulkInFlight = Math.max(1, Math.min(maxBulkInFlight, connections.state().max - 1));
+  const bulk = createReadQueue(reader, {
+    ...common,
+    flushAt: bulkFlushAt,
+    maxInFlight: bulkInFlight,
+    maxSingleIdsInFlight: bulkInFlight,
+    mustYield: () => lookups.isWaiting,
+  });
   let oneByOneUntil = 0;
   let scheduled = false;
   let sweeper: NodeJS.Timeout | undefined;
@@ -67,54 +83,73 @@ export function createStatusStore(
   function find(reqId: ReqId, call: Call): Promise<JobStatus | undefined> {
     if (call.cancelled) return Promise.reject(call.reason);
     if (breaker.refusal !== undefined) return Promise.reject(breaker.refusal);
-    if (queued() >= maxQueued) return Promise.reject(overloaded("MAX_QUEUED"));
-    const batch = lastBatch();
+    if (lookups.waiting(lookup) >= maxQueued) return Promise.reject(overloaded("MAX_QUEUED"));
+    const batch = lookups.batchFor(1, lookup);
     const answer = batch.add(reqId, call);
-    flushSoon(batch);
+    if (batch.size >= flushAt) flushNow(lookups);
+    else flushSoon();
     return answer;
   }
 
   function findMany(reqIds: readonly ReqId[], call: Call): Promise<ReadonlyMap<ReqId, StatusOutcome>> {
     if (call.cancelled) return Promise.reject(call.reason);
-    const many = new FindMany(reqIds, call);
+    const read = new FindMany(reqIds, call);
+    readInBulk(read, many, roomFor(read.size));
+    return read.answer;
+  }
+
+  function poll(reqIds: readonly ReqId[], call: Call): Promise<ReadonlyMap<ReqId, PollOutcome>> {
+    if (call.cancelled) return Promise.reject(call.reason);
+    const read = new FindMany(reqIds, call);
+    readInBulk(read, polls, read.size);
+    // What a batch of this kind reads is a PolledStatus.
+    return read.answer as Promise<ReadonlyMap<ReqId, PollOutcome>>;
+  }
+
+  /** @returns how many ids of a call may wait for a statement: all of them when there is no other such call. */
+  function roomFor(ids: number): number {
+    const limit = maxQueued / 2;
+    // What can be sent does not count as queued.
+    if (bulk.waiting(many) + ids > limit) bulk.flush();
+    const queued = bulk.waiting(many);
+    return queued === 0 ? ids : limit - queued;
+  }
+
+  /** @param room for how many of the ids. The rest is shed. */
+  function readInBulk(read: FindMany, kind: BatchKind, room: number): void {
     let batch: Batch | undefined;
-    for (const reqId of many.reqIds) {
-      // A full batch leaves before the next id joins the queue: what can be sent does not count as queued.
-      if (batch !== undefined && batch.size >= maxBatch) flushSoon(batch);
-      if (breaker.refusal !== undefined) many.settle(reqId, breaker.refusal);
-      else if (queued() >= maxQueued) many.settle(reqId, overloaded("MAX_QUEUED"));
+    let left = Math.min(read.size, room);
+    for (const reqId of read.reqIds) {
+      if (breaker.refusal !== undefined) read.settle(reqId, breaker.refusal);
+      else if (left-- < 1) read.settle(reqId, overloaded("MAX_QUEUED"));
       else {
-        batch = lastBatch();
-        batch.addOneOf(many, reqId);
+        if (batch === undefined || batch.size >= kind.maxIds) {
+          batch = bulk.batchFor(Math.min(left + 1, kind.maxIds), kind);
+        }
+        batch.addOneOf(read, reqId);
       }
     }
-    if (batch !== undefined) flushSoon(batch);
-    return many.answer;
+    if (batch === undefined) return;
+    if (batch.size >= bulkFlushAt) flushNow(bulk);
+    else flushSoon();
   }
 
-  function queued(): number {
-    let ids = singleIdReads.waiting();
-    for (const batch of waiting) ids += batch.size;
-    return ids;
-  }
-
-  /** @returns the batch that the next id joins. */
-  function lastBatch(): Batch {
-    const last = waiting.at(-1);
-    if (last !== undefined && last.size < maxBatch) return last;
-    const batch = new Batch();
-    waiting.push(batch);
-    return batch;
-  }
-
-  /** Sends a batch that is full at once, if a statement may be sent, and any other at the end of the event loop's turn. */
-  function flushSoon(batch: Batch): void {
+  function startSweeping(): void {
     sweeper ??= setInterval(sweep, sweepInterval).unref();
-    if (batch.size >= flushAt) flush();
-    else if (!scheduled) {
-      scheduled = true;
-      setImmediate(flushScheduled);
-    }
+  }
+
+  /** For a batch that is full. */
+  function flushNow(queue: ReadQueue): void {
+    startSweeping();
+    queue.flush();
+  }
+
+  /** Sends what waits at the end of the event loop's turn. */
+  function flushSoon(): void {
+    startSweeping();
+    if (scheduled) return;
+    scheduled = true;
+    setImmediate(flushScheduled);
   }
 
   function flushScheduled(): void {
@@ -123,40 +158,12 @@ export function createStatusStore(
   }
 
   function flush(): void {
-    for (let batch = waiting[0]; batch !== undefined && maySend(batch); batch = waiting[0]) {
-      waiting.shift();
-      if (breaker.refusal !== undefined) {
-        batch.fail(breaker.refusal);
-        continue;
-      }
-      const now = performance.now();
-      batch.expire(now);
-      if (batch.size === 0) continue;
-      if (now < oneByOneUntil) singleIdReads.start(batch.split());
-      else void readTogether(batch);
-    }
+    lookups.flush();
+    bulk.flush();
   }
 
-  /**
-   * While a statement runs, another one is sent when it is full: an id that comes alone is joined by others until the first
-   * is answered. What has waited for longer than that usually takes is sent by the sweep.
-   */
-  function maySend(batch: Batch): boolean {
-    if (oneByOneUntil > 0 && performance.now() < oneByOneUntil) return singleIdReads.haveRoom;
-    if (inFlight.length === 0) return true;
-    return inFlight.length < maxInFlight && (batch.size >= flushAt || batch.isOverdue);
-  }
-
-  async function readTogether(batch: Batch): Promise<void> {
-    inFlight.push(batch);
-    const ids = batch.size;
-    const outcome = await reader.read(batch, () => {
-      inFlight.splice(inFlight.indexOf(batch), 1);
-      flush();
-    });
-    if (typeof outcome === "string") return;
-    if (ids > 1 && mayConcernOneId(outcome.failure, engine)) singleIdReads.start(batch.split());
-    else batch.fail(toStatusError(outcome.failure, ids));
+  function isOneByOne(): boolean {
+    return oneByOneUntil > 0 && performance.now() < oneByOneUntil;
   }
 
   function onFailure(failure: unknown): void {
@@ -166,7 +173,7 @@ export function createStatusStore(
 
   /** One timer enforces every deadline. It runs only while there are calls. */
   function sweep(): void {
-    const unanswered = [...inFlight, ...waiting, ...singleIdReads.unanswered()];
+    const unanswered = [...lookups.unanswered(), ...bulk.unanswered()];
     if (unanswered.length === 0) {
       clearInterval(sweeper);
       sweeper = undefined;
@@ -176,9 +183,10 @@ export function createStatusStore(
     const now = performance.now();
     breaker.check(now);
     for (const batch of unanswered) batch.expire(now);
-    for (const batch of waiting) batch.isOverdue = true;
+    lookups.markOverdue();
+    bulk.markOverdue();
     flush();
   }
 
-  return { find, findMany, poll: () => Promise.reject(new Error("no poll yet")) };
+  return { find, findMany, poll };
 }

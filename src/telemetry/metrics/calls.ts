@@ -1,9 +1,10 @@
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { ListenToCalls } from "../calls.ts";
+import { measureHeldCalls } from "./held.ts";
 import { Histogram, type Observations } from "./histogram.ts";
 
 export interface CallMetrics {
-  /** Measures calls by protocol, method and code. */
+  /** Measures calls by protocol, method and code; those that were held by kind and outcome. */
   readonly calls: ListenToCalls;
   /** Counts calls by the name of the caller's token. @param names all names that there are, and have been. */
   watchCallers(names: ReadonlySet<string>): ListenToCalls;
@@ -15,14 +16,15 @@ const latencies = [1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.
 export function createCallMetrics(registry: Registry): CallMetrics {
   const durations = new Histogram(registry, {
     name: "rpc_server_call_duration_seconds",
-    help: "Duration of calls. Its count is the number of calls.",
+    help: "Duration of calls that were not held. Its count is their number. Held calls: rpc_server_held_call_duration_seconds.",
     buckets: latencies,
   });
+  const measureHeld = measureHeldCalls(registry);
   /** Sets the gauge for each method and protocol. */
   const collectors: (() => void)[] = [];
   const inFlight = new Gauge({
     name: "rpc_server_calls_in_flight",
-    help: "Calls that have not been answered yet.",
+    help: "Calls that have not ended yet, including those that are held.",
     labelNames: ["rpc_system_name", "rpc_method"],
     registers: [registry],
     collect() {
@@ -45,8 +47,10 @@ export function createCallMetrics(registry: Registry): CallMetrics {
         started() {
           active++;
         },
-        ended({ code, duration }) {
+        ended(outcome) {
           active--;
+          if (outcome.call.heldAs !== undefined) return measureHeld(outcome);
+          const { code, duration } = outcome;
           (byCode.get(code) ?? addCode(code)).observe(duration / 1000);
         },
       };

@@ -1,10 +1,19 @@
 import { collectDefaultMetrics, Registry } from "prom-client";
+import type { WatchingMetrics } from "../../status/watching/watching-metrics.ts";
 import { type CallMetrics, createCallMetrics } from "./calls.ts";
 import { createDatabaseMetrics, type DatabaseMetrics } from "./database.ts";
+import { createHeldMetrics, type HeldMetrics } from "./held.ts";
 import { createReplicaMetrics, type ReplicaMetrics } from "./replica.ts";
 import { createServiceMetrics, type ServiceMetrics } from "./service.ts";
+import { createWatchingMetrics } from "./watching.ts";
 
-export interface Metrics extends CallMetrics, DatabaseMetrics, ReplicaMetrics, ServiceMetrics {
+export interface Metrics
+  extends CallMetrics,
+    DatabaseMetrics,
+    HeldMetrics,
+    ReplicaMetrics,
+    ServiceMetrics,
+    WatchingMetrics {
   readonly contentType: string;
   /** @returns all metrics as OpenMetrics text. */
   text(): Promise<string>;
@@ -21,6 +30,8 @@ export function createMetrics(version: string): Metrics {
   return {
     ...createServiceMetrics(registry, version),
     ...createCallMetrics(registry),
+    ...createHeldMetrics(registry),
+    ...createWatchingMetrics(registry),
     ...createDatabaseMetrics(registry),
     ...createReplicaMetrics(registry),
     contentType: registry.contentType,

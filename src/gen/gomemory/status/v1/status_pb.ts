@@ -336,7 +336,8 @@ export const BatchGetStatusRequestSchema: GenMessage<BatchGetStatusRequest> = /*
 
 /**
  * BatchGetStatusResponse has the outcome of each id. It is smaller than 4 MiB,
- * the largest message that gRPC clients accept by default.
+ * the largest message that gRPC clients accept by default, in binary and as
+ * JSON.
  *
  * @generated from message gomemory.status.v1.BatchGetStatusResponse
  */
@@ -394,8 +395,10 @@ export type Item = Message<"gomemory.status.v1.Item"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * Whether `status.error` was cut to 3,072 bytes of UTF-8, or to less in order
-   * not to cut a character. GetStatus returns it whole.
+   * Whether `status.error` was cut: to 3,072 bytes of UTF-8, and to 4,000 bytes
+   * where it has so many control characters, quotes and backslashes that it would
+   * be longer as JSON; or to less in order not to cut a character. GetStatus
+   * returns it whole.
    *
    * @generated from field: bool error_truncated = 4;
    */
