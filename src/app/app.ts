@@ -5,7 +5,7 @@ import { pathOfRpc } from "../endpoints/endpoint.ts";
 import { createEndpoints } from "../endpoints/endpoints.ts";
 import { createLife } from "../endpoints/life.ts";
 import { admitEveryCall } from "../protocols/begin-call.ts";
-import { createFastPath } from "../protocols/grpc/unary-fast-path.ts";
+import { createFastPath } from "../protocols/grpc/fast-path.ts";
 import { requireToken } from "../server/authentication.ts";
 import { createCors } from "../server/cors.ts";
 import { listen } from "../server/listener.ts";
@@ -86,6 +86,7 @@ export async function startApp(
     probes: createProbes(readiness, metrics),
     maxMessageSize: config.MAX_MESSAGE_SIZE,
     maxReceivingSize: config.MAX_RECEIVING_SIZE,
+    maxWait: config.MAX_WAIT,
     maxHeaderSize: config.MAX_HEADER_SIZE,
     observe,
     authenticate,

@@ -80,6 +80,8 @@ export function createLife({ admission, holds, requestTimeout }: LifeOptions): L
         for await (const message of endpoint.handle(request as never, call, context)) {
           observation.message();
           yield message;
+          // The client may have read nothing for long: what else the endpoint has would only be queued.
+          if (call.cancelled) break;
         }
         if (call.cancelled && call.reason !== answerNow) throw call.reason;
       } finally {

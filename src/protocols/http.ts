@@ -1,3 +1,4 @@
+import { STATUS_CODES } from "node:http";
 import type { connectNodeAdapter } from "@connectrpc/connect-node";
 import { errorBody } from "./error-bodies.ts";
 
@@ -49,9 +50,25 @@ export function sendGrpcError(
   response.end();
 }
 
-/** Answers every method but GET and HEAD. @returns whether it did. */
-export function refuseOtherMethods(request: HttpRequest, response: HttpResponse): boolean {
-  if (request.method === "GET" || request.method === "HEAD") return false;
-  sendJson(request, response, 405, errorBody(405, "Method Not Allowed"), { Allow: "GET, HEAD" });
+/** Answers with an error that has no reason of the contract: its body is the name of its status. */
+export function sendError(
+  request: HttpRequest,
+  response: HttpResponse,
+  status: number,
+  headers?: Readonly<Record<string, string>>,
+): void {
+  sendJson(request, response, status, errorBody(status, STATUS_CODES[status] as string), headers);
+}
+
+const getAndHead = ["GET", "HEAD"];
+
+/** Answers every method of HTTP but those that are allowed. @returns whether it did. */
+export function refuseOtherMethods(
+  request: HttpRequest,
+  response: HttpResponse,
+  allowed: readonly string[] = getAndHead,
+): boolean {
+  if (allowed.includes(request.method ?? "")) return false;
+  sendError(request, response, 405, { Allow: allowed.join(", ") });
   return true;
 }

@@ -21,6 +21,7 @@ const exposedHeaders = [
     "Error-Reason",
     "Error-Limit",
     "Retry-After",
+    "Preference-Applied",
     "X-Request-Id",
     "WWW-Authenticate",
     "Allow",
@@ -33,7 +34,7 @@ const preflightHeaders = {
   // Listed by name, since `*` does not include Authorization.
   "Access-Control-Allow-Headers": [
     ...connectCors.allowedHeaders,
-    ...["Grpc-Encoding", "Grpc-Accept-Encoding", "Authorization", "X-Request-Id"],
+    ...["Grpc-Encoding", "Grpc-Accept-Encoding", "Authorization", "X-Request-Id", "Prefer", "Last-Event-ID"],
   ].join(", "),
   // In seconds: Chrome's maximum.
   "Access-Control-Max-Age": "7200",

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
-import type { FastPath } from "../protocols/grpc/unary-fast-path.ts";
+import type { FastPath } from "../protocols/grpc/fast-path.ts";
 import type { HttpHandler } from "../protocols/http.ts";
 import { trackConnections } from "./connections.ts";
 import { drain } from "./draining.ts";

@@ -14,18 +14,19 @@ import {
 } from "../protocols/begin-call.ts";
 import { createConnectAdapter } from "../protocols/connect/adapter.ts";
 import { type RpcPath, refuseUnknownForm, rpcPathOf } from "../protocols/connect/rpc-path.ts";
-import { errorBody } from "../protocols/error-bodies.ts";
 import {
   type HttpHandler,
   type HttpRequest,
   type HttpResponse,
   pathOf,
-  sendJson,
+  sendError,
 } from "../protocols/http.ts";
 import { protocolOf } from "../protocols/protocol-of.ts";
+import { createReceiver } from "../protocols/receiving.ts";
 import { endWithResponse } from "../protocols/response-end.ts";
 import { answerFailure } from "../protocols/rest/failure.ts";
-import { createRestRoutes, type RestRoute } from "../protocols/rest/rest.ts";
+import { createRestRoutes } from "../protocols/rest/rest.ts";
+import type { RestRoute } from "../protocols/rest/route.ts";
 import { resolveTarget } from "../protocols/target.ts";
 import { Call } from "../status/call.ts";
 import {
@@ -51,6 +52,8 @@ export interface RouterOptions {
   readonly maxMessageSize?: number;
   /** The messages of all requests that are received at the same time, in bytes. Absent: there is no limit. */
   readonly maxReceivingSize?: number;
+  /** The longest wait that a call is granted, in milliseconds. Absent: 30 s. */
+  readonly maxWait?: number;
   /** The headers of a request, in bytes of their names and values. Absent: there is no limit. */
   readonly maxHeaderSize?: number;
   /** Absent: nothing is observed. */
@@ -75,6 +78,7 @@ export function createRouter({
   probes = new Map(),
   maxMessageSize = 2 ** 16,
   maxReceivingSize = Number.POSITIVE_INFINITY,
+  maxWait = 30_000,
   maxHeaderSize = Number.POSITIVE_INFINITY,
   observe = observeNothing,
   authenticate = admitEveryCall,
@@ -82,8 +86,9 @@ export function createRouter({
   registry,
 }: RouterOptions): Router {
   const methods = new Map(endpoints.map((endpoint) => [pathOfRpc(endpoint), rpcPathOf(endpoint)]));
-  const restRoutes = createRestRoutes(endpoints, life, observe);
-  const connect = createConnectAdapter({ endpoints, life, maxMessageSize, maxReceivingSize, registry });
+  const receive = createReceiver(maxReceivingSize);
+  const restRoutes = createRestRoutes({ endpoints, life, observe, maxWait, maxMessageSize, receive });
+  const connect = createConnectAdapter({ endpoints, life, maxMessageSize, receive, registry });
   // The metrics of every method exist from the start, and not from its first call on.
   for (const protocol of ["connect", "grpc", "grpc-web"] as const) {
     for (const { name } of methods.values()) observe(protocol, name);
@@ -126,7 +131,7 @@ export function createRouter({
     if (request.method !== "POST" || protocol !== "grpc") response.setHeader("Cache-Control", "no-store");
     const begun = passed ?? { call, observation: observerAt(path, protocol).start(call) };
     endWithResponse(response, begun.observation);
-    if (!isWellFormed) return sendJson(request, response, 400, errorBody(400, "Bad Request"));
+    if (!isWellFormed) return sendError(request, response, 400);
     if (!isServed) return refuse(request, response, protocol, begun, headersTooLarge);
     const rpc = methods.get(path);
     if (!isAdmitted) return refuseCaller(request, response, protocol, begun, rpc);

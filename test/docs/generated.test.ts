@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { settings } from "../../src/config/settings.ts";
+import { getStatusPath } from "../support/calls.ts";
 import { createDatabase } from "../support/database.ts";
 import { createFolder } from "../support/folder.ts";
 import { startServing } from "../support/process.ts";
@@ -34,6 +35,11 @@ test.runIf(process.platform === "linux")(
     const headers = { Authorization: "Bearer of-alice" };
     await service.logged("the replica serves");
     await fetch(`${service.url}/get_status/${reqId}`, { headers });
+    await fetch(service.url + getStatusPath, {
+      method: "POST",
+      headers: { ...headers, "Content-Type": "application/json" },
+      body: JSON.stringify({ reqId, wait: "0.001s" }),
+    });
     const text = await fetch(`${service.url}/metrics`, { headers }).then((response) => response.text());
     const { text: written } = metrics;
     await expect(withTables(written, withCauses(metricTables(text)))).toMatchFileSnapshot(

@@ -8,7 +8,7 @@ import {
   type HealthCheckRequestSchema,
   type HealthCheckResponseSchema,
 } from "../../src/gen/health/v1/health_pb.ts";
-import { createFastPath } from "../../src/protocols/grpc/unary-fast-path.ts";
+import { createFastPath } from "../../src/protocols/grpc/fast-path.ts";
 import type { HttpHandler } from "../../src/protocols/http.ts";
 import { type Listener, listen } from "../../src/server/listener.ts";
 import { type Call, callerGone } from "../../src/status/call.ts";
@@ -118,7 +118,7 @@ test(`the fast path and Connect's adapter answer ${cases} calls alike, well-form
 }, async () => {
   let answered = 0;
   await fc.assert(
-    fc.asyncProperty(grpcCalls([...reqIds, ids.pending.toUpperCase()]), async (call) => {
+    fc.asyncProperty(grpcCalls([...reqIds, ids.pending.toUpperCase(), "fail", "partial"]), async (call) => {
       const [fast, adapted] = await Promise.all([
         exchange(listeners["fast path"].address.port, call),
         exchange(listeners.adapter.address.port, call),

@@ -6,13 +6,13 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { HealthCheckResponse_ServingStatus } from "../../src/gen/health/v1/health_pb.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import {
+  endOf,
   framed,
   healthPath,
   overEvery,
   post,
   type RawCall,
   reflectionPath,
-  send,
   withHeaders,
 } from "../support/calls.ts";
 import { createAuthority } from "../support/certificates.ts";
@@ -53,16 +53,6 @@ const linesOf = (app: TestApp, method = watchMethod) => app.logs.filter((line) =
 function bytesOf({ asked: { method, path, headers = {}, body = Buffer.alloc(0) } }: RawCall): Buffer {
   const lines = Object.entries({ Host: "x", ...headers }).map(([name, value]) => `${name}: ${value}`);
   return Buffer.concat([Buffer.from(`${method} ${path} HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`), body]);
-}
-
-/** @returns the trailers, or the last message of Connect's streams, with their base64 decoded. */
-async function endOf(call: RawCall, url: string): Promise<string> {
-  const { headers, body } = await send(call, url);
-  const end = `${JSON.stringify(headers)}${body.toString("latin1")}`;
-  const decoded = end
-    .match(/[A-Za-z0-9+/]{24,}/g)
-    ?.map((text) => Buffer.from(text, "base64").toString("latin1"));
-  return `${end}${decoded?.join("") ?? ""}`;
 }
 
 describe("calls that are held beyond MAX_WAITING are shed", () => {

@@ -41,6 +41,10 @@ const reads: { name: string; read: (statuses: StatusStore) => Promise<string[]> 
     name: "findMany",
     read: async (statuses) => wordsOf(await statuses.findMany([reqId], callWithin())),
   },
+  {
+    name: "poll",
+    read: async (statuses) => wordsOf(await statuses.poll([reqId], callWithin())),
+  },
 ];
 
 test.for(
@@ -55,16 +59,17 @@ test.for(
     asked.resolve();
     await answered.promise;
   }
+  async function findMany(reqIds: readonly ReqId[]) {
+    await askPrimary();
+    return new Map(reqIds.map((id) => [id, unavailable()]));
+  }
   const statuses: StatusStore = {
-    poll: () => Promise.reject(new Error("no poll here")),
     async find() {
       await askPrimary();
       throw unavailable();
     },
-    async findMany(reqIds) {
-      await askPrimary();
-      return new Map(reqIds.map((id) => [id, unavailable()]));
-    },
+    findMany,
+    poll: findMany,
   };
   await using replica = replicated.openReplica(readOnly.url, {}, { statuses });
   await untilServing(replica, true);
@@ -102,12 +107,15 @@ test.for(
   const { database } = replicated;
   let isUnavailable = true;
   const statuses: StatusStore = {
-    poll: () => Promise.reject(new Error("no poll here")),
     find: (id, call) => (isUnavailable ? Promise.reject(unavailable()) : database.statuses.find(id, call)),
     findMany: (reqIds, call) =>
       isUnavailable
         ? Promise.resolve(new Map(reqIds.map((id) => [id, unavailable()])))
         : database.statuses.findMany(reqIds, call),
+    poll: (reqIds, call) =>
+      isUnavailable
+        ? Promise.resolve(new Map(reqIds.map((id) => [id, unavailable()])))
+        : database.statuses.poll(reqIds, call),
   };
   const reasks: string[] = [];
   const onReask = (cause: string) => {

@@ -68,9 +68,9 @@ test("each id is answered by the replica, or by the primary when the replica lac
 test("while the primary is unavailable, what the replica has is answered, and what it lacks is DATASTORE_UNAVAILABLE", async () => {
   const error = datastoreUnavailable(new Error("the primary is unavailable"));
   const statuses: StatusStore = {
-    poll: () => Promise.reject(new Error("no poll here")),
     find: () => Promise.reject(error),
     findMany: (reqIds) => Promise.resolve(new Map(reqIds.map((reqId) => [reqId, error]))),
+    poll: (reqIds) => Promise.resolve(new Map(reqIds.map((reqId) => [reqId, error]))),
   };
   await using replica = await openServing(undefined, { statuses, isUnavailable: () => true });
   const { replayed, ofPrimary } = await submitEach(replica);

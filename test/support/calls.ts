@@ -20,6 +20,16 @@ export function send({ version, asked }: RawCall, url: string): Promise<Told> {
   return version === "1.1" ? overHttp1(url, asked) : overHttp2(url, asked);
 }
 
+/** @returns the trailers, or the last message of Connect's streams, with their base64 decoded. */
+export async function endOf(call: RawCall, url: string): Promise<string> {
+  const { headers, body } = await send(call, url);
+  const end = `${JSON.stringify(headers)}${body.toString("latin1")}`;
+  const decoded = end
+    .match(/[A-Za-z0-9+/]{24,}/g)
+    ?.map((text) => Buffer.from(text, "base64").toString("latin1"));
+  return `${end}${decoded?.join("") ?? ""}`;
+}
+
 /** @returns the call with more headers. */
 export function withHeaders(call: RawCall, headers: Readonly<Record<string, string>>): RawCall {
   return { ...call, asked: { ...call.asked, headers: { ...call.asked.headers, ...headers } } };

@@ -23,10 +23,14 @@ function mostly<T>(usual: fc.Arbitrary<T>, unusual: fc.Arbitrary<T>): fc.Arbitra
  * Randomized gRPC calls, well-formed and malformed, some of which the client cancels.
  *
  * @param reqIds ids that the calls have beside malformed and unknown ones, the first one of a job.
+ * @param paths of RPCs whose request has a text as its first field.
  */
-export function grpcCalls(reqIds: readonly [string, ...string[]]): fc.Arbitrary<GrpcCall> {
+export function grpcCalls(
+  reqIds: readonly [string, ...string[]],
+  paths: readonly [string, ...string[]] = [statusPath, healthPath],
+): fc.Arbitrary<GrpcCall> {
   return fc.record({
-    headers,
+    headers: headersOf(paths),
     chunks: bodyOf(reqIds),
     cancelAt: mostly<number | undefined>(fc.constant(undefined), fc.nat(3)),
   });
@@ -80,38 +84,45 @@ function cut(bytes: Buffer, cuts: readonly number[]): Buffer[] {
     .filter((chunk) => chunk.length > 0);
 }
 
-const headers: fc.Arbitrary<OutgoingHttpHeaders> = fc
-  .record({
-    ":method": mostly(fc.constant("POST"), fc.constantFrom("GET", "PUT", "HEAD")),
-    ":path": mostly(
-      fc.constantFrom(statusPath, healthPath),
-      fc.constantFrom("/", `${statusPath}?x=1`, `/${StatusService.typeName}/Nope`, `${statusPath}/`),
-    ),
-    "content-type": mostly<string | undefined>(
-      fc.constantFrom("application/grpc", "application/grpc+proto"),
-      fc.constantFrom(
-        "application/grpc+json",
-        "APPLICATION/GRPC",
-        "application/grpc;x=1",
-        "application/grpc-web",
-        "application/grpc+thrift",
-        "application/proto",
-        "text/plain",
-        undefined,
+const headersOf = (paths: readonly [string, ...string[]]): fc.Arbitrary<OutgoingHttpHeaders> =>
+  fc
+    .record({
+      ":method": mostly(fc.constant("POST"), fc.constantFrom("GET", "PUT", "HEAD")),
+      ":path": mostly(
+        fc.constantFrom(...paths),
+        fc.constantFrom("/", `${paths[0]}?x=1`, `/${StatusService.typeName}/Nope`, `${paths[0]}/`),
       ),
-    ),
-    te: mostly<string | undefined>(fc.constant("trailers"), fc.constant(undefined)),
-    "grpc-timeout": mostly<string | undefined>(
-      fc.constantFrom(undefined, "10S", "99999999H"),
-      fc.constantFrom("0S", "0n", "10", "-1S", "1", "S", "123456789S", "1 S", ""),
-    ),
-    "grpc-encoding": mostly<string | undefined>(
-      fc.constant(undefined),
-      fc.constantFrom("identity", "gzip", "br", "snappy", ""),
-    ),
-    "grpc-accept-encoding": fc.constantFrom(undefined, "identity", "gzip", "identity,deflate,gzip", "snappy"),
-    "x-echo": fc.constantFrom(undefined, "hello", "a, b", "%20"),
-    "x-request-id": fc.constant("same-on-both-sides"),
-    "user-agent": fc.constantFrom(undefined, "grpc-go/1.76.0"),
-  })
-  .map((all) => Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)));
+      "content-type": mostly<string | undefined>(
+        fc.constantFrom("application/grpc", "application/grpc+proto"),
+        fc.constantFrom(
+          "application/grpc+json",
+          "APPLICATION/GRPC",
+          "application/grpc;x=1",
+          "application/grpc-web",
+          "application/grpc+thrift",
+          "application/proto",
+          "text/plain",
+          undefined,
+        ),
+      ),
+      te: mostly<string | undefined>(fc.constant("trailers"), fc.constant(undefined)),
+      "grpc-timeout": mostly<string | undefined>(
+        fc.constantFrom(undefined, "10S", "99999999H"),
+        fc.constantFrom("0S", "0n", "10", "-1S", "1", "S", "123456789S", "1 S", ""),
+      ),
+      "grpc-encoding": mostly<string | undefined>(
+        fc.constant(undefined),
+        fc.constantFrom("identity", "gzip", "br", "snappy", ""),
+      ),
+      "grpc-accept-encoding": fc.constantFrom(
+        undefined,
+        "identity",
+        "gzip",
+        "identity,deflate,gzip",
+        "snappy",
+      ),
+      "x-echo": fc.constantFrom(undefined, "hello", "a, b", "%20"),
+      "x-request-id": fc.constant("same-on-both-sides"),
+      "user-agent": fc.constantFrom(undefined, "grpc-go/1.76.0"),
+    })
+    .map((all) => Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)));

@@ -78,14 +78,21 @@ async function receive(stream: ClientHttp2Stream): Promise<unknown> {
 /** RFC 9110, section 5.6.7. */
 const imfDate = /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/;
 
+/** Made by the service for a call of which its operator has to find out what went wrong. */
+const requestId = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/;
+
 function comparable(headers: IncomingHttpHeaders): Record<string, unknown> {
   const { date, ...others } = headers;
+  const { "x-request-id": id, "grpc-retry-pushback-ms": pushback } = headers;
   const compared = Object.entries(others).filter(([name]) => !allowedDifferences.includes(name));
   const details = "grpc-status-details-bin";
   return {
     ...Object.fromEntries(compared),
     // Both have a date (RFC 9110, section 6.6.1), not always of the same second.
     ...(date !== undefined && { date: imfDate.test(date) }),
+    ...(requestId.test(String(id)) && { "x-request-id": "made by the service" }),
+    // Like that of RetryInfo, its delay has jitter.
+    ...(Number(pushback) > 0 && { "grpc-retry-pushback-ms": "a delay" }),
     ...(details in headers && { [details]: detailsOf(headers) }),
   };
 }
@@ -99,11 +106,11 @@ function detailsOf(headers: IncomingHttpHeaders): unknown {
   );
 }
 
-/** The bytes of a body, with a compressed message decompressed, and `RetryInfo` masked. */
+/** The bytes of a body, with compressed messages decompressed, and `RetryInfo` masked. */
 function comparableBody(body: Buffer, headers: IncomingHttpHeaders): string {
   const type = headers["content-type"];
-  if (type === "application/grpc+proto" && headers["grpc-encoding"] === "gzip" && body[0] === 1) {
-    return frameMessage(gunzipSync(body.subarray(5))).toString("base64");
+  if (type === "application/grpc+proto" && headers["grpc-encoding"] === "gzip") {
+    return Buffer.concat(decompressed(body)).toString("base64");
   }
   // gRPC-Web and Connect have errors in the body. Only Connect's adapter serves them.
   const text = body.toString("latin1");
@@ -114,6 +121,18 @@ function comparableBody(body: Buffer, headers: IncomingHttpHeaders): string {
     return text.replace(/(?<="google.rpc.RetryInfo",)[^}]*/, "masked");
   }
   return body.toString("base64");
+}
+
+/** @returns the messages with their prefixes, each as it was before its compression. */
+function decompressed(body: Buffer): Buffer[] {
+  const messages: Buffer[] = [];
+  for (let rest = body; rest.length > 0; ) {
+    const end = 5 + rest.readUInt32BE(1);
+    const message = rest.subarray(0, end);
+    messages.push(message[0] === 1 ? frameMessage(gunzipSync(message.subarray(5))) : message);
+    rest = rest.subarray(end);
+  }
+  return messages;
 }
 
 /** A length-prefixed message of gRPC. @param overrides make it malformed. */

@@ -2,13 +2,14 @@ import type { Registry } from "@bufbuild/protobuf";
 import { type ContextValues, createContextValues } from "@connectrpc/connect";
 import { compressionGzip, connectNodeAdapter } from "@connectrpc/connect-node";
 import type { Endpoint } from "../../endpoints/endpoint.ts";
+import { toConnectError } from "../../endpoints/errors.ts";
 import type { Life } from "../../endpoints/life.ts";
 import type { HttpRequest } from "../http.ts";
 import { mediaTypeOf } from "../media-type.ts";
 import { protocolOf } from "../protocol-of.ts";
+import type { Receive } from "../receiving.ts";
 import { shortenTimeout } from "../timeouts.ts";
 import { oneAfterTheOther } from "./decompression.ts";
-import { createReceiver } from "./receiving.ts";
 import { routesOf } from "./routes.ts";
 import { contextOf, gate, noteReading, type RpcCall } from "./rpc-call.ts";
 import { sendTrailersOnly } from "./trailers-only.ts";
@@ -18,8 +19,7 @@ interface ConnectAdapterOptions {
   readonly life: Life;
   /** Of a request's message at most, in bytes. */
   readonly maxMessageSize: number;
-  /** Of the messages of all requests that are under way at most, in bytes. */
-  readonly maxReceivingSize: number;
+  readonly receive: Receive;
   /** The types that `google.protobuf.Any` may hold in JSON. Absent: none. */
   readonly registry?: Registry | undefined;
 }
@@ -37,10 +37,9 @@ export function createConnectAdapter({
   endpoints,
   life,
   maxMessageSize,
-  maxReceivingSize,
+  receive,
   registry,
 }: ConnectAdapterOptions): RpcHandler {
-  const receive = createReceiver(maxReceivingSize);
   const connect = connectNodeAdapter({
     routes: routesOf(endpoints, life),
     contextValues: (request: WithContext) => request[contextValues] ?? createContextValues(),
@@ -56,9 +55,7 @@ export function createConnectAdapter({
   return (request: WithContext, call) => {
     const { response } = call;
     request[contextValues] = contextOf(call);
-    // The adapter may have stopped listening when a request breaks off, and an error without a listener ends the process.
-    request.on("error", ignore);
-    receive(request, response);
+    receive(request, response, toConnectError);
     if (protocolOf(request.method, request.headers, true) === "grpc") sendTrailersOnly(response);
     shortenTimeout(request);
     nameUsableHost(request);
@@ -66,8 +63,6 @@ export function createConnectAdapter({
     connect(request, response);
   };
 }
-
-function ignore(): void {}
 
 /** The adapter makes a URL of each request, which not every host can be in: `%2Ftmp%2Fsocket`, or none. */
 function nameUsableHost(request: HttpRequest): void {

@@ -1,19 +1,14 @@
 import type { IncomingHttpHeaders } from "node:http2";
-import type { DescMethodUnary, DescService } from "@bufbuild/protobuf";
-import {
-  Code,
-  ConnectError,
-  type ContextValues,
-  createContextValues,
-  type HandlerContext,
-} from "@connectrpc/connect";
+import type { DescMethodServerStreaming, DescMethodUnary, DescService } from "@bufbuild/protobuf";
+import { type ContextValues, createContextValues, type HandlerContext } from "@connectrpc/connect";
 import { parseTimeout } from "@connectrpc/connect/protocol-grpc";
 import { Call } from "../../status/call.ts";
+import { deadlineExceeded } from "../../status/errors.ts";
 import { longestTimeout } from "../timeouts.ts";
 
 /** A gRPC call of the fast path, and Connect's HandlerContext of it. What no handler asks for is not made. */
 export abstract class GrpcCall extends Call implements HandlerContext {
-  readonly method: DescMethodUnary;
+  readonly method: DescMethodUnary | DescMethodServerStreaming;
   /** What the handler has set of the response, if it has. */
   sentHeader: Headers | undefined;
   sentTrailer: Headers | undefined;
@@ -22,7 +17,7 @@ export abstract class GrpcCall extends Call implements HandlerContext {
   #values: ContextValues | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(method: DescMethodUnary, headers: IncomingHttpHeaders) {
+  constructor(method: DescMethodUnary | DescMethodServerStreaming, headers: IncomingHttpHeaders) {
     super();
     this.method = method;
     this.headers = headers;
@@ -75,12 +70,16 @@ export abstract class GrpcCall extends Call implements HandlerContext {
 
   /** Fires when the deadline passes, too. */
   override get signal(): AbortSignal {
-    const left = this.timeoutMs();
-    if (left !== undefined && left <= 0) this.cancel(timedOut());
-    else if (left !== undefined && !this.cancelled) {
-      this.#timer ??= setTimeout(() => this.cancel(timedOut()), Math.min(left, longestTimeout));
-    }
+    this.watchDeadline();
     return super.signal;
+  }
+
+  /** Has the call cancelled when its deadline passes. */
+  protected watchDeadline(): void {
+    const left = this.timeoutMs();
+    if (left === undefined || this.cancelled) return;
+    if (left <= 0) this.cancel(deadlineExceeded());
+    else this.#timer ??= setTimeout(passDeadline, Math.min(left, longestTimeout), this);
   }
 
   override cancel(reason: unknown): void {
@@ -89,8 +88,8 @@ export abstract class GrpcCall extends Call implements HandlerContext {
   }
 }
 
-function timedOut(): ConnectError {
-  return new ConnectError("the operation timed out", Code.DeadlineExceeded);
+function passDeadline(call: GrpcCall): void {
+  call.cancel(deadlineExceeded());
 }
 
 function toWebHeaders(headers: IncomingHttpHeaders): Headers {

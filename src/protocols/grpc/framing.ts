@@ -1,7 +1,7 @@
 import {
   create,
   type DescMessage,
-  type DescMethodUnary,
+  type DescMethod,
   fromBinary,
   type Message,
   type MessageInitShape,
@@ -10,7 +10,7 @@ import {
 } from "@bufbuild/protobuf";
 
 /** Reads and writes a method's messages faster than protobuf does, and exactly as it does. */
-export interface UnaryCodec<I extends DescMessage = DescMessage, O extends DescMessage = DescMessage> {
+export interface Codec<I extends DescMessage = DescMessage, O extends DescMessage = DescMessage> {
   /** @param offset where the message begins. @returns undefined for whatever is unusual: then protobuf reads it. */
   decode(bytes: Buffer, offset: number): MessageShape<I> | undefined;
   /** @param offset how many bytes to leave free in front. @returns undefined for whatever is unusual. */
@@ -25,8 +25,8 @@ const maxMessageLength = 16_384 - prefixLength;
 
 /** @returns undefined for anything but one uncompressed message of the kind, whole and alone. */
 export function readMessage(
-  { input }: DescMethodUnary,
-  codec: UnaryCodec | undefined,
+  { input }: DescMethod,
+  codec: Codec | undefined,
   body: Buffer,
 ): Message | undefined {
   const length = body.length - prefixLength;
@@ -41,8 +41,8 @@ export function readMessage(
 
 /** @returns the message behind its prefix. */
 export function writeMessage(
-  { output }: DescMethodUnary,
-  codec: UnaryCodec | undefined,
+  { output }: DescMethod,
+  codec: Codec | undefined,
   answer: MessageInitShape<DescMessage>,
 ): Buffer {
   let body = codec?.encode(answer, prefixLength);

@@ -4,7 +4,7 @@ import {
   type GetStatusResponseSchema,
   StatusService,
 } from "../../gen/gomemory/status/v1/status_pb.ts";
-import type { UnaryCodec } from "./framing.ts";
+import type { Codec } from "./framing.ts";
 
 /** A request is tag 1 (0x0a), the length 36, and an id. Only an id has one possible encoding. */
 const idLength = 36;
@@ -14,7 +14,7 @@ const canonicalUuid = /^[0-9a-f-]{36}$/i;
  * GetStatus' two tiny messages in protobuf's wire format, by hand: read twice and written ten times as fast as by
  * protobuf-es (`npm run bench:micro`), and proven equal to it by `test/protocols/status-codec.test.ts`.
  */
-export const getStatusCodec: UnaryCodec<typeof GetStatusRequestSchema, typeof GetStatusResponseSchema> = {
+export const getStatusCodec: Codec<typeof GetStatusRequestSchema, typeof GetStatusResponseSchema> = {
   decode(bytes, offset) {
     const start = offset + 2;
     if (bytes.length !== start + idLength || bytes[offset] !== 0x0a || bytes[offset + 1] !== idLength)
@@ -49,7 +49,7 @@ export const getStatusCodec: UnaryCodec<typeof GetStatusRequestSchema, typeof Ge
 };
 
 /** The methods that are called many thousand times a second. */
-export const statusCodecs: ReadonlyMap<DescMethod, UnaryCodec> = new Map([
+export const statusCodecs: ReadonlyMap<DescMethod, Codec> = new Map([
   [StatusService.method.getStatus, getStatusCodec],
 ]);
 

@@ -7,9 +7,13 @@ export function headerPairs(headers: Headers | undefined): string[] {
   return headers === undefined ? [] : [...headers].flat();
 }
 
-/** @returns an error as gRPC writes it (`grpc-status`, `grpc-message`, details), names and values in turn. */
-export function errorHeaders(error: ConnectError): readonly string[] {
-  return prepared.get(error) ?? headerPairs(toTrailers(error));
+/**
+ * @param trailer what the endpoint has set of it.
+ * @returns the trailers of a call that failed (`grpc-status`, `grpc-message`, details), names and values in turn.
+ */
+export function errorTrailers(error: ConnectError, trailer: Headers | undefined): readonly string[] {
+  const ready = trailer === undefined ? prepared.get(error) : undefined;
+  return ready ?? headerPairs(toTrailers(error, trailer));
 }
 
 /** Calls that are shed share their errors: each is written once. */
@@ -18,8 +22,8 @@ const prepared = new Map<ConnectError, readonly string[]>(
 );
 
 /** As Connect's adapter writes an error. */
-export function toTrailers(error: ConnectError): Headers {
-  const trailers = setTrailerStatus(new Headers(), error);
+export function toTrailers(error: ConnectError, trailer?: Headers): Headers {
+  const trailers = setTrailerStatus(new Headers(trailer), error);
   const pushback = pushbackOf(error);
   if (pushback !== undefined) trailers.set(pushbackHeader, pushback);
   return trailers;

@@ -38,3 +38,11 @@ export function statusJson({
   const fixed = `{"status":"${names[status]}","createdAt":"${timestamp}"`;
   return error === undefined ? `${fixed}}` : `${fixed},"error":${JSON.stringify(error)}}`;
 }
+
+/** What tells the states of one request apart: `2026-03-03T21:44:15Z/pending`. */
+export function statusId({
+  status = 0,
+  createdAt,
+}: MessageInitShape<typeof GetStatusResponseSchema>): string {
+  return `${toTimestamp(Number(createdAt?.seconds))}/${names[status]}`;
+}

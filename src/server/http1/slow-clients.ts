@@ -1,9 +1,10 @@
 import type { Socket } from "node:net";
+import { isTimedByEndpoint } from "../../protocols/held-responses.ts";
 import { responseInProgress, unsentBytes } from "../node-internals.ts";
 
 /** All in milliseconds. */
 interface ClientTimeouts {
-  /** For the client to read what was written. A call in progress has no limit. */
+  /** For the client to read what was written. A call in progress has no limit, nor has a watch, which ends by itself. */
   readonly peerTimeout: number;
   /** Without a call. */
   readonly idleTimeout: number;
@@ -39,7 +40,7 @@ export class ClientWatch {
     const { peerTimeout, idleTimeout } = this.#timeouts;
     const response = responseInProgress(this.#socket);
     const unsent = response ? unsentBytes(this.#socket) : 0;
-    const isInProgress = response && unsent === 0;
+    const isInProgress = response && (unsent === 0 || isTimedByEndpoint(response));
     if (isInProgress || this.#hadCall || unsent !== this.#unsent) this.#since = now;
     this.#hadCall = false;
     this.#unsent = unsent;

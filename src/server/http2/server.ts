@@ -6,7 +6,7 @@ import {
   type ServerOptions,
 } from "node:http2";
 import type { Socket } from "node:net";
-import type { FastPath } from "../../protocols/grpc/unary-fast-path.ts";
+import type { FastPath } from "../../protocols/grpc/fast-path.ts";
 import type { HttpHandler } from "../../protocols/http.ts";
 import { sendAwayHeldCalls } from "../../status/holds.ts";
 import { LinkedList } from "../../status/linked-list.ts";

@@ -1,5 +1,6 @@
 import { constants, type Http2Session, type ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
+import { isTimedByEndpoint } from "../../protocols/held-responses.ts";
 import { type Link, LinkedList } from "../../status/linked-list.ts";
 import { type Keepalive, keepAlive } from "./keepalive.ts";
 
@@ -24,7 +25,10 @@ type WatchedSession = Http2Session & { [idleSince]?: number | undefined };
 
 /** All in milliseconds. */
 interface ClientTimeouts {
-  /** For the rest of a request, and for the client to read what was written to a stream. A call in progress has no limit. */
+  /**
+   * For the rest of a request, and for the client to read what was written to a stream. A call in progress has no limit, nor has the
+   * client of a watch that has not ended, which ends by itself.
+   */
   readonly peerTimeout: number;
   /** Without a stream. Node's own timeout of a session restarts with every frame, which costs a gRPC call 3 % of its time. */
   readonly idleTimeout: number;
@@ -107,5 +111,6 @@ function markBusy({ session }: ServerHttp2Stream): void {
 
 /** Whether the client has to send the rest of the request, unless the response has begun, or to read what was written. */
 function waitsForClient(stream: ServerHttp2Stream): boolean {
-  return stream.writableEnded || stream.writableLength > 0 || (!stream.readableEnded && !stream.headersSent);
+  if (stream.writableEnded || (!stream.readableEnded && !stream.headersSent)) return true;
+  return stream.writableLength > 0 && !isTimedByEndpoint(stream);
 }

@@ -1,6 +1,6 @@
 import { createServer, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
-import type { FastPath } from "../../protocols/grpc/unary-fast-path.ts";
-import type { FallBack } from "../../protocols/grpc/unary-method.ts";
+import type { FastPath } from "../../protocols/grpc/fast-path.ts";
+import type { FallBack } from "../../protocols/grpc/method.ts";
 import type { HttpHandler } from "../../protocols/http.ts";
 import { isTooLarge } from "../header-size.ts";
 import { emitStream } from "../node-internals.ts";

@@ -2,18 +2,27 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { Call } from "../../status/call.ts";
 import type { StatusError } from "../../status/errors.ts";
 import type { ReqId } from "../../status/req-id.ts";
-import type { StatusOutcome, StatusStore } from "../../status/status-store.ts";
+import type { JobStatus } from "../../status/status.ts";
+import type { PollOutcome, StatusOutcome, StatusStore } from "../../status/status-store.ts";
 import type { Freshness } from "./freshness.ts";
-import type { ReplicaReads } from "./replica-reads.ts";
+import type { ReadMany, ReplicaAnswer, ReplicaReads } from "./replica-reads.ts";
 import { immediateAttempts } from "./replica-state.ts";
+
+/**
+ * Reads ids again.
+ *
+ * @param unread the primary's error for each id: its outcome when there is no other.
+ * @throws the reason with which the call was cancelled.
+ */
+export type ReadAgain<Outcome> = (
+  unread: ReadonlyMap<ReqId, StatusError>,
+  call: Call,
+) => Promise<ReadonlyMap<ReqId, Outcome>>;
 
 /** Reads what neither the replica nor the primary has answered, while another primary takes over. */
 export interface Failover {
-  /**
-   * @param unread the primary's error for each id: its outcome when there is no other.
-   * @throws the reason with which the call was cancelled.
-   */
-  findMany(unread: ReadonlyMap<ReqId, StatusError>, call: Call): Promise<ReadonlyMap<ReqId, StatusOutcome>>;
+  readonly findMany: ReadAgain<StatusOutcome>;
+  readonly poll: ReadAgain<PollOutcome>;
 }
 
 /** How long, in milliseconds, a call is repeated, and the pause between two attempts once the immediate ones are used up. */
@@ -38,24 +47,27 @@ interface FailoverOptions {
  */
 export function createFailover(options: FailoverOptions): Failover {
   const { replica, freshness, primary, isPrimaryUnavailable, onReplicaRead } = options;
-  return {
-    async findMany(errors, call) {
-      const outcomes = new Map<ReqId, StatusOutcome>(errors);
+
+  function readAgain<Status extends JobStatus>(
+    askReplica: ReadMany<ReplicaAnswer<Status>>,
+    askPrimary: ReadMany<Status | undefined | StatusError>,
+  ): ReadAgain<Status | undefined | StatusError> {
+    return async (errors, call) => {
+      const outcomes = new Map<ReqId, Status | undefined | StatusError>(errors);
       const unread = new Set(errors.keys());
       const lastAttemptAt = Math.min(performance.now() + failoverTimeout, call.deadline) - attemptPause;
       let wasUnavailable = isPrimaryUnavailable();
       for (let attempts = 1; freshness.isWithinBound() && !call.cancelled; attempts++) {
-        for (const [reqId, answer] of await replica.findMany([...unread], call)) {
+        for (const [reqId, answer] of await askReplica([...unread], call)) {
           if (answer === "unknown") continue;
           unread.delete(reqId);
-          if (answer === "missing") continue;
+          if (typeof answer !== "object") continue;
           outcomes.set(reqId, answer);
           onReplicaRead();
         }
         if (unread.size === 0 || performance.now() > lastAttemptAt) break;
         if (wasUnavailable && !isPrimaryUnavailable()) {
-          for (const [reqId, outcome] of await primary.findMany([...unread], call))
-            outcomes.set(reqId, outcome);
+          for (const [reqId, outcome] of await askPrimary([...unread], call)) outcomes.set(reqId, outcome);
           break;
         }
         wasUnavailable = isPrimaryUnavailable();
@@ -66,6 +78,11 @@ export function createFailover(options: FailoverOptions): Failover {
       }
       if (call.cancelled) throw call.reason;
       return outcomes;
-    },
+    };
+  }
+
+  return {
+    findMany: readAgain(replica.findMany, primary.findMany),
+    poll: readAgain(replica.poll, primary.poll),
   };
 }

@@ -1,8 +1,9 @@
 import { StatusError } from "../../status/errors.ts";
 import type { ReqId } from "../../status/req-id.ts";
-import type { StatusOutcome, StatusStore } from "../../status/status-store.ts";
-import type { Failover } from "./failover.ts";
-import type { ReplicaAnswer, ReplicaReads } from "./replica-reads.ts";
+import type { JobStatus } from "../../status/status.ts";
+import type { StatusStore } from "../../status/status-store.ts";
+import type { Failover, ReadAgain } from "./failover.ts";
+import type { ReadMany, ReplicaAnswer, ReplicaReads } from "./replica-reads.ts";
 import type { ReplicaState } from "./replica-state.ts";
 
 interface ReplicaFirstStoreOptions {
@@ -13,8 +14,6 @@ interface ReplicaFirstStoreOptions {
   /** Called for each id that the replica has answered. */
   readonly onReplicaRead: () => void;
 }
-
-const noAnswers: ReadonlyMap<ReqId, ReplicaAnswer> = new Map();
 
 /** Asks the replica while it serves; the primary for what that did not answer; both once more while a primary is replaced. */
 export function createReplicaFirstStore(options: ReplicaFirstStoreOptions): StatusStore {
@@ -29,17 +28,28 @@ export function createReplicaFirstStore(options: ReplicaFirstStoreOptions): Stat
       try {
         return await primary.find(reqId, call);
       } catch (error) {
-        if (call.cancelled || !isUnavailable(error) || answer === "missing") throw error;
+        if (call.cancelled || !isUnavailable(error) || needsPrimary(answer)) throw error;
         const outcome = (await failover.findMany(new Map([[reqId, error]]), call)).get(reqId);
         if (outcome instanceof StatusError) throw outcome;
         return outcome;
       }
     },
-    poll: (reqIds, call) => primary.poll(reqIds, call),
-    async findMany(reqIds, call) {
-      const outcomes = new Map<ReqId, StatusOutcome>(reqIds.map((reqId) => [reqId, undefined]));
-      const answers =
-        state.isServing && !call.cancelled ? await replica.findMany([...outcomes.keys()], call) : noAnswers;
+    findMany: readMany(replica.findMany, primary.findMany, failover.findMany),
+    poll: readMany(replica.poll, primary.poll, failover.poll),
+  };
+
+  function readMany<Status extends JobStatus>(
+    askReplica: ReadMany<ReplicaAnswer<Status>>,
+    askPrimary: ReadMany<Status | undefined | StatusError>,
+    readAgain: ReadAgain<Status | undefined | StatusError>,
+  ): ReadMany<Status | undefined | StatusError> {
+    return async (reqIds, call) => {
+      const outcomes = new Map<ReqId, Status | undefined | StatusError>(
+        reqIds.map((reqId) => [reqId, undefined]),
+      );
+      const answers: ReadonlyMap<ReqId, ReplicaAnswer<Status>> = state.isServing && !call.cancelled
+        ? await askReplica([...outcomes.keys()], call)
+        : new Map();
       for (const [reqId, answer] of answers) {
         if (typeof answer !== "object") continue;
         outcomes.set(reqId, answer);
@@ -48,16 +58,20 @@ export function createReplicaFirstStore(options: ReplicaFirstStoreOptions): Stat
       const unread = [...outcomes.keys()].filter((reqId) => typeof answers.get(reqId) !== "object");
       if (unread.length === 0) return outcomes;
       const unavailable = new Map<ReqId, StatusError>();
-      for (const [reqId, outcome] of await primary.findMany(unread, call)) {
+      for (const [reqId, outcome] of await askPrimary(unread, call)) {
         outcomes.set(reqId, outcome);
-        // Of a row that the replica lacks, only the primary can tell whether it exists.
-        if (isUnavailable(outcome) && answers.get(reqId) !== "missing") unavailable.set(reqId, outcome);
+        if (isUnavailable(outcome) && !needsPrimary(answers.get(reqId))) unavailable.set(reqId, outcome);
       }
       if (unavailable.size === 0) return outcomes;
-      for (const [reqId, outcome] of await failover.findMany(unavailable, call)) outcomes.set(reqId, outcome);
+      for (const [reqId, outcome] of await readAgain(unavailable, call)) outcomes.set(reqId, outcome);
       return outcomes;
-    },
-  };
+    };
+  }
+}
+
+/** Whether only the primary can tell what the replica's answer means. */
+function needsPrimary(answer: ReplicaAnswer | undefined): boolean {
+  return answer === "missing" || answer === "unconfirmed";
 }
 
 function isUnavailable(outcome: unknown): outcome is StatusError {

@@ -2,7 +2,7 @@ import { Call } from "../../status/call.ts";
 import { StatusError } from "../../status/errors.ts";
 import type { ReqId } from "../../status/req-id.ts";
 import type { JobStatus } from "../../status/status.ts";
-import type { StatusOutcome, StatusStore } from "../../status/status-store.ts";
+import type { PolledStatus, StatusOutcome, StatusStore } from "../../status/status-store.ts";
 import { StaleReplica } from "../reads/freshness-check.ts";
 import { mayConcernOneId } from "../reads/statement-errors.ts";
 import type { Engine } from "../schema/engine.ts";
@@ -11,22 +11,40 @@ import { noAnswer, type ReplicaState } from "./replica-state.ts";
 
 /**
  * Why the primary is asked for what the replica was asked for first: it lacks the row, is behind, took its full time, failed,
- * or cannot decode the row; or the call had too little time left, or was shed.
+ * or cannot decode the row; it answered a call that waits with a failure; or the call had too little time left, or was shed.
  */
-export type ReaskCause = "missing" | "stale" | "slow" | "failed" | "unreadable" | "deadline" | "shed";
+export type ReaskCause =
+  | "missing"
+  | "stale"
+  | "slow"
+  | "failed"
+  | "unreadable"
+  | "failure"
+  | "deadline"
+  | "shed";
 
 /** What suspends the replica. A caller's own deadline does not, nor does a limit of this service, nor one row. */
 const suspending: ReadonlySet<ReaskCause> = new Set(["stale", "slow", "failed"]);
 
-/** `missing`: the replica lacks the row. `unknown`: it could not be asked, or its answer must not be used. */
-export type ReplicaAnswer = JobStatus | "missing" | "unknown";
+/**
+ * `missing`: the replica lacks the row. `unconfirmed`: the row is of a failure, after which the request may have been submitted
+ * again. Of both, the primary alone can tell. `unknown`: the replica could not be asked, or its answer must not be used.
+ */
+export type ReplicaAnswer<Status extends JobStatus = JobStatus> =
+  | Status
+  | "missing"
+  | "unconfirmed"
+  | "unknown";
+
+/** Reads several ids. @throws only the reason with which the call was cancelled. */
+export type ReadMany<Answer> = (reqIds: readonly ReqId[], call: Call) => Promise<ReadonlyMap<ReqId, Answer>>;
 
 /** Reads statuses from a replica, and suspends it when that does not work. Whatever is no status is for the primary. */
 export interface ReplicaReads {
   /** @throws only the reason with which the call was cancelled. */
   find(reqId: ReqId, call: Call): Promise<ReplicaAnswer>;
-  /** @throws only the reason with which the call was cancelled. */
-  findMany(reqIds: readonly ReqId[], call: Call): Promise<ReadonlyMap<ReqId, ReplicaAnswer>>;
+  readonly findMany: ReadMany<ReplicaAnswer>;
+  readonly poll: ReadMany<ReplicaAnswer<PolledStatus>>;
 }
 
 interface ReplicaReadsOptions {
@@ -51,7 +69,10 @@ export function createReplicaReads(options: ReplicaReadsOptions): ReplicaReads {
     return attempt;
   }
 
-  function toAnswer(outcome: StatusOutcome, half: number): ReplicaAnswer {
+  function toAnswer<Status extends JobStatus>(
+    outcome: Status | undefined | StatusError,
+    half: number,
+  ): ReplicaAnswer<Status> {
     if (outcome instanceof StatusError) {
       const cause = causeOf(outcome, half >= timeout);
       if (suspending.has(cause) && !concernsOneId(outcome)) state.suspend(outcome.cause ?? noAnswer(timeout));
@@ -61,6 +82,29 @@ export function createReplicaReads(options: ReplicaReadsOptions): ReplicaReads {
     if (outcome !== undefined && freshness.isLive(outcome.createdAt)) return outcome;
     onReask("missing");
     return "missing";
+  }
+
+  /** A failure is final only until the request is submitted again. */
+  function confirmable(answer: ReplicaAnswer<PolledStatus>): ReplicaAnswer<PolledStatus> {
+    if (typeof answer !== "object" || answer.status !== "failure") return answer;
+    onReask("failure");
+    return "unconfirmed";
+  }
+
+  function askMany<Status extends JobStatus>(
+    read: ReadMany<Status | undefined | StatusError>,
+    accept: (answer: ReplicaAnswer<Status>) => ReplicaAnswer<Status>,
+  ): ReadMany<ReplicaAnswer<Status>> {
+    return async (reqIds, call) => {
+      const half = halfOfTimeLeft(call);
+      const attempt = startAttempt(call, half);
+      try {
+        const outcomes = await read(reqIds, attempt);
+        return new Map(Array.from(outcomes, ([reqId, outcome]) => [reqId, accept(toAnswer(outcome, half))]));
+      } finally {
+        call.detach(attempt);
+      }
+    };
   }
 
   /** An unavailable shard behind the replica, or a row that it cannot decode, tells nothing about the other ids. */
@@ -83,16 +127,8 @@ export function createReplicaReads(options: ReplicaReadsOptions): ReplicaReads {
       }
       return toAnswer(outcome, half);
     },
-    async findMany(reqIds, call) {
-      const half = halfOfTimeLeft(call);
-      const attempt = startAttempt(call, half);
-      try {
-        const outcomes = await statuses.findMany(reqIds, attempt);
-        return new Map(Array.from(outcomes, ([reqId, outcome]) => [reqId, toAnswer(outcome, half)]));
-      } finally {
-        call.detach(attempt);
-      }
-    },
+    findMany: askMany(statuses.findMany, (answer) => answer),
+    poll: askMany(statuses.poll, confirmable),
   };
 }
 

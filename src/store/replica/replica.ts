@@ -8,7 +8,7 @@ import { createStatusStore, type StatusStoreOptions } from "../reads/status-stor
 import { createFailover } from "./failover.ts";
 import { createFreshness } from "./freshness.ts";
 import { createReplicaFirstStore } from "./replica-first-store.ts";
-import { createReplicaReads, type ReaskCause } from "./replica-reads.ts";
+import { createReplicaReads, type ReadMany, type ReaskCause } from "./replica-reads.ts";
 import { createReplicaState } from "./replica-state.ts";
 
 interface ReplicaOptions {
@@ -96,17 +96,20 @@ export function openReplica(
 
 /** @param onRead called for each id whose outcome is no error. */
 function countReads(statuses: StatusStore, onRead: () => void): StatusStore {
+  function countMany<Outcome>(read: ReadMany<Outcome>): ReadMany<Outcome> {
+    return async (reqIds, call) => {
+      const outcomes = await read(reqIds, call);
+      for (const outcome of outcomes.values()) if (!(outcome instanceof StatusError)) onRead();
+      return outcomes;
+    };
+  }
   return {
-    poll: (reqIds, call) => statuses.poll(reqIds, call),
     async find(reqId, call) {
       const status = await statuses.find(reqId, call);
       onRead();
       return status;
     },
-    async findMany(reqIds, call) {
-      const outcomes = await statuses.findMany(reqIds, call);
-      for (const outcome of outcomes.values()) if (!(outcome instanceof StatusError)) onRead();
-      return outcomes;
-    },
+    findMany: countMany(statuses.findMany),
+    poll: countMany(statuses.poll),
   };
 }

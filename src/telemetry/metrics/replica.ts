@@ -26,7 +26,7 @@ function watchReplica(registry: Registry, serving: () => boolean): ReplicaReads 
   });
   const reasks = new Counter({
     name: "status_store_reasks",
-    help: "Reads that were repeated on the primary, by the reason why the replica's answer could not be used.",
+    help: "Reads that were repeated on the primary, by the reason why the replica's answer could not be used, or was not enough.",
     labelNames: ["cause"],
     registers,
   });

@@ -17,7 +17,7 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
-import { createFastPath, type FastPath } from "../../../src/protocols/grpc/unary-fast-path.ts";
+import { createFastPath, type FastPath } from "../../../src/protocols/grpc/fast-path.ts";
 import { listen } from "../../../src/server/listener.ts";
 import { createRouter } from "../../../src/server/router.ts";
 import { openLife } from "../../support/serve.ts";

@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
-import type { UnaryEndpoint } from "../../endpoints/endpoint.ts";
+import type { ServerStreamingEndpoint, UnaryEndpoint } from "../../endpoints/endpoint.ts";
 import type { Life } from "../../endpoints/life.ts";
 import type { Observer } from "../../status/observation.ts";
-import type { UnaryCodec } from "./framing.ts";
+import type { Codec } from "./framing.ts";
 
 /** Passes a stream on to Connect's adapter, as if it had never been read. */
 export type FallBack = (
@@ -13,11 +13,14 @@ export type FallBack = (
   rawHeaders?: readonly string[],
 ) => void;
 
-/** A unary method as the fast path serves it. */
-export interface UnaryMethod {
-  readonly endpoint: UnaryEndpoint;
+/** What takes one message. */
+export type ServedEndpoint = UnaryEndpoint | ServerStreamingEndpoint;
+
+/** A method as the fast path serves it. */
+export interface FastMethod<Served extends ServedEndpoint = ServedEndpoint> {
+  readonly endpoint: Served;
   readonly life: Life;
-  readonly codec: UnaryCodec | undefined;
+  readonly codec: Codec | undefined;
   /** It may run before the end of the request has come, since running it for nothing does no harm. */
   readonly isSafe: boolean;
   readonly observer: Observer;

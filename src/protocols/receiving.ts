@@ -1,6 +1,5 @@
-import { toConnectError } from "../../endpoints/errors.ts";
-import { overloaded } from "../../status/errors.ts";
-import type { HttpHandler } from "../http.ts";
+import { overloaded, type StatusError } from "../status/errors.ts";
+import type { HttpRequest, HttpResponse } from "./http.ts";
 
 /** The bytes of each message that do not count: however many large ones come, usual calls are not shed for them. */
 const uncounted = 2 ** 14;
@@ -10,20 +9,33 @@ function countOf(received: number): number {
 }
 
 /**
- * Has requests give the adapter their messages, with what it leaves open:
+ * Has a request give its message, once, as its async iterator, within the limit of all.
  *
- * - It bounds each message, and not all of them. A client may have many half sent, or wait to be decompressed, each almost as
- *   large as one may be. What comes of a request counts until its response is over; what is too much is shed.
- * - It destroys a request when it refuses its message, and Node then never reads what is left of it: over HTTP/1.1 the next
- *   request on the connection waits for it until both time out, over HTTP/2 the stream stays for ever.
+ * @param toError makes what the iterator throws of the error of a request that is shed.
  */
-export function createReceiver(maxReceivingSize: number): HttpHandler {
+export type Receive = (
+  request: HttpRequest,
+  response: HttpResponse,
+  toError: (shed: StatusError) => Error,
+) => void;
+
+/**
+ * Receives messages, with what the protocols leave open:
+ *
+ * - They bound each message, and not all of them. A client may have many half sent, or wait to be decompressed, each almost as
+ *   large as one may be. What comes of a request counts until its response is over; what is too much is shed.
+ * - A request that is destroyed when its message is refused is one of which Node never reads what is left: over HTTP/1.1 the
+ *   next request on the connection waits for it until both time out, over HTTP/2 the stream stays for ever.
+ */
+export function createReceiver(maxReceivingSize: number): Receive {
   let receiving = 0;
 
-  return (request, response) => {
+  return (request, response, toError) => {
     // Over HTTP/2, the response itself finishes with the stream, and the stream not before the request is read.
     const sent = "stream" in response ? response.stream : response;
     let received = 0;
+    // The request may break off when its message is not read any more, and an error without a listener ends the process.
+    request.on("error", ignore);
     sent.once("finish", () => request.resume());
     sent.once("close", () => {
       receiving -= countOf(received);
@@ -36,7 +48,7 @@ export function createReceiver(maxReceivingSize: number): HttpHandler {
       if (/^100-continue$/i.test(request.headers.expect ?? "")) response.writeContinue();
       for await (const chunk of request.iterator({ destroyOnReturn: false })) {
         const more = countOf(received + chunk.length) - countOf(received);
-        if (receiving + more > maxReceivingSize) throw toConnectError(overloaded("MAX_RECEIVING_SIZE"));
+        if (receiving + more > maxReceivingSize) throw toError(overloaded("MAX_RECEIVING_SIZE"));
         received += chunk.length;
         receiving += more;
         yield chunk;
@@ -45,3 +57,5 @@ export function createReceiver(maxReceivingSize: number): HttpHandler {
     request[Symbol.asyncIterator] = iterate;
   };
 }
+
+function ignore(): void {}
