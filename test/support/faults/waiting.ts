@@ -1,4 +1,5 @@
 import { setTimeout as pause } from "node:timers/promises";
+import { until } from "../until.ts";
 import { batchOverGrpc, waitOverGrpc, watchOverGrpc } from "../waiting/grpc-ways.ts";
 import { startJobWriter } from "../waiting/job-writer.ts";
 import { batchOverRest, eventsOverRest, waitOverRest } from "../waiting/rest-ways.ts";
@@ -48,7 +49,10 @@ export async function startWaiting({
 }): Promise<Waiting> {
   await using started = new AsyncDisposableStack();
   const writer = started.use(await startJobWriter(url, { jobs: 100, pace: 100 }));
-  const clients = started.use(startWaitingClients({ urls: [service.url], writer, ways: everyWay() }));
+  const ways = everyWay();
+  const clients = started.use(startWaitingClients({ urls: [service.url], writer, ways }));
+  const streams = ways.filter(({ way }) => way.isStream).reduce((sum, way) => sum + way.clients, 0);
+  await until("most of the streams are open", () => clients.waiting > streams / 2, 20_000);
 
   /** @returns when nothing was undelivered any more, in milliseconds after `since`. */
   async function deliveredIn(since: number, longest: number, isHeld: boolean): Promise<number> {
