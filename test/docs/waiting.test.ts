@@ -1,5 +1,7 @@
 import { execFile, spawnSync } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
@@ -10,7 +12,7 @@ import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { createFolder, type Folder } from "../support/folder.ts";
 import { metricValue } from "../support/metric.ts";
 import { documentedJson, insertJob } from "../support/rows.ts";
-import { page } from "./pages.ts";
+import { page, root } from "./pages.ts";
 
 const { blocks } = page("docs/use/waiting.md");
 const example = (holds: string) => blocks.find(({ code }) => code.includes(holds))?.code ?? "";
@@ -101,6 +103,14 @@ describe.for([node, ...(hasPython ? [python] : [])])("the long poll for $name", 
     await using app = await startTestApp({ DATABASE_URL: database.url });
     await expect(wait(app.url, crypto.randomUUID())).rejects.toThrow("500 STATUS_NOT_FOUND");
   });
+});
+
+test.for([
+  { holds: "func watchStatuses", path: "test/interop/go/watch-example/watch.go" },
+  { holds: "def watch_statuses", path: "test/interop/grpcio/watch_example.py" },
+])("the watch with $holds is the one that $path has, which runs", async ({ holds, path }) => {
+  expect(example(holds)).toContain(holds);
+  expect(await readFile(join(root, path), "utf8")).toContain(example(holds));
 });
 
 test("the watch for JavaScript goes on where another instance has ended it", async () => {
