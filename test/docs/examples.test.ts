@@ -83,7 +83,7 @@ describe("JSON", () => {
 });
 
 test("server-sent events are what the service sends", async () => {
-  const examples = blocksIn("text").filter(({ code }) => code.includes("event: "));
+  const examples = blocksIn("text").filter(({ code }) => /^id: .*\/failure\nevent: /m.test(code));
   expect(examples).not.toEqual([]);
   const reqId = await insertJob(database.db, { status: "failure", error: exampleError });
   const response = await fetch(`${app.url}/get_status/${reqId}`, {
