@@ -121,44 +121,56 @@ test.for([
   expect(await readFile(join(root, path), "utf8")).toContain(example(holds));
 });
 
-test("the watch for JavaScript goes on where another instance has ended it", async () => {
-  const { resolve } = createRequire(import.meta.url);
-  const imports = `
+describe("the watch for JavaScript", () => {
+  type Balancer = Awaited<ReturnType<typeof startProxy>>;
+
+  /** Watches as the example does, from a balancer that leads to one instance and then to another. */
+  async function watch(end: (first: TestApp, balancer: Balancer) => unknown) {
+    const { resolve } = createRequire(import.meta.url);
+    const imports = `
 import { Code, ConnectError } from ${JSON.stringify(resolve("@connectrpc/connect"))};
 import { GetStatusResponse_Status } from ${JSON.stringify(resolve("../../src/gen/gomemory/status/v1/status_pb.ts"))};
 `;
-  const path = await folder.write("watch.mjs", imports + example("function watchStatuses"));
-  const { watchStatuses } = await import(path);
-  const open = ({ url }: TestApp) => createClient(StatusService, createGrpcTransport({ baseUrl: url }));
-  const [done, late] = [
-    await insertJob(database.db, { status: "success" }),
-    await insertJob(database.db, { status: "processing" }),
-  ];
-  const unknown = crypto.randomUUID();
-  const first = await startTestApp({ DATABASE_URL: database.url, SHUTDOWN_TIMEOUT: "1s" });
-  await using second = await startTestApp({ DATABASE_URL: database.url });
-  let client = open(first);
-  const asked: string[][] = [];
-  const balanced = {
-    watchStatus(request: { reqIds: string[] }) {
-      asked.push(request.reqIds.toSorted());
-      return client.watchStatus(request);
-    },
-  };
-  const reported: WatchStatusResponse["event"][] = [];
-  const watching = watchStatuses(
-    balanced,
-    [done, late.toUpperCase(), unknown],
-    (event: WatchStatusResponse["event"]) => reported.push(event),
-  );
-  await expect.poll(() => reported.length).toBe(3);
-  client = open(second);
-  await first[Symbol.asyncDispose]();
-  await untilMetric(second, 1, "rpc_server_held_calls", { kind: "watch" });
-  await succeed(late);
-  await watching;
-  expect(asked).toEqual([[done, late, unknown].toSorted(), [late]]);
-  expect(reported.at(-1)).toMatchObject({ case: "status", value: { reqId: late, status: { status: 3 } } });
+    const path = await folder.write("watch.mjs", imports + example("function watchStatuses"));
+    const { watchStatuses } = await import(path);
+    const done = await insertJob(database.db, { status: "success" });
+    const late = await insertJob(database.db, { status: "processing" });
+    const unknown = crypto.randomUUID();
+    await using first = await startTestApp({ DATABASE_URL: database.url, SHUTDOWN_TIMEOUT: "1s" });
+    await using second = await startTestApp({ DATABASE_URL: database.url });
+    await using balancer = await startProxy(first.url);
+    const client = createClient(StatusService, createGrpcTransport({ baseUrl: balancer.url }));
+    const asked: string[][] = [];
+    const counted: typeof client = {
+      ...client,
+      watchStatus(request, options) {
+        asked.push(request.reqIds?.toSorted() ?? []);
+        return client.watchStatus(request, options);
+      },
+    };
+    const reported: WatchStatusResponse["event"][] = [];
+    const watching = watchStatuses(
+      counted,
+      [done, late.toUpperCase(), unknown],
+      (event: WatchStatusResponse["event"]) => reported.push(event),
+    );
+    await expect.poll(() => reported.length).toBe(3);
+    balancer.redirect(second.url);
+    await end(first, balancer);
+    await untilMetric(second, 1, "rpc_server_held_calls", { kind: "watch" });
+    await succeed(late);
+    await watching;
+    expect(asked).toEqual([[done, late, unknown].toSorted(), [late]]);
+    expect(reported.at(-1)).toMatchObject({ case: "status", value: { reqId: late, status: { status: 3 } } });
+  }
+
+  test("goes on when an instance shuts down", () => watch((first) => first[Symbol.asyncDispose]()));
+
+  test.for(["reset", "close"] as const)("goes on after a connection's %s", (disturbance) =>
+    watch((_, balancer) => {
+      balancer.disturb(disturbance);
+      balancer.disturb("none");
+    }));
 });
 
 describe("with the service config of the docs, grpc-js", () => {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startTestApp } from "../support/app.ts";
+import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { startProxy } from "../support/proxy.ts";
 import { insertJob } from "../support/rows.ts";
@@ -45,17 +45,31 @@ const programs = [
   { tool: grpcio, args: [join(import.meta.dirname, "grpcio", "watch_example.py")] },
 ];
 
+/** How a watch may end before its time. */
+const ends: readonly {
+  readonly name: string;
+  readonly end: (first: TestApp, balancer: Balancer) => unknown;
+}[] = [
+  { name: "an instance shuts down", end: (first) => first[Symbol.asyncDispose]() },
+  {
+    name: "a connection is cut",
+    end(_, balancer) {
+      balancer.disturb("close");
+      balancer.disturb("none");
+    },
+  },
+];
+
+type Balancer = Awaited<ReturnType<typeof startProxy>>;
+
 describe.for(programs)("$tool.title", ({ tool, args }) => {
-  test.skipIf(tool.skipped)(
-    "gRPC: the example for watches goes on where an instance has ended it",
-    async () => {
-      const first = await startTestApp({ DATABASE_URL: database.url, SHUTDOWN_TIMEOUT: "1s" });
+  describe.skipIf(tool.skipped)("gRPC", () => {
+    test.for(ends)("the example for watches goes on when $name", async ({ end }) => {
+      await using first = await startTestApp({ DATABASE_URL: database.url, SHUTDOWN_TIMEOUT: "1s" });
       await using second = await startTestApp({ DATABASE_URL: database.url });
       await using balancer = await startProxy(first.url);
-      const [late, done] = [
-        await insertJob(database.db),
-        await insertJob(database.db, { status: "success" }),
-      ];
+      const late = await insertJob(database.db);
+      const done = await insertJob(database.db, { status: "success" });
       const unknown = crypto.randomUUID();
       const child = spawn(tool.path, [...args, new URL(balancer.url).host, late, done, unknown], {
         env: { ...process.env, PYTHONPATH: generated },
@@ -71,11 +85,11 @@ describe.for(programs)("$tool.title", ({ tool, args }) => {
       await expect.poll(() => states.length).toBe(3);
       expect(Object.fromEntries(states)).toEqual({ [late]: "pending", [done]: "success", [unknown]: "gone" });
       balancer.redirect(second.url);
-      await first[Symbol.asyncDispose]();
+      await end(first, balancer);
       await expect.poll(() => states.slice(3)).toEqual([[late, "pending"]]);
       await database.pool.query("update memory_job set status = 'success' where req_id = $1", [late]);
       expect(await ended).toEqual([0, null]);
       expect(states.slice(4)).toEqual([[late, "success"]]);
-    },
-  );
+    });
+  });
 });
