@@ -24,8 +24,12 @@ export interface WaitingClients extends AsyncDisposable {
   takeTallies(): WaitTally[];
   /** How many calls have had an event and are not over. */
   readonly waiting: number;
-  /** Jobs whose final status was acknowledged before a time, and that clients still wait for, in words. */
-  undelivered(before: number): string[];
+  /**
+   * Jobs whose final status was acknowledged before a time, and that clients still wait for, in words.
+   *
+   * @param isHeld whether to leave out the clients that have had no event of the call that they wait for.
+   */
+  undelivered(before: number, isHeld?: boolean): string[];
   /** Lets each client wait for its jobs until they are final, and resolves then. */
   finish(): Promise<void>;
 }
@@ -51,7 +55,8 @@ export function startWaitingClients({
 }: WaitingClientsOptions): WaitingClients {
   const stopping = new AbortController();
   let isFinishing = false;
-  const openJobs = new Map<string, readonly LiveJob[]>();
+  /** What each client waits for. */
+  const asking = new Map<string, { readonly jobs: readonly LiveJob[]; readonly check: StreamCheck }>();
   const waiting = new Set<string>();
   const tallies = new Map(ways.map(({ way }) => [way, emptyTally(way)]));
 
@@ -61,7 +66,6 @@ export function startWaitingClients({
     let instance = client;
     let endedAt: number | undefined;
     while (open.length > 0 && !stopping.signal.aborted) {
-      openJobs.set(key, open);
       const tally = () => tallies.get(way) as WaitTally;
       const begunAt = performance.now();
       const onTold = () => {
@@ -70,6 +74,7 @@ export function startWaitingClients({
         waiting.add(key);
       };
       const check = createStreamCheck(open, { maxStaleness, onTold });
+      asking.set(key, { jobs: open, check });
       const url = urls[instance % urls.length] as string;
       const end = await way.attempt(url, client, check, stopping.signal);
       waiting.delete(key);
@@ -80,11 +85,10 @@ export function startWaitingClients({
       const left = open.filter(({ reqId }) => check.open.has(reqId));
       tally().delivered += open.length - left.length;
       open = left;
-      openJobs.set(key, open);
       if (open.length > 0)
         await pause(end.retryAfter, undefined, { signal: stopping.signal }).catch(() => {});
     }
-    openJobs.delete(key);
+    asking.delete(key);
   }
 
   async function run(way: Way, client: number): Promise<void> {
@@ -107,10 +111,13 @@ export function startWaitingClients({
     get waiting() {
       return waiting.size;
     },
-    undelivered(before) {
-      return [...openJobs].flatMap(([key, jobs]) =>
+    undelivered(before, isHeld = false) {
+      const clients = [...asking].filter(([key]) => !isHeld || waiting.has(key));
+      return clients.flatMap(([key, { jobs, check }]) =>
         jobs
-          .filter((job) => (finalSince(job) ?? Number.POSITIVE_INFINITY) < before)
+          .filter(
+            (job) => check.open.has(job.reqId) && (finalSince(job) ?? Number.POSITIVE_INFINITY) < before,
+          )
           .map((job) => `${key}: ${JSON.stringify(job)}`),
       );
     },
