@@ -17,6 +17,7 @@ import {
 } from "../support/batches.ts";
 import { post } from "../support/calls.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { lockTable } from "../support/lock.ts";
 import { protocols } from "../support/protocols.ts";
 import { overHttp2 } from "../support/raw-http.ts";
 import { insertJob, insertPending } from "../support/rows.ts";
@@ -204,7 +205,9 @@ describe("a batch of which no id could be read", () => {
       failing([first, deadlineExceeded(), overloaded("MAX_QUEUED")]),
     ]);
     for (const { ask, isRest } of batchProtocols) {
-      expect(await ask(service.url, reqIds)).toEqual({ code: isRest ? rest : code, reason: first.reason });
+      const { reason, limit } = first;
+      const told = { code: isRest ? rest : code, reason, ...(limit !== undefined && { limit }) };
+      expect(await ask(service.url, reqIds)).toEqual(told);
     }
   });
 
@@ -230,4 +233,23 @@ test("ids of a server that cannot be asked are DATASTORE_UNAVAILABLE, and fail t
     ...second.map(() => "success"),
   ]);
   expect(await ask(first)).toEqual({ code: "UNAVAILABLE", reason: "DATASTORE_UNAVAILABLE" });
+});
+
+test("a batch heavier than MAX_IN_FLIGHT is answered when it is the only one, and another is shed meanwhile", async () => {
+  await using database = await createDatabase();
+  await using app = await startTestApp({ DATABASE_URL: database.url, MAX_IN_FLIGHT: "2" });
+  const ids = await insertPending(database.db, 1_000);
+  await using lock = await lockTable(database);
+  const first = grpcJs.ask(app.url, ids);
+  await lock.blocksCalls(1);
+  expect(await grpcJs.ask(app.url, ids.slice(0, 1))).toEqual({
+    code: "RESOURCE_EXHAUSTED",
+    reason: "OVERLOADED",
+    limit: "MAX_IN_FLIGHT",
+  });
+  const lookup = fetch(`${app.url}/get_status/${ids[0]}`);
+  await lock[Symbol.asyncDispose]();
+  expect(await first).toHaveLength(ids.length);
+  expect((await lookup).status).toBe(200);
+  await (await lookup).body?.cancel();
 });

@@ -30,7 +30,12 @@ export interface BatchItem {
 /** What a caller of a batch was told, in one form for all protocols. */
 export type BatchAnswer =
   | readonly BatchItem[]
-  | { readonly code: string | number; readonly reason?: string; readonly field?: string };
+  | {
+      readonly code: string | number;
+      readonly reason?: string;
+      readonly field?: string;
+      readonly limit?: string;
+    };
 
 /** One way to ask for a batch, by a client with its default limits. */
 export interface BatchProtocol {
@@ -70,7 +75,12 @@ async function overRest(url: string, reqIds: readonly string[]): Promise<BatchAn
   });
   if (response.status === 200) return ((await response.json()) as { items: BatchItem[] }).items;
   await response.body?.cancel();
-  return { code: response.status, reason: response.headers.get("error-reason") ?? "" };
+  const limit = response.headers.get("error-limit");
+  return {
+    code: response.status,
+    reason: response.headers.get("error-reason") ?? "",
+    ...(limit !== null && { limit }),
+  };
 }
 
 async function overTransport(transport: Transport, reqIds: readonly string[]): Promise<BatchAnswer> {
@@ -128,5 +138,6 @@ function failureOf(error: ConnectError): BatchAnswer {
     code: codeName(error.code),
     ...(info !== undefined && { reason: info.reason }),
     ...(field !== undefined && { field }),
+    ...(info?.metadata.limit !== undefined && { limit: info.metadata.limit }),
   };
 }
