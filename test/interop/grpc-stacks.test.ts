@@ -17,6 +17,7 @@ import { expected, jobs } from "./expected-answers.ts";
 import { buildJava } from "./java.ts";
 import { buildRust } from "./rust.ts";
 import { buildGo, installPython, root, type Tool } from "./tools.ts";
+import { testWaiting } from "./waiting-clients.ts";
 import { tap, type Wiretap } from "./wiretap.ts";
 
 /**
@@ -323,6 +324,28 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent
           expect(attempts(wiretap)).toBe(4);
         });
 
+        test("a watch that is shed: the client opens it again after the pushback of the answer", async () => {
+          const reqId = await insertJob(database.db);
+          await using full = await startTestApp({ DATABASE_URL: database.url, MAX_WAITING: "1" });
+          await using wiretap = await tap(full.port);
+          await using ownClient = open(wiretap);
+          const first = new AbortController();
+          const held = ownClient.watch([reqId], { signal: first.signal });
+          await expect.poll(() => held.events.length).toBe(1);
+          const second = new AbortController();
+          const watch = ownClient.watch([reqId], { signal: second.signal });
+          // An answer in trailers alone, which ends its stream.
+          const shed = ({ type, flags }: Frame) =>
+            type === frameType.headers && (flags & flag.endStream) !== 0;
+          await expect.poll(() => wiretap.fromService.filter(shed).length).toBeGreaterThanOrEqual(1);
+          first.abort();
+          await held.ended;
+          await expect.poll(() => watch.events.length, { timeout: 20_000 }).toBe(1);
+          expect(attempts(wiretap)).toBeGreaterThanOrEqual(3);
+          second.abort();
+          await watch.ended;
+        });
+
         test("a call without a database: the client retries it", async () => {
           await using proxy = await startProxy(database.url);
           await using app = await startTestApp({ DATABASE_URL: proxy.url });
@@ -347,6 +370,8 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent
           expect(attempts(wiretap)).toBe(3);
         });
       });
+
+    testWaiting({ start: (url) => start(new URL(url).host), ...(late && { late }) });
 
     test("keepalive pings: the idle connection stays open", async () => {
       const pinged = () => idle.tap.fromClient.filter(isPing).length;

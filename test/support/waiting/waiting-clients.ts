@@ -24,17 +24,27 @@ export interface WaitingClients extends AsyncDisposable {
   takeTallies(): WaitTally[];
   /** How many calls have had an event and are not over. */
   readonly waiting: number;
-  /** Jobs whose final status was acknowledged before a time, and that clients still wait for, in words. */
-  undelivered(before: number): string[];
+  /**
+   * Jobs whose final status was acknowledged before a time, and that clients still wait for, in words.
+   *
+   * @param isHeld whether to leave out the clients that have had no event of the call that they wait for.
+   */
+  undelivered(before: number, isHeld?: boolean): string[];
   /** Lets each client wait for its jobs until they are final, and resolves then. */
   finish(): Promise<void>;
 }
 
-interface WaitingClientsOptions {
+/** Clients that wait in the same way. */
+export interface ClientGroup {
+  readonly way: Way;
+  readonly clients: number;
   /** Of one instance of the service, or of several, of which a client takes the next one when it loses a connection. */
   readonly urls: readonly string[];
+}
+
+interface WaitingClientsOptions {
   readonly writer: Pick<JobWriter, "pick">;
-  readonly ways: readonly { readonly way: Way; readonly clients: number }[];
+  readonly groups: readonly ClientGroup[];
   /** As REPLICA_MAX_STALENESS, in milliseconds. Absent: the service reads from the primary alone. */
   readonly maxStaleness?: number;
 }
@@ -44,24 +54,27 @@ const silence = 30_000;
 const complaintsKept = 5;
 
 export function startWaitingClients({
-  urls,
   writer,
-  ways,
+  groups,
   maxStaleness = 0,
 }: WaitingClientsOptions): WaitingClients {
   const stopping = new AbortController();
   let isFinishing = false;
-  const openJobs = new Map<string, readonly LiveJob[]>();
+  /** What each client waits for. */
+  const asking = new Map<string, { readonly jobs: readonly LiveJob[]; readonly check: StreamCheck }>();
   const waiting = new Set<string>();
-  const tallies = new Map(ways.map(({ way }) => [way, emptyTally(way)]));
+  const tallies = new Map(groups.map(({ way }) => [way, emptyTally(way)]));
 
-  async function waitFor(way: Way, client: number, jobs: readonly LiveJob[]): Promise<void> {
+  async function waitFor(
+    { way, urls }: ClientGroup,
+    client: number,
+    jobs: readonly LiveJob[],
+  ): Promise<void> {
     const key = `${way.name}, client ${client}`;
     let open = jobs;
     let instance = client;
     let endedAt: number | undefined;
     while (open.length > 0 && !stopping.signal.aborted) {
-      openJobs.set(key, open);
       const tally = () => tallies.get(way) as WaitTally;
       const begunAt = performance.now();
       const onTold = () => {
@@ -70,6 +83,7 @@ export function startWaitingClients({
         waiting.add(key);
       };
       const check = createStreamCheck(open, { maxStaleness, onTold });
+      asking.set(key, { jobs: open, check });
       const url = urls[instance % urls.length] as string;
       const end = await way.attempt(url, client, check, stopping.signal);
       waiting.delete(key);
@@ -80,37 +94,39 @@ export function startWaitingClients({
       const left = open.filter(({ reqId }) => check.open.has(reqId));
       tally().delivered += open.length - left.length;
       open = left;
-      openJobs.set(key, open);
       if (open.length > 0)
         await pause(end.retryAfter, undefined, { signal: stopping.signal }).catch(() => {});
     }
-    openJobs.delete(key);
+    asking.delete(key);
   }
 
-  async function run(way: Way, client: number): Promise<void> {
+  async function run(group: ClientGroup, client: number): Promise<void> {
     while (!isFinishing && !stopping.signal.aborted) {
-      const jobs = writer.pick(way.ids);
+      const jobs = writer.pick(group.way.ids);
       if (jobs.length === 0) return;
-      await waitFor(way, client, jobs);
+      await waitFor(group, client, jobs);
     }
   }
 
-  const running = ways.flatMap(({ way, clients }) =>
-    Array.from({ length: clients }, (_, client) => run(way, client)),
+  const running = groups.flatMap((group) =>
+    Array.from({ length: group.clients }, (_, client) => run(group, client)),
   );
   return {
     takeTallies() {
       const taken = [...tallies.values()];
-      for (const { way } of ways) tallies.set(way, emptyTally(way));
+      for (const { way } of groups) tallies.set(way, emptyTally(way));
       return taken;
     },
     get waiting() {
       return waiting.size;
     },
-    undelivered(before) {
-      return [...openJobs].flatMap(([key, jobs]) =>
+    undelivered(before, isHeld = false) {
+      const clients = [...asking].filter(([key]) => !isHeld || waiting.has(key));
+      return clients.flatMap(([key, { jobs, check }]) =>
         jobs
-          .filter((job) => (finalSince(job) ?? Number.POSITIVE_INFINITY) < before)
+          .filter(
+            (job) => check.open.has(job.reqId) && (finalSince(job) ?? Number.POSITIVE_INFINITY) < before,
+          )
           .map((job) => `${key}: ${JSON.stringify(job)}`),
       );
     },
@@ -121,7 +137,7 @@ export function startWaitingClients({
     async [Symbol.asyncDispose]() {
       stopping.abort();
       await Promise.all(running);
-      for (const { way } of ways) way[Symbol.dispose]();
+      for (const { way } of groups) way[Symbol.dispose]();
     },
   };
 }

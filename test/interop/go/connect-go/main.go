@@ -42,7 +42,8 @@ func main() {
 		options = append(options, connect.WithProtoJSON())
 	}
 	if *get {
-		options = append(options, connect.WithHTTPGet())
+		// Many ids make a longer URL than the service reads: the client then uses POST.
+		options = append(options, connect.WithHTTPGet(), connect.WithHTTPGetMaxURLSize(8_192, true))
 	}
 	if *compress {
 		options = append(options, connect.WithSendGzip())
