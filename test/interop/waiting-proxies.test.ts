@@ -121,12 +121,16 @@ describe.each(installed)("$tool.title", ({ kind, name, tool }) => {
   describe.skipIf(tool.skipped)(name, () => {
     const proxy = () => (waiters.get(kind) as Waiter).proxy;
 
-    test("REST, events: the service notices that a client has gone", async () => {
+    test("REST: the service notices that a client has gone that waits, or reads events", async () => {
+      const reqId = await insertJob(database.db);
       const cancelling = new AbortController();
-      const { ended } = openEvents(proxy(), await insertJob(database.db), cancelling.signal);
+      const { signal } = cancelling;
+      const ended = [endOf(waitOverRest(proxy(), reqId, signal)), openEvents(proxy(), reqId, signal).ended];
+      await untilHeld(app.url, "wait", 1);
       await untilHeld(app.url, "events", 1);
       cancelling.abort();
-      await ended;
+      await Promise.all(ended);
+      await untilHeld(app.url, "wait", 0);
       await untilHeld(app.url, "events", 0);
     });
 
@@ -178,8 +182,8 @@ async function beginToWait(proxy: ReverseProxy): Promise<Waiter> {
   };
 }
 
-async function waitOverRest({ urls }: ReverseProxy, reqId: string) {
-  const response = await fetch(`${urls.http1}/get_status/${reqId}?wait=${wait}`);
+async function waitOverRest({ urls }: ReverseProxy, reqId: string, signal: AbortSignal | null = null) {
+  const response = await fetch(`${urls.http1}/get_status/${reqId}?wait=${wait}`, { signal });
   return { status: response.status, body: await response.text() };
 }
 

@@ -11,6 +11,8 @@ global
   tune.h2.max-concurrent-streams ${heldOfConnection}
 defaults
   mode http
+  # Otherwise HAProxy notices that a client has gone with the next event, or when the wait is over.
+  option abortonclose
   timeout connect 5s
   timeout client 60s
   timeout server 60s
