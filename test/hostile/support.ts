@@ -11,6 +11,7 @@ export const memoryAllowed = 150;
 export interface Target extends AsyncDisposable {
   readonly serving: Serving;
   readonly honest: HonestCallers;
+  readonly database: TestDatabase;
   /** The id of a job. */
   readonly reqId: string;
   /** The service's resident memory, in MiB. */
@@ -29,6 +30,7 @@ export async function startTarget(env: Readonly<Record<string, string>> = {}): P
   return {
     serving,
     honest,
+    database,
     reqId,
     memory() {
       const status = readFileSync(`/proc/${serving.process.pid}/status`, "latin1");
