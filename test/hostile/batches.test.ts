@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { BatchGetStatusRequestSchema } from "../../src/gen/gomemory/status/v1/status_pb.ts";
 import { framed } from "../support/calls.ts";
 import { openPeer } from "../support/peer.ts";
-import { memoryAllowed, startTarget, type Target } from "./support.ts";
+import { memoryAllowed, smallHeap, startTarget, type Target } from "./support.ts";
 
 const grpc = { ":method": "POST", "content-type": "application/grpc", te: "trailers" };
 
@@ -13,7 +13,7 @@ let target: Target;
 let before: number;
 
 beforeAll(async () => {
-  target = await startTarget({ PEER_TIMEOUT: "1s" });
+  target = await startTarget({ PEER_TIMEOUT: "1s", NODE_OPTIONS: smallHeap });
   await target.honest.check();
   before = target.memory();
 });
