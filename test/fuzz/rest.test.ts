@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Fuzzed, knownId, startFuzzed, unknownId } from "./fuzzed.ts";
 import { type Http1Request, type Http1Response, pipeline } from "./http1.ts";
+import { badRequest, isUuid, technicalIssues } from "./rest-answers.ts";
 
 let fuzzed: Fuzzed;
 
@@ -10,11 +11,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => fuzzed[Symbol.asyncDispose]());
-
-const canonicalUuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
-const badRequest = `{"Error":"Bad Request","Message":"Bad Request","Status":400}`;
-const issues = "We are experiencing some techincal issues right now. Please try again after some time!";
-const technicalIssues = `{"Error":"${issues}","Message":"${issues}","Status":500}`;
 
 /** Characters of a request target, and of a header's value. */
 const targetText = fc.string({
@@ -85,7 +81,7 @@ function expected({ method, target }: Http1Request) {
   if (path !== "/get_status" && !path.startsWith("/get_status/")) return { status: 404 };
   if (!isRead) return { status: 405 };
   const reqId = decode(path.slice("/get_status/".length));
-  if (!canonicalUuid.test(reqId)) {
+  if (!isUuid(reqId)) {
     return { status: 400, reason: "INVALID_REQ_ID", body: badRequest };
   }
   if (reqId.toLowerCase() === knownId) return { status: 200, body: fuzzed.json };

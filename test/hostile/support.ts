@@ -7,10 +7,14 @@ import { documentedJson, insertJob } from "../support/rows.ts";
 /** The greatest growth of the service's memory under an attack, in MiB, including garbage that is not collected yet. */
 export const memoryAllowed = 150;
 
+/** NODE_OPTIONS with which garbage is collected soon, and a service that keeps what it should not ends for want of memory. */
+export const smallHeap = "--max-old-space-size=160";
+
 /** The service in a process of its own, with honest callers that call it all the time. */
 export interface Target extends AsyncDisposable {
   readonly serving: Serving;
   readonly honest: HonestCallers;
+  readonly database: TestDatabase;
   /** The id of a job. */
   readonly reqId: string;
   /** The service's resident memory, in MiB. */
@@ -29,6 +33,7 @@ export async function startTarget(env: Readonly<Record<string, string>> = {}): P
   return {
     serving,
     honest,
+    database,
     reqId,
     memory() {
       const status = readFileSync(`/proc/${serving.process.pid}/status`, "latin1");
