@@ -183,7 +183,7 @@ export const settings = {
   PEER_TIMEOUT: {
     ...duration,
     default: "10s",
-    help: "Maximum time for a client to send a request or to complete its TLS handshake, from the first byte on, and to receive an answer. Slower clients are disconnected.",
+    help: "Maximum time for a client to send a request or to complete its TLS handshake, from the first byte on, and to receive an answer. Slower clients are disconnected. The client of a watch has 30 seconds to read before that.",
   },
   IDLE_TIMEOUT: {
     ...duration,
@@ -224,7 +224,7 @@ export const settings = {
     ...oneOf("on", "off"),
     default: "on",
     tuning: true,
-    help: "Fast path for unary gRPC calls. `off` leaves them to Connect's adapter, which gives the same answers more slowly.",
+    help: "Fast path for unary and server-streaming gRPC calls. `off` leaves them to Connect's adapter, which gives the same answers more slowly.",
   },
   METRICS: {
     ...oneOf("on", "off"),

@@ -22,7 +22,7 @@ export function parseReqId(text: string, field = "req_id"): ReqId {
 }
 
 /** The most ids that one call may ask for. */
-export const maxReqIds = 1_000;
+const maxReqIds = 1_000;
 
 /**
  * Reads the ids of a call that asks for several.

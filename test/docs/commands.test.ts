@@ -4,7 +4,7 @@ import { readConfig } from "../../src/config/config.ts";
 import { documentedJson } from "../support/rows.ts";
 import { blocksNotRun, commandsNotRun } from "./not-run.ts";
 import { blocksIn, commandsOf, page, pages } from "./pages.ts";
-import { exampleId, openSession, type Session } from "./session.ts";
+import { exampleId, openSession, type Session, unknownId } from "./session.ts";
 
 const isRun = (command: string) => !commandsNotRun.some(({ begins }) => command.startsWith(begins));
 const isShown = (command: string) => /^export DATABASE_URL=/.test(command);
@@ -41,15 +41,32 @@ function checkUrl(command: string): void {
 }
 
 async function check(command: string, printed: string, { database }: Session): Promise<void> {
-  if (/get_status|GetStatus| get /.test(command)) {
-    const documented = JSON.parse(await documentedJson(database.db, exampleId));
-    expect(JSON.parse(printed), command).toEqual(documented);
+  if (/get_status|\wStatus| get /.test(command)) {
+    expectStatus(command, printed, JSON.parse(await documentedJson(database.db, exampleId)));
   } else if (/ list$/.test(command)) expect(printed, command).toContain("gomemory.status.v1.StatusService");
   else if (command.endsWith("/healthz")) expect(printed, command).toBe(`{"status":"alive"}`);
   else if (command.endsWith("/readyz")) expect(printed, command).toBe(`{"status":"ready"}`);
   else if (command.endsWith("/metrics")) expect(printed, command).toMatch(/# EOF\n$/);
   else if (command.includes("python3 -c")) expect(printed, command).toBe("p%40ss%2Fword\n");
   if (command.includes("create role status_service")) await database.pool.query("drop role status_service");
+}
+
+/** @param documented the status of the id that every example names. */
+function expectStatus(command: string, printed: string, documented: object): void {
+  const known = { reqId: exampleId, status: documented };
+  if (command.includes("text/event-stream")) {
+    expect(dataOf(printed), command).toEqual([documented, { reason: "FINAL" }]);
+  } else if (command.includes("WatchStatus")) {
+    expect(JSON.parse(printed), command).toEqual({ status: known });
+  } else if (/:batch|BatchGetStatus/.test(command)) {
+    const unknown = { reqId: unknownId, error: { reason: "STATUS_NOT_FOUND" } };
+    expect(JSON.parse(printed), command).toEqual({ items: [known, unknown] });
+  } else expect(JSON.parse(printed), command).toEqual(documented);
+}
+
+/** @returns the data of server-sent events. */
+function dataOf(text: string): unknown[] {
+  return Array.from(text.matchAll(/^data: (.*)$/gm), ([, data = ""]) => JSON.parse(data));
 }
 
 test("the certificate of the recipe is no CA, which clients on rustls refuse as a server's", () => {

@@ -2,8 +2,12 @@ import { execFile, spawnSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { toJsonString } from "@bufbuild/protobuf";
+import { createClient } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { settings } from "../../src/config/settings.ts";
+import { StatusService, WatchStatusResponseSchema } from "../../src/gen/gomemory/status/v1/status_pb.ts";
 import { openProbes } from "../../src/server/probes.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
@@ -12,7 +16,7 @@ import { rolesSql } from "../support/roles.ts";
 import { insertJob } from "../support/rows.ts";
 import { tokenLine } from "../support/tokens.ts";
 import { blocksIn, page, root } from "./pages.ts";
-import { exampleError } from "./session.ts";
+import { exampleError, exampleId, unknownId } from "./session.ts";
 
 let database: TestDatabase;
 let folder: Folder;
@@ -30,10 +34,15 @@ afterAll(async () => {
   await folder[Symbol.asyncDispose]();
 });
 
-describe("JSON", () => {
-  const createdAt = "2026-03-03T21:44:15Z";
+/** @returns an answer with the id and the time of the examples. */
+function asInExamples(answer: string, reqId: string): string {
+  return answer
+    .replaceAll(reqId, exampleId)
+    .replaceAll(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/g, "2026-03-03T21:44:15Z");
+}
 
-  /** Every answer that a page may show; of a status, with the time of the examples. */
+describe("JSON", () => {
+  /** Every answer that a page may show; of a status, with the id and the time of the examples. */
   async function realAnswers(): Promise<unknown[]> {
     const AUTH_TOKENS_FILE = await folder.write("tokens", tokenLine("alice", "of-alice"));
     await using withTokens = await startTestApp({ DATABASE_URL: database.url, AUTH_TOKENS_FILE });
@@ -45,13 +54,23 @@ describe("JSON", () => {
         `${app.url}/get_status/nonsense`,
         `${withTokens.url}/get_status/${reqId}`,
         ...openProbes.map((path) => `${app.url}${path}`),
-      ].map(async (url) => (await (await fetch(url)).json()) as Record<string, unknown>),
+      ].map(async (url) => await (await fetch(url)).text()),
     );
-    return answers.map((answer) => {
-      if (answer.createdAt !== undefined)
-        expect(answer.createdAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
-      return "createdAt" in answer ? { ...answer, createdAt } : answer;
+    const batch = await fetch(`${app.url}/get_status:batch`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ reqIds: [reqId, unknownId] }),
     });
+    const client = createClient(
+      StatusService,
+      createConnectTransport({ baseUrl: app.url, httpVersion: "1.1" }),
+    );
+    const events = await Array.fromAsync(client.watchStatus({ reqIds: [reqId] }));
+    answers.push(
+      await batch.text(),
+      ...events.map((event) => toJsonString(WatchStatusResponseSchema, event)),
+    );
+    return answers.map((answer) => JSON.parse(asInExamples(answer, reqId)));
   }
 
   test("is what the service answers", async () => {
@@ -61,6 +80,17 @@ describe("JSON", () => {
     for (const { path, code } of examples)
       expect(answers, `${path}: ${code}`).toContainEqual(JSON.parse(code));
   });
+});
+
+test("server-sent events are what the service sends", async () => {
+  const examples = blocksIn("text").filter(({ code }) => /^id: .*\/failure\nevent: /m.test(code));
+  expect(examples).not.toEqual([]);
+  const reqId = await insertJob(database.db, { status: "failure", error: exampleError });
+  const response = await fetch(`${app.url}/get_status/${reqId}`, {
+    headers: { Accept: "text/event-stream" },
+  });
+  const sent = asInExamples(await response.text(), reqId);
+  for (const { code } of examples) expect(sent.replace(/^retry: [2-5]\d{3}$/m, "retry: 3141")).toBe(code);
 });
 
 test("SQL for operators is what PostgreSQL takes", async () => {

@@ -22,6 +22,11 @@ export const blocksNotRun: readonly { readonly holds: string; readonly reason: s
   { holds: "// @grpc/grpc-js", reason: "test/protocols/retries.test.ts gives grpc-js the service config" },
   { holds: "// grpc-go", reason: "test/interop/grpc-stacks.test.ts gives grpc-go the service config" },
   { holds: "# grpcio", reason: "test/interop/grpc-stacks.test.ts gives grpcio the service config" },
+  { holds: "/** Waits until a request", reason: "test/docs/waiting.test.ts runs it" },
+  { holds: "/** Reports the states", reason: "test/docs/waiting.test.ts runs it" },
+  { holds: "// watchStatuses reports", reason: "needs Go: test/interop/watch-examples.test.ts runs it" },
+  { holds: "def watch_statuses", reason: "needs grpcio: test/interop/watch-examples.test.ts runs it" },
+  { holds: "new EventSource", reason: "test/interop/browser.test.ts follows a request by EventSource" },
   { holds: "createConnectTransport", reason: "test/interop/browser.test.ts runs connect-web in a browser" },
   {
     holds: "from gomemory import",

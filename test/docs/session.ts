@@ -9,6 +9,8 @@ import { root } from "./pages.ts";
 
 /** The id that every example names. */
 export const exampleId = "0b1cda3c-9a5f-4b7e-8f2d-1c0a9b8e7d6f";
+/** The id of examples that has no status. */
+export const unknownId = "11111111-1111-4111-8111-111111111111";
 export const exampleError = "Vector database timeout during embedding generation";
 
 /** A terminal in which the commands of a page are typed, one after the other, with the service beside it. */

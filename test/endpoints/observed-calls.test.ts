@@ -36,6 +36,19 @@ async function countedBy({ url }: TestApp): Promise<Record<string, number>> {
   );
 }
 
+/** How many held calls the metrics counted. */
+async function heldBy({ url }: TestApp): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`, { headers: bearing })).text();
+  const counts = text.matchAll(/^rpc_server_held_call_duration_seconds_count\{.*\} (\d+)$/gm);
+  return Array.from(counts, ([, count]) => Number(count)).reduce((sum, count) => sum + count, 0);
+}
+
+/** Whether a call that is logged was held: a stream that was not refused before. */
+function wasHeld({ method, code }: Readonly<Record<string, unknown>>): boolean {
+  const isStream = /(?:Watch|WatchStatus|ServerReflectionInfo)$/.test(String(method));
+  return isStream && (code === "OK" || code === "DEADLINE_EXCEEDED");
+}
+
 describe.for(["on", "off"])("with the fast path %s", (fastPath) => {
   let app: TestApp;
 
@@ -83,11 +96,15 @@ describe.for(["on", "off"])("with the fast path %s", (fastPath) => {
 
   test("the metrics count what the log has, and nothing else, and nothing is in flight", async () => {
     const logged: Record<string, number> = {};
-    for (const { protocol, method, code } of app.logs.filter(isCall)) {
+    const calls = app.logs.filter(isCall);
+    for (const { protocol, method, code } of calls.filter((call) => !wasHeld(call))) {
       const key = `${protocol} ${method} ${code}`;
       logged[key] = (logged[key] ?? 0) + 1;
     }
     expect(await countedBy(app)).toEqual(logged);
+    const held = calls.filter(wasHeld);
+    expect(held).not.toHaveLength(0);
+    expect(await heldBy(app)).toBe(held.length);
     const text = await (await fetch(`${app.url}/metrics`, { headers: bearing })).text();
     const inFlight = text.split("\n").filter((line) => /^rpc_server_calls_in_flight\{.*[1-9]$/.test(line));
     expect(inFlight).toEqual([expect.stringContaining('rpc_method="/metrics"')]);

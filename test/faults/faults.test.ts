@@ -5,6 +5,7 @@ import { type Fault, faults, preparedFaults, tlsFaults } from "../support/faults
 import { watchReadiness } from "../support/faults/readiness.ts";
 import { type FaultReport, writeReport } from "../support/faults/report.ts";
 import { type Rig, requestTimeout, startRig } from "../support/faults/rig.ts";
+import { startWaiting, type Waiting } from "../support/faults/waiting.ts";
 import { notKeptMessage } from "../support/ha/not-kept.ts";
 
 /** Times in milliseconds. */
@@ -13,6 +14,9 @@ const lasting = 2_500;
 const after = 1_500;
 const recoveryBound = 1_000;
 const readinessBound = 2_000;
+/** From the end of a fault to all that was final by then: for calls that were held, and for those that were to come back. */
+const heldBound = 3_000;
+const deliveryBound = 10_000;
 const heapBound = 16 * 2 ** 20;
 
 const reports: FaultReport[] = [];
@@ -27,10 +31,12 @@ const groups = [
 
 describe.for(groups)("$group", ({ tls, env, faults, isMeasured = false }) => {
   let rig: Rig;
+  let waiting: Waiting;
   let heapBefore: number;
 
   beforeAll(async () => {
     rig = await startRig({ tls, env });
+    waiting = await startWaiting(rig);
     await using callers = startCallers(rig.service.url, rig.known, requestTimeout);
     await pause(2_000); // memory that is allocated only once, such as compiled code and caches, is no leak
     const tallies = await callers.stop(performance.now());
@@ -42,10 +48,13 @@ describe.for(groups)("$group", ({ tls, env, faults, isMeasured = false }) => {
     memory.rssBefore = await rig.metric("process_resident_memory_bytes");
   });
 
-  afterAll(() => rig[Symbol.asyncDispose]());
+  afterAll(async () => {
+    await waiting[Symbol.asyncDispose]();
+    await rig[Symbol.asyncDispose]();
+  });
 
   test.for(faults)("$name", async (fault) => {
-    const report = await inject(rig, fault);
+    const report = await inject(rig, waiting, fault);
     reports.push(report);
 
     for (const { family, calls, wrong, late, failed, recoveredIn, complaints } of report.tallies) {
@@ -54,6 +63,12 @@ describe.for(groups)("$group", ({ tls, env, faults, isMeasured = false }) => {
       expect({ family, wrong, late, complaints }).toEqual({ family, wrong: 0, late: 0, complaints: [] });
       expect(recoveredIn, `${family} recovered in`).toBeLessThanOrEqual(recoveryBound);
     }
+    const { calls, wrong, ends, complaints, deliveredIn, heldDeliveredIn } = report.waiting;
+    expect(calls, "calls that wait").toBeGreaterThan(0);
+    expect({ wrong, complaints }).toEqual({ wrong: 0, complaints: [] });
+    expect(Object.keys(ends).filter((as) => !mayEndAs.has(as))).toEqual([]);
+    expect(heldDeliveredIn, "held calls: delivered in").toBeLessThanOrEqual(heldBound);
+    expect(deliveredIn, "delivered in").toBeLessThanOrEqual(deliveryBound);
     if (fault.outage) {
       expect(report.notReadyAfter, "not ready after").toBeLessThanOrEqual(readinessBound);
       expect(report.readyAfter, "ready after").toBeLessThanOrEqual(readinessBound);
@@ -65,6 +80,13 @@ describe.for(groups)("$group", ({ tls, env, faults, isMeasured = false }) => {
     await expect
       .poll(() => heapAfterCollection(rig), { timeout: 5_000 })
       .toBeLessThan(heapBefore + heapBound);
+  });
+
+  test("each final status is delivered in the end", async () => {
+    const { calls, wrong, ends, complaints } = await waiting.finish();
+    expect(calls).toBeGreaterThan(0);
+    expect({ wrong, complaints }).toEqual({ wrong: 0, complaints: [] });
+    expect(Object.keys(ends)).toEqual(["OK"]);
   });
 
   test("the service is still the same process, has written nothing to standard error, and shuts down gracefully", async () => {
@@ -83,7 +105,10 @@ afterAll(async () => {
   await writeReport(reports, { postgres, requestTimeout, ...memory });
 });
 
-async function inject(rig: Rig, fault: Fault): Promise<FaultReport> {
+/** What a call that waits may end with while the database is broken: the service gives no other reason. */
+const mayEndAs = new Set(["OK", "DATASTORE_UNAVAILABLE", "DEADLINE_EXCEEDED"]);
+
+async function inject(rig: Rig, waiting: Waiting, fault: Fault): Promise<FaultReport> {
   const logged = rig.service.logs.length;
   await using readiness = watchReadiness(rig.service.url);
   await using callers = startCallers(rig.service.url, rig.known, requestTimeout);
@@ -94,8 +119,11 @@ async function inject(rig: Rig, fault: Fault): Promise<FaultReport> {
   const notReadyAfter = readiness.changedTo(false, injectedAt);
   await end();
   const endedAt = performance.now();
+  const delivery = waiting.delivery(endedAt, deliveryBound);
   await pause(after);
   const tallies = await callers.stop(endedAt);
+
+  const delivered = await delivery;
 
   const messages = rig.service.logs.slice(logged).map(({ msg }) => msg);
   const breaker = messages.filter((message) => message.startsWith("the database is "));
@@ -106,6 +134,7 @@ async function inject(rig: Rig, fault: Fault): Promise<FaultReport> {
   return {
     name: fault.name,
     tallies,
+    waiting: delivered,
     notReadyAfter: fault.outage && notReadyAfter,
     readyAfter: readiness.changedTo(true, endedAt),
   };

@@ -9,9 +9,19 @@ import { installPrograms, skipped } from "../support/ha/programs.ts";
 import { type Running, startServing } from "../support/process.ts";
 import { protocols } from "../support/protocols.ts";
 import { documentedJson, insertJob } from "../support/rows.ts";
+import { waitOverGrpc, watchOverGrpc } from "../support/waiting/grpc-ways.ts";
+import { startJobWriter } from "../support/waiting/job-writer.ts";
+import { eventsOverRest, waitOverRest } from "../support/waiting/rest-ways.ts";
+import { startWaitingClients } from "../support/waiting/waiting-clients.ts";
 
 const rounds = 3;
 const callersPerProtocol = 4;
+/** The longest time, in milliseconds, from the end of a stream to the first event of the next. */
+const longestBackIn = new Map([
+  ["WatchStatus, gRPC", 5_000],
+  // An EventSource waits for as long as `retry` says: up to 5 s.
+  ["events, REST", 10_000],
+]);
 
 describe.skipIf(skipped)("a rolling restart of two instances behind HAProxy", () => {
   const started = new AsyncDisposableStack();
@@ -20,7 +30,22 @@ describe.skipIf(skipped)("a rolling restart of two instances behind HAProxy", ()
   let front: Front;
 
   const start = (port: number) =>
-    startServing({ DATABASE_URL: database.url, PORT: String(port), SHUTDOWN_DELAY: "1s" });
+    startServing({
+      DATABASE_URL: database.url,
+      PORT: String(port),
+      SHUTDOWN_DELAY: "1s",
+      SHUTDOWN_TIMEOUT: "4s",
+    });
+
+  async function restartEach(): Promise<void> {
+    for (const instance of instances) {
+      instance.running.kill("SIGTERM");
+      const { code, stderr } = await instance.running.exit;
+      expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+      instance.running = await start(instance.port);
+      await front.allUp();
+    }
+  }
 
   beforeAll(async () => {
     const programs = started.use(await installPrograms());
@@ -47,21 +72,55 @@ describe.skipIf(skipped)("a rolling restart of two instances behind HAProxy", ()
       json: await getOverRest(`${front.urls.rest}/get_status/${reqId}`, agent),
     }));
     const rpc = callRepeatedly(async () => grpc?.ask(reqId));
-    for (let round = 0; round < rounds; round++) {
-      for (const instance of instances) {
-        instance.running.kill("SIGTERM");
-        const { code, stderr } = await instance.running.exit;
-        expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-        instance.running = await start(instance.port);
-        await front.allUp();
-      }
-    }
+    for (let round = 0; round < rounds; round++) await restartEach();
     const counts = await Promise.all([rest.stop(), rpc.stop()]);
     agent.destroy();
     grpc?.close();
     for (const answers of counts) expect([...answers.keys()]).toEqual([JSON.stringify({ json })]);
     const calls = counts.flatMap((answers) => [...answers.values()]).reduce((sum, count) => sum + count, 0);
     process.stdout.write(`${rounds * instances.length} restarts, ${calls} calls, 0 lost\n`);
+  });
+
+  test("ends no watch of 1,000 with a wrong outcome, and its client is back within five seconds", async () => {
+    await front.allUp();
+    await using writer = await startJobWriter(database.url, { jobs: 500, pace: 200 });
+    await using overGrpc = startWaitingClients({
+      urls: [front.urls.grpc],
+      writer,
+      ways: [
+        { way: watchOverGrpc(5), clients: 700 },
+        { way: waitOverGrpc(10_000), clients: 100 },
+      ],
+    });
+    await using overRest = startWaitingClients({
+      urls: [front.urls.rest],
+      writer,
+      ways: [
+        { way: eventsOverRest(), clients: 300 },
+        { way: waitOverRest(10_000), clients: 100 },
+      ],
+    });
+    await expect.poll(() => overGrpc.waiting + overRest.waiting, { timeout: 20_000 }).toBeGreaterThan(950);
+    for (const clients of [overGrpc, overRest]) clients.takeTallies();
+
+    await restartEach();
+    await expect.poll(() => overGrpc.waiting + overRest.waiting, { timeout: 20_000 }).toBeGreaterThan(950);
+    await writer.finish();
+    for (const clients of [overGrpc, overRest]) await clients.finish();
+
+    const tallies = [...overGrpc.takeTallies(), ...overRest.takeTallies()];
+    for (const { way, delivered, wrong, ends, backIn, complaints } of tallies) {
+      expect({ way, wrong, complaints }).toEqual({ way, wrong: 0, complaints: [] });
+      expect(delivered, way).toBeGreaterThan(0);
+      const longest = longestBackIn.get(way);
+      // A long poll ends with OK, too, and is told something only then.
+      expect(Object.keys(ends).toSorted(), way).toEqual(
+        longest === undefined ? ["OK"] : ["GOING_AWAY", "OK"],
+      );
+      if (longest === undefined) continue;
+      expect(backIn, way).toBeLessThanOrEqual(longest);
+      process.stdout.write(`${way}: ${JSON.stringify(ends)}, back within ${Math.ceil(backIn)} ms\n`);
+    }
   });
 });
 

@@ -20,7 +20,7 @@ export interface Browser extends AsyncDisposable {
   /** Opens the page. @param certificate the file, in PEM, of a service's certificate that the browser accepts. */
   open(certificate: string): Promise<void>;
   /** @param by the name of one of the page's clients. @param url the service's. */
-  client(by: string, url: string): Omit<ClientProgram, typeof Symbol.asyncDispose>;
+  client(by: string, url: string): ClientProgram;
 }
 
 /** @throws Error that names the tool. */
@@ -91,7 +91,7 @@ export async function startBrowser(chromium: Tool): Promise<Browser> {
         (await page.promise).write(`data: ${JSON.stringify(data)}\n\n`);
       });
       conversations.push(conversation);
-      return conversation;
+      return { ...conversation, async [Symbol.asyncDispose]() {} };
     },
     [Symbol.asyncDispose]: () => started.disposeAsync(),
   };

@@ -6,6 +6,7 @@ import { documentedJson, insertJob } from "../support/rows.ts";
 import { type ClientProgram, startClientProgram } from "./client.ts";
 import { expected, jobs } from "./expected-answers.ts";
 import { buildGo } from "./tools.ts";
+import { testWaiting } from "./waiting-clients.ts";
 
 const connectGo = await buildGo("connect-go", "connectrpc.com/connect");
 
@@ -103,5 +104,7 @@ describe.skipIf(connectGo.skipped)(connectGo.title, () => {
       expect(await calling).toMatchObject(expected.cancelled);
       await lock.blocksCalls(0);
     });
+
+    testWaiting({ start: (url) => start(new URL(url).host, args) });
   });
 });

@@ -17,6 +17,7 @@ import { expected, jobs } from "./expected-answers.ts";
 import { buildJava } from "./java.ts";
 import { buildRust } from "./rust.ts";
 import { buildGo, installPython, root, type Tool } from "./tools.ts";
+import { testWaiting } from "./waiting-clients.ts";
 import { tap, type Wiretap } from "./wiretap.ts";
 
 /**
@@ -347,6 +348,8 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent
           expect(attempts(wiretap)).toBe(3);
         });
       });
+
+    testWaiting({ start: (url) => start(new URL(url).host), ...(late && { late }) });
 
     test("keepalive pings: the idle connection stays open", async () => {
       const pinged = () => idle.tap.fromClient.filter(isPing).length;

@@ -17,10 +17,14 @@ let server: Server;
 /** What happened, in order. */
 let events: unknown[];
 let contexts: HandlerContext[];
+/** The last response, and whether it takes no more. */
+let response: ServerResponse;
+let isFull: boolean;
 
 beforeEach(async () => {
   events = [];
   contexts = [];
+  isFull = false;
   const adapter = connectNodeAdapter({
     requestGate(context) {
       contexts.push(context);
@@ -35,15 +39,24 @@ beforeEach(async () => {
         if (service === "fail") throw new ConnectError("as asked", Code.Aborted);
         return {};
       });
+      router.rpc(Health.method.watch, async function* () {
+        for (const name of ["first", "second"]) {
+          await Promise.resolve();
+          events.push(name);
+          yield {};
+        }
+      });
     },
   });
-  server = createServer((request: IncomingMessage, response: ServerResponse) => {
+  server = createServer((request: IncomingMessage, answer: ServerResponse) => {
+    response = answer;
     for (const name of ["writeHead", "write", "addTrailers", "end"] as const) {
       const own = response[name].bind(response) as (...args: unknown[]) => unknown;
       Object.assign(response, {
         [name]: (...args: unknown[]) => {
           events.push(name);
-          return own(...args);
+          const result = own(...args);
+          return name === "write" && isFull ? false : result;
         },
       });
     }
@@ -60,11 +73,11 @@ beforeEach(async () => {
 
 afterEach(() => server.close());
 
-async function ask(type: string, body: string | Uint8Array<ArrayBuffer>): Promise<string> {
+async function ask(type: string, body: string | Uint8Array<ArrayBuffer>, method = "Check"): Promise<string> {
   const { port } = server.address() as AddressInfo;
-  const url = `http://127.0.0.1:${port}/grpc.health.v1.Health/Check`;
-  const response = await fetch(url, { method: "POST", headers: { "Content-Type": type }, body });
-  return await response.text();
+  const url = `http://127.0.0.1:${port}/grpc.health.v1.Health/${method}`;
+  const answer = await fetch(url, { method: "POST", headers: { "Content-Type": type }, body });
+  return await answer.text();
 }
 
 test("HandlerContext.abort (rpc-call.ts): is called without a reason when a call ended well, before its answer is written", async () => {
@@ -96,4 +109,15 @@ test("writeHead, addTrailers, end (trailers-only.ts): a gRPC error without a mes
   await ask("application/grpc", prefixed);
   const written = events.filter((event) => typeof event === "string" && /write|Trailers|end/.test(event));
   expect(written).toEqual(["writeHead", "addTrailers", "end"]);
+});
+
+test("drain, write (routes.ts): after a write that returned false, the adapter asks for a message at the event drain", async () => {
+  isFull = true;
+  const asked = ask("application/grpc-web+proto", new Uint8Array(5), "Watch");
+  await expect.poll(() => events, { interval: 5 }).toContain("write");
+  expect(events).not.toContain("second");
+  isFull = false;
+  response.emit("drain");
+  await asked;
+  expect(events).toContain("second");
 });

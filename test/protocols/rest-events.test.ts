@@ -21,6 +21,17 @@ import { type CallOutcome, observeCalls } from "../../src/telemetry/calls.ts";
 import { overEvery, send } from "../support/calls.ts";
 import { getStatusOf } from "../support/get-status.ts";
 import { startAsking } from "../support/hang-up.ts";
+import {
+  flag,
+  frame,
+  frameType,
+  headerBlock,
+  preface,
+  setting,
+  settings,
+  uint32,
+} from "../support/http2-frames.ts";
+import { openPeer } from "../support/peer.ts";
 import { technicalIssues } from "../support/protocols.ts";
 import { serveEndpoints } from "../support/serve.ts";
 import { openStalled } from "../support/stalled.ts";
@@ -413,6 +424,43 @@ describe("a client that reads nothing", () => {
   });
 });
 
+test("a client whose window is closed has one event that waits for it, however small", async () => {
+  const begun = Promise.withResolvers<Call>();
+  const wasCancelled: boolean[] = [];
+  watch = async function* (_reqIds, call) {
+    begun.resolve(call);
+    await Promise.resolve();
+    while (!call.cancelled) {
+      yield pending;
+      wasCancelled.push(call.cancelled);
+    }
+  };
+  using peer = await openPeer(server.address.port);
+  const headers = headerBlock({
+    ":method": "GET",
+    ":scheme": "http",
+    ":path": path,
+    ":authority": "test",
+    accept: "text/event-stream",
+  });
+  const closedWindow = settings(setting.initialWindowSize, 0);
+  peer.send(
+    Buffer.concat([
+      preface,
+      closedWindow,
+      frame(frameType.headers, flag.endHeaders | flag.endStream, 1, headers),
+    ]),
+  );
+  await peer.frame(({ type, stream }) => type === frameType.headers && stream === 1);
+  await peer.deliver();
+  (await begun.promise).cancel(slowConsumer);
+  await expect.poll(() => ended.map(({ code }) => code), { interval: 5 }).toEqual(["RESOURCE_EXHAUSTED"]);
+  expect(wasCancelled).not.toContain(false);
+  peer.send(frame(frameType.windowUpdate, 0, 1, uint32(1_000)));
+  const { payload } = await peer.frame(({ type, payload }) => type === frameType.data && payload.length > 0);
+  expect(payload.toString()).toContain(ofPending);
+});
+
 describe("a caller that leaves", () => {
   test.for(calls)("cancels its call: $name", async (call) => {
     const { finished } = startWatch(false);
@@ -433,4 +481,24 @@ describe("a caller that leaves", () => {
     expect((await buffer(socket)).toString()).toContain(ofPending);
     await expect.poll(() => ended.map(({ code }) => code), { interval: 5 }).toEqual(["OK"]);
   });
+});
+
+test("a connection of HTTP/1.1 is closed behind events that end while the service shuts down", async () => {
+  const begun = Promise.withResolvers<Call>();
+  const watching = {
+    async *watch(_reqIds: readonly ReqId[], call: Call) {
+      const cancelled = new Promise((resolve) => call.attach({ cancel: resolve }));
+      begun.resolve(call);
+      yield pending;
+      await cancelled;
+    },
+  };
+  const other = await serveEndpoints([getStatusOf(noWait, watching)], { shutdownTimeout: 600_000 });
+  const socket = connect(other.address.port, "127.0.0.1");
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n`);
+  await once(socket, "readable");
+  const closed = other[Symbol.asyncDispose]();
+  (await begun.promise).cancel(goingAway);
+  expect((await buffer(socket)).toString()).toContain(end("GOING_AWAY"));
+  await closed;
 });

@@ -84,6 +84,10 @@ describe.for([
   }
 
   async function countCancelled({ protocol }: RawCall, method: string): Promise<number> {
+    if (method === watchMethod) {
+      const held = { kind: "health", outcome: "cancelled" };
+      return metricValue(await metrics(), "rpc_server_held_call_duration_seconds_count", held) ?? 0;
+    }
     const name = "rpc_server_call_duration_seconds_count";
     const labels = { rpc_system_name: protocol, rpc_method: method };
     const lines = (await metrics())

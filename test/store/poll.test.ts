@@ -93,7 +93,7 @@ test("a row whose updated_at is infinite is read, as one that was just changed",
 
 test("a failure has its error, and an expired status is none", async () => {
   const failure = await insert("'failure', 'it broke', now(), now()");
-  const expired = await insert("'success', null, now() - interval '24 hours', now()");
+  const expired = await insert("'success', null, now() - interval '24 hours 1 second', now()");
   const outcomes = await openStore().poll([failure, expired, newReqId(), failure], callWithin());
   expect([...outcomes.keys()]).toHaveLength(3);
   expect(wordsOf(outcomes)).toEqual(["failure", "none", "none"]);

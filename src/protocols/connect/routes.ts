@@ -1,3 +1,4 @@
+import type { ServerResponse } from "node:http";
 import type { Message } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import {
@@ -43,6 +44,7 @@ function streaming(endpoint: StreamingEndpoint, life: Life) {
     follow(rpc, context);
     letEndpointTime(carrier, call);
     goOnWhenCancelled(rpc);
+    if (!("stream" in response)) forgetWriteErrors(response);
     try {
       yield* life.stream(endpoint, request, call, observation, context);
     } catch (reason) {
@@ -77,6 +79,16 @@ function follow({ call, response }: RpcCall, context: HandlerContext): void {
  */
 function goOnWhenCancelled({ call, response }: RpcCall): void {
   if (!call.cancelled) call.attach({ cancel: () => response.emit("drain") });
+}
+
+/**
+ * Connect prints the error of a write that waits for a client that goes, unless Node calls it ECONNRESET: over HTTP/1.1, it may be
+ * ECANCELED and EPIPE, too. The call is cancelled by then.
+ */
+function forgetWriteErrors(response: ServerResponse): void {
+  const { write } = response;
+  response.write = (chunk: unknown, encoding: unknown) =>
+    write.call(response, chunk, encoding as BufferEncoding);
 }
 
 function toWire(rpc: RpcCall, reason: unknown): ConnectError {

@@ -114,9 +114,7 @@ export function createHttp1Server({
         const { socket, age } = connection;
         if (!age.exceedsLimit(now)) continue;
         connection.closesAfterResponse = true;
-        if (age.exceedsGrace(now) && sendAwayHeldCalls(socket)) {
-          responseInProgress(socket)?.once("finish", () => socket.destroySoon());
-        }
+        if (age.exceedsGrace(now) && sendAwayHeldCalls(socket)) closeAfterResponse(socket);
       }
     },
 
@@ -124,7 +122,7 @@ export function createHttp1Server({
       isDraining = true;
       const closed = once(server, "close");
       server.close();
-      for (const { socket } of connections.toArray()) announceClose(responseInProgress(socket));
+      for (const { socket } of connections.toArray()) closeAfterResponse(socket);
       await closed;
     },
   };
@@ -153,6 +151,13 @@ function answerHeld(this: Socket): void {
   answerHeldCalls(this);
 }
 
-function announceClose(response: ServerResponse | undefined | null): void {
-  if (response && !response.headersSent) response.setHeader("Connection", "close");
+/** Closes a connection after the response under way. One that is already announced to be kept open, is closed all the same. */
+function closeAfterResponse(socket: Socket): void {
+  const response = responseInProgress(socket);
+  if (response?.headersSent) response.once("finish", () => socket.destroySoon());
+  else if (response) announceClose(response);
+}
+
+function announceClose(response: ServerResponse): void {
+  response.setHeader("Connection", "close");
 }

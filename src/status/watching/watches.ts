@@ -85,7 +85,12 @@ export function createWatches({ ids, reads, poller, metrics, times }: WatchesOpt
     requireRoom(reqIds, call);
     const outcomes = await reads.first(reqIds, call);
     const failures = [...outcomes.values()].filter(isUnread);
-    if (failures.length === outcomes.size) throw failures[0];
+    const [failure] = failures;
+    if (failure !== undefined && failures.length === outcomes.size) {
+      // The time of a read passed, and not that of the call: it may be called again, which an EventSource does for this alone.
+      const isOfRead = failure.reason === "DEADLINE_EXCEEDED" && performance.now() < call.deadline;
+      throw isOfRead ? datastoreUnavailable(failure) : failure;
+    }
     const open = reqIds.filter((reqId) => {
       const outcome = outcomes.get(reqId);
       return outcome !== undefined && (outcome instanceof StatusError || !isFinal(outcome));

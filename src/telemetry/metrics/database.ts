@@ -27,7 +27,7 @@ export function createDatabaseMetrics(registry: Registry): DatabaseMetrics {
   const statementIds = new Histogram(registry, {
     name: "status_store_statement_ids",
     help: "Ids in one read statement. Its count is the number of statements.",
-    buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
+    buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024],
   }).series({});
   const failures = new Counter({
     name: "status_store_statement_failures",

@@ -35,7 +35,7 @@ const ended = once(process, "SIGTERM");
 const registry = createFileRegistry(fromBinary(FileDescriptorSetSchema, await readFile(image)));
 
 const request = fromBinary(descOf("ServerCompatRequest"), await readDelimited()) as ServerRequest;
-let answered = 0;
+const answered = { calls: 0, streams: 0 };
 const endpoints = conformanceEndpoints(registry);
 const life = openLife(Number.POSITIVE_INFINITY);
 const fastPath = fastPathSetting === "on" ? counting(createFastPath(endpoints, life)) : undefined;
@@ -52,7 +52,9 @@ const pemCert = request.serverCreds?.cert ?? new Uint8Array();
 writeDelimited("ServerCompatResponse", { host: "127.0.0.1", port: listener.address.port, pemCert });
 await ended;
 await listener[Symbol.asyncDispose]();
-process.stderr.write(`calls answered by the fast path: ${answered}\n`);
+process.stderr.write(
+  `calls answered by the fast path: ${answered.calls}, ${answered.streams} of them streams\n`,
+);
 process.stdin.destroy();
 
 /** Writes the suite's certificates into files, from which the listener reads them. */
@@ -101,9 +103,12 @@ function writeDelimited(name: string, init: MessageInitShape<DescMessage>): void
 function counting({ serve }: FastPath): FastPath {
   return {
     serve(stream, headers, flags, fallBack) {
-      answered++;
+      const streams = headers[":path"]?.endsWith("/ServerStream") ? 1 : 0;
+      answered.calls++;
+      answered.streams += streams;
       serve(stream, headers, flags, (...args) => {
-        answered--;
+        answered.calls--;
+        answered.streams -= streams;
         fallBack(...args);
       });
     },

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,35 @@ from google.rpc import error_details_pb2  # noqa: F401  MessageToDict prints the
 from google.rpc.status_pb2 import Status
 from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 
-from gomemory.status.v1.status_pb2 import GetStatusRequest
+from gomemory.status.v1.status_pb2 import BatchGetStatusRequest, GetStatusRequest, WatchStatusRequest
 from gomemory.status.v1.status_pb2_grpc import StatusServiceStub
 
 REQUEST_ID = "x-request-id"
 
 
-async def get_status(stub: Any, call: dict[str, Any]) -> dict[str, Any]:
-    """Returns either a response or a google.rpc.Status, with the answer's x-request-id."""
-    metadata = ((REQUEST_ID, call["requestId"]),) if "requestId" in call else ()
-    timeout = call["timeoutMs"] / 1000 if "timeoutMs" in call else None
+Report = Callable[[dict[str, Any]], None]
+
+
+async def call_service(stub: StatusServiceStub, call: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Returns either a response or a google.rpc.Status, with the answer's x-request-id; reports the events of a stream."""
+    options = {
+        "metadata": ((REQUEST_ID, call["requestId"]),) if "requestId" in call else (),
+        "timeout": call["timeoutMs"] / 1000 if "timeoutMs" in call else None,
+        "wait_for_ready": True,
+    }
     try:
-        response = await stub.GetStatus(
-            GetStatusRequest(req_id=call["reqId"]), timeout=timeout, metadata=metadata, wait_for_ready=True
-        )
+        match call.get("method"):
+            case "WatchStatus":
+                async for event in stub.WatchStatus(WatchStatusRequest(req_ids=call["reqIds"]), **options):
+                    report(MessageToDict(event))
+                return {"status": {}}
+            case "BatchGetStatus":
+                response = await stub.BatchGetStatus(BatchGetStatusRequest(req_ids=call["reqIds"]), **options)
+            case _:
+                request = GetStatusRequest(req_id=call["reqId"])
+                if "waitMs" in call:
+                    request.wait.FromMilliseconds(call["waitMs"])
+                response = await stub.GetStatus(request, **options)
         return {"response": MessageToDict(response)}
     except grpc.aio.AioRpcError as error:
         trailers = dict(error.trailing_metadata())
@@ -61,8 +77,10 @@ async def main() -> None:
         running: dict[int, asyncio.Task[dict[str, Any]]] = {}
 
         async def answer(call: dict[str, Any]) -> None:
-            result = await get_status(stub, call)
-            print(json.dumps({"id": call["id"], **result}), flush=True)
+            def write(fields: dict[str, Any]) -> None:
+                print(json.dumps({"id": call["id"], **fields}), flush=True)
+
+            write(await call_service(stub, call, lambda event: write({"event": event})))
 
         while line := await asyncio.to_thread(sys.stdin.readline):
             for call in json.loads(line):

@@ -1,4 +1,5 @@
 import com.google.gson.Gson;
+import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import com.google.gson.reflect.TypeToken;
@@ -10,6 +11,7 @@ import com.google.protobuf.DynamicMessage;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.MessageOrBuilder;
 import com.google.protobuf.TypeRegistry;
+import com.google.protobuf.util.Durations;
 import com.google.protobuf.util.JsonFormat;
 import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
@@ -37,12 +39,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 
 /**
  * Calls the service by grpc-java over Netty, over one channel. The proto's messages are read from `--descriptors`, a
  * FileDescriptorSet.
  */
 final class GrpcJava {
+  private static final String PACKAGE = "gomemory.status.v1.";
   private static final Metadata.Key<String> REQUEST_ID =
       Metadata.Key.of("x-request-id", Metadata.ASCII_STRING_MARSHALLER);
   private static final JsonFormat.Printer JSON =
@@ -71,19 +75,19 @@ final class GrpcJava {
     }
     ManagedChannel channel = builder.build();
     Map<String, Descriptor> messages = readMessages(Path.of(options.get("descriptors")));
-    Descriptor requestType = messages.get("gomemory.status.v1.GetStatusRequest");
-    var method =
-        MethodDescriptor.<DynamicMessage, DynamicMessage>newBuilder()
-            .setType(MethodDescriptor.MethodType.UNARY)
-            .setFullMethodName("gomemory.status.v1.StatusService/GetStatus")
-            .setRequestMarshaller(ProtoUtils.marshaller(DynamicMessage.getDefaultInstance(requestType)))
-            .setResponseMarshaller(
-                ProtoUtils.marshaller(
-                    DynamicMessage.getDefaultInstance(messages.get("gomemory.status.v1.GetStatusResponse"))))
-            .build();
+    var getStatus = method("GetStatus", MethodDescriptor.MethodType.UNARY, messages);
+    var batchGetStatus = method("BatchGetStatus", MethodDescriptor.MethodType.UNARY, messages);
+    var watchStatus = method("WatchStatus", MethodDescriptor.MethodType.SERVER_STREAMING, messages);
 
     Wire.serve(
-        call -> {
+        (call, report) -> {
+          String name = call.has("method") ? call.get("method").getAsString() : "GetStatus";
+          var method =
+              switch (name) {
+                case "WatchStatus" -> watchStatus;
+                case "BatchGetStatus" -> batchGetStatus;
+                default -> getStatus;
+              };
           var callOptions = CallOptions.DEFAULT.withWaitForReady();
           if (options.has("gzip")) callOptions = callOptions.withCompression("gzip");
           if (call.has("timeoutMs")) {
@@ -93,28 +97,62 @@ final class GrpcJava {
           if (call.has("requestId")) metadata.put(REQUEST_ID, call.get("requestId").getAsString());
           ClientCall<DynamicMessage, DynamicMessage> running =
               MetadataUtils.newAttachHeadersInterceptor(metadata).interceptCall(method, callOptions, channel);
-          var request =
-              DynamicMessage.newBuilder(requestType)
-                  .setField(requestType.findFieldByName("req_id"), call.get("reqId").getAsString())
-                  .build();
+          var request = request(messages.get(PACKAGE + name + "Request"), call);
           var answer = new CompletableFuture<JsonObject>();
-          ClientCalls.asyncUnaryCall(running, request, observer(answer));
+          if (method == watchStatus) {
+            ClientCalls.asyncServerStreamingCall(running, request, observer(answer, report));
+          } else {
+            ClientCalls.asyncUnaryCall(running, request, observer(answer, null));
+          }
           return new Wire.Running(answer, () -> running.cancel("by the test", null));
         });
     channel.shutdownNow().awaitTermination(5, TimeUnit.SECONDS);
   }
 
-  private static StreamObserver<DynamicMessage> observer(CompletableFuture<JsonObject> answer) {
+  private static MethodDescriptor<DynamicMessage, DynamicMessage> method(
+      String name, MethodDescriptor.MethodType type, Map<String, Descriptor> messages) {
+    return MethodDescriptor.<DynamicMessage, DynamicMessage>newBuilder()
+        .setType(type)
+        .setFullMethodName(PACKAGE + "StatusService/" + name)
+        .setRequestMarshaller(marshaller(messages.get(PACKAGE + name + "Request")))
+        .setResponseMarshaller(marshaller(messages.get(PACKAGE + name + "Response")))
+        .build();
+  }
+
+  private static MethodDescriptor.Marshaller<DynamicMessage> marshaller(Descriptor type) {
+    return ProtoUtils.marshaller(DynamicMessage.getDefaultInstance(type));
+  }
+
+  private static DynamicMessage request(Descriptor type, JsonObject call) {
+    var request = DynamicMessage.newBuilder(type);
+    if (call.has("reqIds")) {
+      for (JsonElement reqId : call.getAsJsonArray("reqIds")) {
+        request.addRepeatedField(type.findFieldByName("req_ids"), reqId.getAsString());
+      }
+    } else {
+      request.setField(type.findFieldByName("req_id"), call.get("reqId").getAsString());
+    }
+    if (call.has("waitMs")) {
+      request.setField(type.findFieldByName("wait"), Durations.fromMillis(call.get("waitMs").getAsLong()));
+    }
+    return request.build();
+  }
+
+  /** @param report takes the events of a stream, or is null. */
+  private static StreamObserver<DynamicMessage> observer(
+      CompletableFuture<JsonObject> answer, Consumer<JsonObject> report) {
     return new StreamObserver<>() {
       private final JsonObject told = new JsonObject();
 
       @Override
       public void onNext(DynamicMessage response) {
-        told.add("response", json(response));
+        if (report != null) report.accept(json(response));
+        else told.add("response", json(response));
       }
 
       @Override
       public void onCompleted() {
+        if (report != null) told.add("status", new JsonObject());
         answer.complete(told);
       }
 

@@ -11,8 +11,12 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.function.Consumer;
 
-/** The protocol of tests and client: lines of concurrent calls on standard input, and a line for each answer on standard output. */
+/**
+ * The protocol of tests and client: lines of concurrent calls on standard input, and a line for each answer, and for each event
+ * of a stream, on standard output.
+ */
 final class Wire {
   /** A running call. @param cancel cancels the call. It must still have an answer. */
   record Running(CompletableFuture<JsonObject> answer, Runnable cancel) {}
@@ -22,8 +26,18 @@ final class Wire {
     Running start(JsonObject call);
   }
 
+  interface StreamingClient {
+    /** As {@link Client#start}. @param report takes the events of a stream. */
+    Running start(JsonObject call, Consumer<JsonObject> report);
+  }
+
   /** Starts each call as it arrives, and returns when standard input has ended and every call has its answer. */
   static void serve(Client client) throws IOException {
+    serve((call, report) -> client.start(call));
+  }
+
+  /** The same for a client that has streams. */
+  static void serve(StreamingClient client) throws IOException {
     var input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     var output = new PrintStream(System.out, true, StandardCharsets.UTF_8);
     Map<Integer, Runnable> cancels = new HashMap<>();
@@ -36,7 +50,7 @@ final class Wire {
           cancels.get(id).run();
           continue;
         }
-        Running running = client.start(call);
+        Running running = client.start(call, event -> output.println(lineOf(id, event)));
         cancels.put(id, running.cancel());
         answers.add(
             running.answer().thenAccept(answer -> {
@@ -46,6 +60,13 @@ final class Wire {
       }
     }
     CompletableFuture.allOf(answers.toArray(CompletableFuture[]::new)).join();
+  }
+
+  private static JsonObject lineOf(int id, JsonObject event) {
+    var line = new JsonObject();
+    line.addProperty("id", id);
+    line.add("event", event);
+    return line;
   }
 
   /**

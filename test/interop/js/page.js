@@ -1,32 +1,21 @@
 /**
- * Calls the service in a browser. The page's server streams the calls, and receives the answers. A call names its client
- * (`by`) and the service's URL (`url`).
+ * Calls the service in a browser. The page's server streams the calls, and receives the answers and the events of streams. A
+ * call names its client (`by`) and the service's URL (`url`).
  */
-import { createRegistry, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
+import { create, createRegistry, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/connect-web";
 import { GrpcWebClientBase, MethodDescriptor, MethodType } from "grpc-web";
-import {
-  GetStatusRequestSchema,
-  GetStatusResponseSchema,
-  StatusService,
-} from "./gen/gomemory/status/v1/status_pb.ts";
+import { StatusService } from "./gen/gomemory/status/v1/status_pb.ts";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details_pb.ts";
 
 const details = createRegistry(BadRequestSchema, ErrorInfoSchema, RetryInfoSchema);
-const method = new MethodDescriptor(
-  "/gomemory.status.v1.StatusService/GetStatus",
-  MethodType.UNARY,
-  Object,
-  Object,
-  (request) => toBinary(GetStatusRequestSchema, { $typeName: GetStatusRequestSchema.typeName, ...request }),
-  (bytes) => fromBinary(GetStatusResponseSchema, bytes),
-);
-
 /** The clients by name. Each keeps its connections. */
 const clients = {
   fetch: callRest,
+  events: openEventSource,
   connect: callConnect((baseUrl) => createConnectTransport({ baseUrl, useBinaryFormat: true })),
   "connect-json-get": callConnect((baseUrl) => createConnectTransport({ baseUrl, useHttpGet: true })),
   "connect-grpc-web": callConnect((baseUrl) => createGrpcWebTransport({ baseUrl })),
@@ -44,7 +33,8 @@ new EventSource("/calls").onmessage = ({ data }) => {
 async function start(call) {
   const cancelling = new AbortController();
   running.set(JSON.stringify(call.id), cancelling);
-  const answer = await clients[call.by](call, cancelling.signal).catch((error) => ({
+  const take = (event) => report({ id: call.id, event });
+  const answer = await clients[call.by](call, cancelling.signal, take).catch((error) => ({
     failed: String(error),
   }));
   report({ id: call.id, ...answer });
@@ -72,15 +62,47 @@ async function callRest({ url, reqId }, signal) {
   return { rest: { status: response.status, reason, body: await response.text() } };
 }
 
+/** Its events are those of the stream, and what becomes of it: `open`, `reconnecting`, `closed`. */
+function openEventSource({ url, reqIds: [reqId] }, signal, take) {
+  const source = new EventSource(`${url}/get_status/${reqId}`);
+  const { promise, resolve } = Promise.withResolvers();
+  source.onopen = () => take({ type: "open" });
+  source.onerror = () => {
+    const isClosed = source.readyState === EventSource.CLOSED;
+    take({ type: isClosed ? "closed" : "reconnecting" });
+    if (isClosed) resolve({});
+  };
+  for (const type of ["status", "gone", "unavailable", "end"]) {
+    source.addEventListener(type, ({ data, lastEventId }) => take({ type, data, lastEventId }));
+  }
+  signal.addEventListener("abort", () => {
+    source.close();
+    resolve({});
+  });
+  return promise;
+}
+
+/** The method of a call, and its request. */
+function requestOf({ method = "GetStatus", reqId, reqIds, waitMs }) {
+  const { input, output, localName } = StatusService.methods.find(({ name }) => name === method);
+  const wait = waitMs === undefined ? {} : { wait: durationFromMs(waitMs) };
+  const request = create(input, reqIds === undefined ? { reqId, ...wait } : { reqIds });
+  return { method, input, output, localName, request };
+}
+
 function callConnect(createTransport) {
   const known = new Map();
-  return async ({ url, reqId, timeoutMs, requestId }, signal) => {
+  return async ({ url, timeoutMs, requestId, ...call }, signal, take) => {
     const headers = requestId === undefined ? {} : { "x-request-id": requestId };
+    const options = { signal, timeoutMs, headers };
+    const { method, localName, output, request } = requestOf(call);
     try {
       const client = known.get(url) ?? createClient(StatusService, createTransport(url));
       known.set(url, client);
-      const response = await client.getStatus({ reqId }, { signal, timeoutMs, headers });
-      return { response: toJson(GetStatusResponseSchema, response) };
+      const answer = client[localName](request, options);
+      if (method !== "WatchStatus") return { response: toJson(output, await answer) };
+      for await (const event of answer) take(toJson(output, event));
+      return { status: {} };
     } catch (cause) {
       const error = ConnectError.from(cause);
       if (error.code === Code.Canceled) return { status: { code: error.code } };
@@ -94,18 +116,37 @@ function callConnect(createTransport) {
 }
 
 /** This client exposes the trailers of a failure, but not its headers. */
-function callGrpcWeb({ url, reqId, timeoutMs }, signal) {
+function callGrpcWeb({ url, timeoutMs, ...call }, signal, take) {
   const metadata = timeoutMs === undefined ? {} : { deadline: String(Date.now() + timeoutMs) };
   const base = new GrpcWebClientBase({ format: "binary" });
+  const { method, input, output, request } = requestOf(call);
+  const isStream = method === "WatchStatus";
+  const path = `/${StatusService.typeName}/${method}`;
+  const descriptor = new MethodDescriptor(
+    path,
+    isStream ? MethodType.SERVER_STREAMING : MethodType.UNARY,
+    Object,
+    Object,
+    (message) => toBinary(input, message),
+    (bytes) => fromBinary(output, bytes),
+  );
   const { promise, resolve } = Promise.withResolvers();
-  const call = base.rpcCall(`${url}${method.name}`, { reqId }, metadata, method, (error, response) => {
-    if (error === null) return resolve({ response: toJson(GetStatusResponseSchema, response) });
-    const { code, message, metadata } = error;
+  const fail = ({ code, message, metadata }) => {
     const status = { code, message, details: statusDetails(metadata["grpc-status-details-bin"]) };
     resolve({ status });
+  };
+  const start = isStream ? "serverStreaming" : "rpcCall";
+  const calling = base[start](url + path, request, metadata, descriptor, (error, response) => {
+    if (error === null) resolve({ response: toJson(output, response) });
+    else fail(error);
   });
+  if (isStream) {
+    calling.on("data", (event) => take(toJson(output, event)));
+    calling.on("error", fail);
+    calling.on("end", () => resolve({ status: {} }));
+  }
   signal.addEventListener("abort", () => {
-    call.cancel();
+    calling.cancel();
     resolve({ status: { code: Code.Canceled } });
   });
   return promise;

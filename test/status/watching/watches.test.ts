@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { createAdmission } from "../../../src/status/admission.ts";
 import { answerNow, Call, callerGone } from "../../../src/status/call.ts";
-import { goingAway, overloaded, unreadableStatus } from "../../../src/status/errors.ts";
+import { deadlineExceeded, goingAway, overloaded, unreadableStatus } from "../../../src/status/errors.ts";
 import { parseReqId, type ReqId } from "../../../src/status/req-id.ts";
 import type { WatchEvent } from "../../../src/status/watching/watch.ts";
 import { createWatching, type Watching } from "../../../src/status/watching/watching.ts";
@@ -215,6 +215,17 @@ test("a database that cannot be asked at the start fails the call at once", asyn
   const client = new Client([store.add("pending")]);
   await pass(0);
   expect(client.end).toMatchObject({ reason: "DATASTORE_UNAVAILABLE" });
+});
+
+test.for([
+  { name: "the time of a read", deadline: Number.POSITIVE_INFINITY, reason: "DATASTORE_UNAVAILABLE" },
+  { name: "the deadline of the call", deadline: 0, reason: "DEADLINE_EXCEEDED" },
+])("when $name passes at the start, the call fails with $reason", async ({ deadline, reason }) => {
+  const id = store.add("pending");
+  store.rows.set(id, deadlineExceeded());
+  const client = new Client([id], new Call(deadline));
+  await pass(0);
+  expect(client.end).toMatchObject({ reason });
 });
 
 test("ids whose rows cannot be decoded fail the stream once no others are left", async () => {

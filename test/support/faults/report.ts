@@ -1,10 +1,13 @@
 import { writeFile } from "node:fs/promises";
 import type { Tally } from "./callers.ts";
+import type { Delivery } from "./waiting.ts";
 
 /** The measurements of one fault. Times in milliseconds. */
 export interface FaultReport {
   readonly name: string;
   readonly tallies: readonly Tally[];
+  /** Of the calls that waited. */
+  readonly waiting: Delivery;
   /** From the fault's start to "not ready", and from its end to "ready"; undefined: the service stayed ready. */
   readonly notReadyAfter: number | undefined;
   readonly readyAfter: number | undefined;
@@ -40,6 +43,17 @@ export async function writeReport(reports: readonly FaultReport[], measured: Mea
       row(name, seconds(notReadyAfter), seconds(readyAfter)),
     );
 
+  const waits = reports.map(
+    ({ name, waiting: { held, delivered, wrong, ends, heldDeliveredIn, deliveredIn } }) =>
+      row(
+        name,
+        ...[held, delivered, wrong, (ends.DATASTORE_UNAVAILABLE ?? 0) + (ends.DEADLINE_EXCEEDED ?? 0)],
+        ...[seconds(heldDeliveredIn), seconds(deliveredIn)],
+      ),
+  );
+  const sumOfWaits = (key: "delivered" | "wrong") =>
+    reports.reduce((total, { waiting }) => total + waiting[key], 0).toLocaleString("en");
+
   await writeFile(
     file,
     `# Reliability: what callers get while the database fails
@@ -49,7 +63,7 @@ After reading, you know what to expect of a fault, and when answers are back.
 
 Written by \`npm run test:faults\`; do not edit. Measured with Node ${process.versions.node} and PostgreSQL ${measured.postgres} on ${process.platform} ${process.arch}.
 
-**In total: ${sum("calls")} calls, ${sum("wrong")} wrong, ${sum("late")} late, ${sum("failed")} failed as documented.**
+**In total: ${sum("calls")} calls, ${sum("wrong")} wrong, ${sum("late")} late, ${sum("failed")} failed as documented. Clients that waited were told the end of ${sumOfWaits("delivered")} jobs, ${sumOfWaits("wrong")} times wrongly.**
 
 ## How
 
@@ -80,6 +94,23 @@ corrupted, in both directions.
 ## Calls
 
 ${[row("fault", "protocol", "calls", "wrong", "late", "failed", "recovered in"), row("---", "---", "--:", "--:", "--:", "--:", "--:"), ...rows].join("\n")}
+
+## Waits and watches
+
+All the time, 200 clients wait for jobs that change: with \`WatchStatus\` for five at a time, with events, and with long polls of
+three seconds over gRPC and REST; four more ask for 20 at a time with \`BatchGetStatus\`. Producers write around the faults.
+A client whose call ends before its jobs do calls again, when the answer asks it to.
+
+- **held**: the streams that were open, with their first event, when the fault ended.
+- **delivered**: final statuses that clients were told from shortly before the fault until all of those below were.
+- **wrong**: a status that was never written, is older than what was acknowledged when the call began, comes twice on a stream, goes
+  back, or follows a final one; a stream that ends with OK before all of its jobs were final, or for want of the database although it
+  was open, with an event, for less than 30 seconds.
+- **failed**: calls that ended with \`DATASTORE_UNAVAILABLE\`, or \`DEADLINE_EXCEEDED\` for a first read that took too long.
+- **delivered in**: from the end of the fault until every status that was final by then was delivered: to the streams that were
+  held, and to all clients, some of which had been asked to come back in up to five seconds.
+
+${[row("fault", "held", "delivered", "wrong", "failed", "held: delivered in", "all: delivered in"), row("---", "--:", "--:", "--:", "--:", "--:", "--:"), ...waits].join("\n")}
 
 ## Readiness
 

@@ -22,6 +22,8 @@ export interface Rig extends AsyncDisposable {
   startService(env: Readonly<Record<string, string>>): Promise<Serving>;
   readonly proxy: TcpProxy;
   readonly known: readonly Known[];
+  /** The superuser's URL. It leads around the proxy, to whichever server runs. */
+  readonly url: string;
   /** PostgreSQL's, such as "18.4". */
   readonly version: string;
   /** The postmaster's. */
@@ -44,7 +46,6 @@ export interface Rig extends AsyncDisposable {
 
 const settings = {
   fsync: "off",
-  synchronous_commit: "off",
   full_page_writes: "off",
   autovacuum: "off",
   shared_buffers: "32MB",
@@ -97,6 +98,7 @@ export async function startRig({ tls, detached = false, env = {} }: RigOptions):
   await query("checkpoint");
 
   const proxy = started.use(await startProxy(postgres.url));
+  const direct = started.use(await startProxy(postgres.url));
   const url = new URL(proxy.url);
   url.hostname = host;
   url.username = "service";
@@ -121,6 +123,7 @@ export async function startRig({ tls, detached = false, env = {} }: RigOptions):
     startService: (more) => startServing({ DATABASE_URL: url.href, ...shared, ...more }, { detached }),
     proxy,
     known,
+    url: direct.url,
     version,
     pid: () => postgres.pid,
     query,
@@ -142,7 +145,7 @@ export async function startRig({ tls, detached = false, env = {} }: RigOptions):
     async restart() {
       await postgres[Symbol.asyncDispose]();
       postgres = await start();
-      proxy.redirect(postgres.url);
+      for (const each of [proxy, direct]) each.redirect(postgres.url);
     },
     failDns: (fail) => (fail ? writeFile(noDns, "") : rm(noDns)),
     async metric(name) {

@@ -3,6 +3,7 @@ import { endWithFailure } from "../../../endpoints/failure.ts";
 import { type Call, callerGone } from "../../../status/call.ts";
 import { StatusError, type StatusErrorReason } from "../../../status/errors.ts";
 import { type Begun, requestIdHeader } from "../../begin-call.ts";
+import { letEndpointTime } from "../../held-responses.ts";
 import type { HttpRequest, HttpResponse } from "../../http.ts";
 import { hasGone } from "../../response-end.ts";
 import { answerFailure } from "../failure.ts";
@@ -25,6 +26,8 @@ interface EventCall extends Begun {
 
 /** Answers a call with server-sent events, and ends it. */
 export async function answerWithEvents(asked: EventCall): Promise<void> {
+  const { response, call } = asked;
+  letEndpointTime("stream" in response ? response.stream : response, call);
   try {
     await sendEvents(asked);
     asked.observation.end("OK");
@@ -44,7 +47,7 @@ async function sendEvents({ request, response, call, messages }: EventCall): Pro
       if (last === "FINAL" && request.headers["last-event-id"] === frame.id) return sendNothing(response);
     }
     if (hasGone(response)) throw callerGone;
-    if (!response.write(withOpening(response, call, frame.text))) await drained(response, call);
+    await write(response, call, withOpening(response, call, frame.text));
   }
   response.end(withOpening(response, call, last === undefined ? "" : eventText("end", { reason: last })));
 }
@@ -70,16 +73,18 @@ function withOpening(response: HttpResponse, { requestId }: Call, text: string):
   return `retry: ${2_000 + Math.floor(3_000 * Math.random())}\n\n${text}`;
 }
 
-/** Waits until the client has read, or the call is cancelled. */
-async function drained(response: HttpResponse, call: Call): Promise<void> {
-  if (call.cancelled) return;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const waiting = { cancel: () => resolve() };
+/** Resolves when the client has taken the text, or the call is cancelled: until then no other event is asked for. */
+async function write(response: HttpResponse, call: Call, text: string): Promise<void> {
+  if (call.cancelled) {
+    response.write(text);
+    return;
+  }
+  const { promise, resolve } = Promise.withResolvers<unknown>();
+  const waiting = { cancel: resolve };
   call.attach(waiting);
-  response.once("drain", resolve);
+  response.write(text, resolve);
   await promise;
   call.detach(waiting);
-  response.off("drain", resolve);
 }
 
 const passing: ReadonlySet<StatusErrorReason | undefined> = new Set(["OVERLOADED", "DATASTORE_UNAVAILABLE"]);

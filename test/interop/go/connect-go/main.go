@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	statusv1 "interop/gen/gomemory/status/v1"
@@ -41,23 +42,49 @@ func main() {
 		options = append(options, connect.WithProtoJSON())
 	}
 	if *get {
-		options = append(options, connect.WithHTTPGet())
+		// Many ids make a longer URL than the service reads: the client then uses POST.
+		options = append(options, connect.WithHTTPGet(), connect.WithHTTPGetMaxURLSize(8_192, true))
 	}
 	if *compress {
 		options = append(options, connect.WithSendGzip())
 	}
 	client := statusv1connect.NewStatusServiceClient(&http.Client{Transport: transport}, "http://"+*target, options...)
 
-	err := wire.Serve(func(ctx context.Context, call wire.Call) wire.Answer {
-		request := connect.NewRequest(&statusv1.GetStatusRequest{ReqId: call.ReqID})
-		if call.RequestID != "" {
-			request.Header().Set("X-Request-Id", call.RequestID)
-		}
-		response, err := client.GetStatus(ctx, request)
-		if err != nil {
-			return toAnswer(err)
-		}
-		return wire.Answer{Response: response.Msg, Method: request.HTTPMethod()}
+	err := wire.Serve(wire.Client{
+		GetStatus: func(ctx context.Context, call wire.Call) wire.Answer {
+			request := connect.NewRequest(&statusv1.GetStatusRequest{ReqId: call.ReqID, Wait: call.Wait()})
+			if call.RequestID != "" {
+				request.Header().Set("X-Request-Id", call.RequestID)
+			}
+			response, err := client.GetStatus(ctx, request)
+			if err != nil {
+				return toAnswer(err)
+			}
+			return wire.Answer{Response: response.Msg, Method: request.HTTPMethod()}
+		},
+		BatchGetStatus: func(ctx context.Context, call wire.Call) wire.Answer {
+			request := connect.NewRequest(&statusv1.BatchGetStatusRequest{ReqIds: call.ReqIDs})
+			response, err := client.BatchGetStatus(ctx, request)
+			if err != nil {
+				return toAnswer(err)
+			}
+			return wire.Answer{Response: response.Msg}
+		},
+		WatchStatus: func(ctx context.Context, call wire.Call, report func(proto.Message)) wire.Answer {
+			request := connect.NewRequest(&statusv1.WatchStatusRequest{ReqIds: call.ReqIDs})
+			stream, err := client.WatchStatus(ctx, request)
+			if err != nil {
+				return toAnswer(err)
+			}
+			defer stream.Close()
+			for stream.Receive() {
+				report(stream.Msg())
+			}
+			if stream.Err() != nil {
+				return toAnswer(stream.Err())
+			}
+			return wire.Answer{Status: &status.Status{}}
+		},
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -1,5 +1,5 @@
 // Package wire is the protocol of tests and client: lines with a JSON array of concurrent calls on standard input, and a
-// line with a JSON value for each answer on standard output.
+// line with a JSON value for each answer, and for each event of a stream, on standard output.
 package wire
 
 import (
@@ -15,15 +15,28 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
-// Call is a call to make. With Cancel, it cancels the call of the same ID instead.
+// Call is a call to make, of GetStatus unless it names another method. With Cancel, it cancels the call of the same ID
+// instead.
 type Call struct {
-	ID        int    `json:"id"`
-	ReqID     string `json:"reqId"`
-	TimeoutMs int    `json:"timeoutMs"`
-	RequestID string `json:"requestId"`
-	Cancel    bool   `json:"cancel"`
+	ID        int      `json:"id"`
+	Method    string   `json:"method"`
+	ReqID     string   `json:"reqId"`
+	ReqIDs    []string `json:"reqIds"`
+	WaitMs    *int     `json:"waitMs"`
+	TimeoutMs int      `json:"timeoutMs"`
+	RequestID string   `json:"requestId"`
+	Cancel    bool     `json:"cancel"`
+}
+
+// Wait returns the field of the request, or nil.
+func (call Call) Wait() *durationpb.Duration {
+	if call.WaitMs == nil {
+		return nil
+	}
+	return durationpb.New(time.Duration(*call.WaitMs) * time.Millisecond)
 }
 
 // Answer is either a response or a google.rpc.Status, the HTTP method if it is known, and the answer's x-request-id.
@@ -34,10 +47,26 @@ type Answer struct {
 	RequestID string
 }
 
+// Client makes the calls of one library. WatchStatus reports each event, and returns the stream's end.
+type Client struct {
+	GetStatus      func(context.Context, Call) Answer
+	BatchGetStatus func(context.Context, Call) Answer
+	WatchStatus    func(ctx context.Context, call Call, report func(event proto.Message)) Answer
+}
+
 // Serve starts each call as it arrives, and returns when standard input has ended and every call has its answer.
-func Serve(getStatus func(context.Context, Call) Answer) error {
+func Serve(client Client) error {
 	var running sync.WaitGroup
 	var output sync.Mutex
+	write := func(fields map[string]any) {
+		line, err := json.Marshal(fields)
+		if err != nil {
+			panic(err)
+		}
+		output.Lock()
+		defer output.Unlock()
+		os.Stdout.Write(append(line, '\n'))
+	}
 	cancels := map[int]context.CancelFunc{}
 	input := json.NewDecoder(os.Stdin)
 	for {
@@ -60,16 +89,26 @@ func Serve(getStatus func(context.Context, Call) Answer) error {
 			cancels[call.ID] = cancel
 			running.Go(func() {
 				defer cancel()
-				line := encode(call.ID, getStatus(ctx, call))
-				output.Lock()
-				defer output.Unlock()
-				os.Stdout.Write(line)
+				write(encode(call.ID, client.make(ctx, call, func(event proto.Message) {
+					write(map[string]any{"id": call.ID, "event": toJSON(event)})
+				})))
 			})
 		}
 	}
 }
 
-func encode(id int, answer Answer) []byte {
+func (client Client) make(ctx context.Context, call Call, report func(proto.Message)) Answer {
+	switch call.Method {
+	case "WatchStatus":
+		return client.WatchStatus(ctx, call, report)
+	case "BatchGetStatus":
+		return client.BatchGetStatus(ctx, call)
+	default:
+		return client.GetStatus(ctx, call)
+	}
+}
+
+func encode(id int, answer Answer) map[string]any {
 	fields := map[string]any{"id": id}
 	if answer.RequestID != "" {
 		fields["requestId"] = answer.RequestID
@@ -82,11 +121,7 @@ func encode(id int, answer Answer) []byte {
 	} else {
 		fields["response"] = toJSON(answer.Response)
 	}
-	line, err := json.Marshal(fields)
-	if err != nil {
-		panic(err)
-	}
-	return append(line, '\n')
+	return fields
 }
 
 func toJSON(message proto.Message) json.RawMessage {

@@ -1,10 +1,10 @@
 //! The protocol of tests and client: lines with a JSON array of concurrent calls on standard input, and a line with a JSON
-//! value for each answer on standard output.
+//! value for each answer, and for each event of a stream, on standard output.
 
 use std::collections::HashMap;
 use std::future::Future;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -22,6 +22,11 @@ pub fn option(name: &str) -> Option<String> {
             rest.strip_prefix('=').map(String::from)
         }
     })
+}
+
+/// Writes an event of the stream of a call.
+pub fn report(call: &Value, event: Value) {
+    println!("{}", json!({ "id": call["id"], "event": event }));
 }
 
 /// Starts each call as it arrives, and returns when standard input has ended and every call has its answer. A call that

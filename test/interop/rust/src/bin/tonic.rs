@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use interop::{Failure, option, serve};
+use interop::{Failure, option, report, serve};
 use prost::Message;
 use prost_types::Any;
 use serde_json::{Value, json};
@@ -14,9 +14,12 @@ use tonic_types::pb;
 mod status {
     tonic::include_proto!("gomemory.status.v1");
 }
-use status::GetStatusRequest;
-use status::GetStatusResponse;
+use status::item::Outcome;
 use status::status_service_client::StatusServiceClient;
+use status::watch_status_response::Event;
+use status::{
+    BatchGetStatusRequest, GetStatusRequest, GetStatusResponse, Item, WatchStatusRequest,
+};
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -43,15 +46,74 @@ async fn main() -> Result<(), Failure> {
         client = client.send_compressed(gzip).accept_compressed(gzip);
     }
     serve(
-        |call| get_status(client.clone(), call),
+        |call| call_service(client.clone(), call),
         json!({ "status": { "code": 1 } }),
     )
     .await
 }
 
-async fn get_status(mut client: StatusServiceClient<Channel>, call: Value) -> Value {
+async fn call_service(client: StatusServiceClient<Channel>, call: Value) -> Value {
+    let answer = match call["method"].as_str() {
+        Some("WatchStatus") => watch_status(client, &call).await,
+        Some("BatchGetStatus") => batch_get_status(client, &call).await,
+        _ => get_status(client, &call).await,
+    };
+    answer.unwrap_or_else(|status| {
+        let mut answer = json!({ "status": status_json(&status) });
+        if let Some(id) = status.metadata().get("x-request-id") {
+            answer["requestId"] = id.to_str().unwrap_or_default().into();
+        }
+        answer
+    })
+}
+
+async fn get_status(
+    mut client: StatusServiceClient<Channel>,
+    call: &Value,
+) -> Result<Value, tonic::Status> {
     let req_id = call["reqId"].as_str().unwrap_or_default().to_owned();
-    let mut request = Request::new(GetStatusRequest { req_id });
+    let wait = call["waitMs"]
+        .as_i64()
+        .map(|milliseconds| prost_types::Duration {
+            seconds: milliseconds / 1_000,
+            nanos: (milliseconds % 1_000 * 1_000_000) as i32,
+        });
+    let request = request(call, GetStatusRequest { req_id, wait });
+    let response = client.get_status(request).await?;
+    Ok(json!({ "response": response_json(response.into_inner()) }))
+}
+
+async fn batch_get_status(
+    mut client: StatusServiceClient<Channel>,
+    call: &Value,
+) -> Result<Value, tonic::Status> {
+    let req_ids = req_ids(call);
+    let request = request(call, BatchGetStatusRequest { req_ids });
+    let response = client.batch_get_status(request).await?;
+    let items: Vec<_> = response
+        .into_inner()
+        .items
+        .into_iter()
+        .map(item_json)
+        .collect();
+    Ok(json!({ "response": { "items": items } }))
+}
+
+async fn watch_status(
+    mut client: StatusServiceClient<Channel>,
+    call: &Value,
+) -> Result<Value, tonic::Status> {
+    let req_ids = req_ids(call);
+    let request = request(call, WatchStatusRequest { req_ids });
+    let mut stream = client.watch_status(request).await?.into_inner();
+    while let Some(response) = stream.message().await? {
+        report(call, event_json(response.event));
+    }
+    Ok(json!({ "status": {} }))
+}
+
+fn request<Message>(call: &Value, message: Message) -> Request<Message> {
+    let mut request = Request::new(message);
     if let Some(timeout) = call["timeoutMs"].as_u64() {
         request.set_timeout(Duration::from_millis(timeout));
     }
@@ -60,16 +122,40 @@ async fn get_status(mut client: StatusServiceClient<Channel>, call: Value) -> Va
             .metadata_mut()
             .insert("x-request-id", id.parse().expect("ASCII"));
     }
-    match client.get_status(request).await {
-        Ok(response) => json!({ "response": response_json(response.into_inner()) }),
-        Err(status) => {
-            let mut answer = json!({ "status": status_json(&status) });
-            if let Some(id) = status.metadata().get("x-request-id") {
-                answer["requestId"] = id.to_str().unwrap_or_default().into();
-            }
-            answer
+    request
+}
+
+fn req_ids(call: &Value) -> Vec<String> {
+    let ids = call["reqIds"].as_array().into_iter().flatten();
+    ids.filter_map(|id| id.as_str().map(String::from)).collect()
+}
+
+fn event_json(event: Option<Event>) -> Value {
+    match event {
+        Some(Event::Status(event)) => {
+            let status = event.status.map(response_json);
+            json!({ "status": { "reqId": event.req_id, "status": status } })
         }
+        Some(Event::Gone(event)) => json!({ "gone": { "reqId": event.req_id } }),
+        Some(Event::Heartbeat(event)) => {
+            let time = event.datastore_answered_at.map(|time| time.to_string());
+            json!({ "heartbeat": { "datastoreAnsweredAt": time } })
+        }
+        None => json!({}),
     }
+}
+
+fn item_json(item: Item) -> Value {
+    let mut told = json!({ "reqId": item.req_id });
+    match item.outcome {
+        Some(Outcome::Status(status)) => told["status"] = response_json(status),
+        Some(Outcome::Error(error)) => told["error"] = json!({ "reason": error.reason }),
+        None => {}
+    }
+    if item.error_truncated {
+        told["errorTruncated"] = true.into();
+    }
+    told
 }
 
 fn response_json(response: GetStatusResponse) -> Value {
@@ -98,8 +184,13 @@ fn status_json(status: &tonic::Status) -> Value {
 fn detail_json(detail: &Any) -> Value {
     let value = detail.value.as_slice();
     let mut told = match detail.type_url.rsplit('.').next() {
-        Some("ErrorInfo") => pb::ErrorInfo::decode(value)
-            .map(|info| json!({ "reason": info.reason, "domain": info.domain })),
+        Some("ErrorInfo") => pb::ErrorInfo::decode(value).map(|info| {
+            let mut told = json!({ "reason": info.reason, "domain": info.domain });
+            if !info.metadata.is_empty() {
+                told["metadata"] = json!(info.metadata);
+            }
+            told
+        }),
         Some("BadRequest") => pb::BadRequest::decode(value).map(|bad| {
             let violations = bad.field_violations.iter().map(|violation| {
                 json!({
