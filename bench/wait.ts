@@ -6,26 +6,26 @@ import { killChildren } from "./children.ts";
 import { startDatabase } from "./database.ts";
 import { chooseCpus, pinRest } from "./machine.ts";
 import type { Bench } from "./wait/bench.ts";
-import { grpcWatch, ways } from "./wait/clients/ways/ways.ts";
-import { type FloorResult, measureFloors } from "./wait/measure/floors.ts";
-import { type LookupWindow, measureLookups } from "./wait/measure/lookups.ts";
-import { measurePolling, type PollingResult } from "./wait/measure/polling.ts";
-import { measureWay, type WayResult } from "./wait/measure/way.ts";
-import { ages, plan } from "./wait/plan.ts";
-import { describeFloor, describeLookups, describePolling, describeWay } from "./wait/report/lines.ts";
+import { runChurn } from "./wait/churn/run.ts";
+import { measureAll } from "./wait/measure/all.ts";
 import { writeReport } from "./wait/report/write-report.ts";
 
-const usage = `npm run bench:wait [-- --only TEXT]
+const usage = `npm run bench:wait [-- --only TEXT | --churn]
 
 Without options everything is measured, in about ten minutes, and bench/results/wait.* written.
 --only TEXT  only what has TEXT in its name (floors, polling, lookups, and the ways to wait), may be repeated; writes nothing
+--churn      100,000 changes of status while clients connect, leave, stall and are reset: what did they get? About two minutes
 `;
 
 /** Rows of the table that no client waits for. */
 const rows = 100_000;
 
 const { values } = parseArgs({
-  options: { only: { type: "string", multiple: true }, help: { type: "boolean" } },
+  options: {
+    only: { type: "string", multiple: true },
+    churn: { type: "boolean" },
+    help: { type: "boolean" },
+  },
 });
 if (values.help) {
   process.stdout.write(usage);
@@ -54,38 +54,12 @@ const bench: Bench = {
   },
 };
 
-const isWanted = (name: string) => values.only?.some((text) => name.includes(text)) ?? true;
-const measured = {
-  floors: [] as FloorResult[],
-  polling: [] as PollingResult[],
-  ways: [] as WayResult[],
-  lookups: [] as LookupWindow[],
-};
-if (isWanted("floors")) {
-  measured.floors.push(...(await measureFloors(bench)));
-  log(measured.floors.map(describeFloor).join("\n"));
+if (values.churn) log(await runChurn(bench));
+else {
+  const isWanted = (name: string) => values.only?.some((text) => name.includes(text)) ?? true;
+  const measured = await measureAll(bench, isWanted, log);
+  if (values.only === undefined) log(await writeReport(measured, started, database.version));
 }
-for (const distinct of plan.distinct) {
-  // What is compared is measured one right after the other.
-  for (const protocol of ["grpc", "rest"] as const) {
-    if (isWanted("polling")) {
-      const result = await measurePolling(bench, protocol, distinct);
-      measured.polling.push(result);
-      log(describePolling(result));
-    }
-    for (const way of ways.filter((each) => each.protocol === protocol && isWanted(each.name))) {
-      // The poller's work does not depend on the way.
-      const result = await measureWay(bench, way, distinct, way === grpcWatch ? ages : [ages[0]]);
-      measured.ways.push(result);
-      log(describeWay(result));
-    }
-  }
-}
-if (isWanted("lookups")) {
-  measured.lookups.push(...(await measureLookups(bench, grpcWatch)));
-  log(measured.lookups.map(describeLookups).join("\n"));
-}
-if (values.only === undefined) log(await writeReport(measured, started, database.version));
 
 function log(text: string): void {
   process.stderr.write(`${text}\n`);

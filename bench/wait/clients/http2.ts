@@ -15,11 +15,11 @@ interface Connection {
 
 /** Connections over HTTP/2 with prior knowledge. One that was lost, or takes no more calls, is replaced at the next call. */
 export function connectHttp2(port: number, { connections, window }: Http2Options): Connections {
-  const open: Connection[] = [];
+  const open = new Map<number, Connection>();
 
   function connectionOf(client: number): Connection {
     const index = client % connections;
-    const known = open[index];
+    const known = open.get(index);
     if (known !== undefined && !known.session.closed && !known.session.destroyed) return known;
     const socket = connectSocket({ host: address, port, noDelay: true });
     const session = connect(`http://${address}:${port}`, {
@@ -30,8 +30,9 @@ export function connectHttp2(port: number, { connections, window }: Http2Options
     });
     session.setMaxListeners(0);
     session.on("error", () => {});
-    open[index] = { session, socket };
-    return { session, socket };
+    const connection = { session, socket };
+    open.set(index, connection);
+    return connection;
   }
 
   function send(client: number, { path, headers, body }: Request, handler: AnswerHandler): Exchange {
@@ -77,7 +78,7 @@ export function connectHttp2(port: number, { connections, window }: Http2Options
   return {
     send,
     close() {
-      for (const { session } of open) session.destroy();
+      for (const { session } of open.values()) session.destroy();
     },
   };
 }
