@@ -82,15 +82,16 @@ async function failureOf(call: Promise<unknown>): Promise<{ code: Code; reason?:
 test("every way to wait is told the end of every job, nothing twice and nothing that was not written", async () => {
   await using app = await start();
   await using writer = await startJobWriter(database.url, { jobs: 60, pace: 10 });
-  const ways = [
-    { way: watchOverGrpc(8), clients: 10 },
-    { way: waitOverGrpc(500), clients: 10 },
-    { way: batchOverGrpc(20, 50), clients: 2 },
-    { way: eventsOverRest(), clients: 10 },
-    { way: waitOverRest(500), clients: 10 },
-    { way: batchOverRest(20, 50), clients: 2 },
+  const urls = [app.url];
+  const groups = [
+    { way: watchOverGrpc(8), clients: 10, urls },
+    { way: waitOverGrpc(500), clients: 10, urls },
+    { way: batchOverGrpc(20, 50), clients: 2, urls },
+    { way: eventsOverRest(), clients: 10, urls },
+    { way: waitOverRest(500), clients: 10, urls },
+    { way: batchOverRest(20, 50), clients: 2, urls },
   ];
-  await using clients = startWaitingClients({ urls: [app.url], writer, ways });
+  await using clients = startWaitingClients({ writer, groups });
   for (let written = 0; written < 100; written++) await writer.acknowledged();
   await writer.finish();
   await clients.finish();

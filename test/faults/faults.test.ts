@@ -36,7 +36,7 @@ describe.for(groups)("$group", ({ tls, env, faults, isMeasured = false }) => {
 
   beforeAll(async () => {
     rig = await startRig({ tls, env });
-    waiting = await startWaiting(rig);
+    waiting = await startWaiting(rig.url, { rest: rig.service.url, grpc: rig.service.url });
     await using callers = startCallers(rig.service.url, rig.known, requestTimeout);
     await pause(2_000); // memory that is allocated only once, such as compiled code and caches, is no leak
     const tallies = await callers.stop(performance.now());

@@ -31,15 +31,16 @@ beforeAll(async () => {
   );
   await service.logged("the replica serves");
   writer = started.use(await startJobWriter(replicated.primary.url, { jobs: 300, pace }));
-  const ways = [
-    { way: watchOverGrpc(5), clients: 300 },
-    { way: waitOverGrpc(2_000), clients: 100 },
-    { way: batchOverGrpc(20, 500), clients: 2 },
-    { way: eventsOverRest(), clients: 200 },
-    { way: waitOverRest(2_000), clients: 100 },
-    { way: batchOverRest(20, 500), clients: 2 },
+  const urls = [service.url];
+  const groups = [
+    { way: watchOverGrpc(5), clients: 300, urls },
+    { way: waitOverGrpc(2_000), clients: 100, urls },
+    { way: batchOverGrpc(20, 500), clients: 2, urls },
+    { way: eventsOverRest(), clients: 200, urls },
+    { way: waitOverRest(2_000), clients: 100, urls },
+    { way: batchOverRest(20, 500), clients: 2, urls },
   ];
-  clients = started.use(startWaitingClients({ urls: [service.url], writer, ways, maxStaleness }));
+  clients = started.use(startWaitingClients({ writer, groups, maxStaleness }));
 });
 
 afterAll(() => started.disposeAsync());

@@ -14,10 +14,10 @@ beforeAll(async () => {
 afterAll(() => rig[Symbol.asyncDispose]());
 
 /** 1,000 streams, and long polls beside them. */
-const ways = () => [
-  { way: watchOverGrpc(3), clients: 700 },
-  { way: eventsOverRest(), clients: 300 },
-  { way: waitOverRest(2_000), clients: 100 },
+const groups = (urls: readonly string[]) => [
+  { way: watchOverGrpc(3), clients: 700, urls },
+  { way: eventsOverRest(), clients: 300, urls },
+  { way: waitOverRest(2_000), clients: 100, urls },
 ];
 
 test("`kill -9` of the service in the middle of 1,000 watches: its clients go on at another instance, and miss nothing", {
@@ -26,7 +26,7 @@ test("`kill -9` of the service in the middle of 1,000 watches: its clients go on
   await using other = await rig.startService({});
   await using writer = await startJobWriter(rig.url, { jobs: 1_000, pace: 50 });
   const urls = [rig.service.url, other.url];
-  await using clients = startWaitingClients({ urls, writer, ways: ways() });
+  await using clients = startWaitingClients({ writer, groups: groups(urls) });
   // Not all of them: some are at any moment between two calls.
   await expect.poll(() => clients.waiting, { timeout: 20_000 }).toBeGreaterThan(900);
   clients.takeTallies();

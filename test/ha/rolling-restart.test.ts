@@ -84,32 +84,23 @@ describe.skipIf(skipped)("a rolling restart of two instances behind HAProxy", ()
   test("ends no watch of 1,000 with a wrong outcome, and its client is back within five seconds", async () => {
     await front.allUp();
     await using writer = await startJobWriter(database.url, { jobs: 500, pace: 200 });
-    await using overGrpc = startWaitingClients({
-      urls: [front.urls.grpc],
-      writer,
-      ways: [
-        { way: watchOverGrpc(5), clients: 700 },
-        { way: waitOverGrpc(10_000), clients: 100 },
-      ],
-    });
-    await using overRest = startWaitingClients({
-      urls: [front.urls.rest],
-      writer,
-      ways: [
-        { way: eventsOverRest(), clients: 300 },
-        { way: waitOverRest(10_000), clients: 100 },
-      ],
-    });
-    await expect.poll(() => overGrpc.waiting + overRest.waiting, { timeout: 20_000 }).toBeGreaterThan(950);
-    for (const clients of [overGrpc, overRest]) clients.takeTallies();
+    const [grpc, rest] = [[front.urls.grpc], [front.urls.rest]];
+    const groups = [
+      { way: watchOverGrpc(5), clients: 700, urls: grpc },
+      { way: waitOverGrpc(10_000), clients: 100, urls: grpc },
+      { way: eventsOverRest(), clients: 300, urls: rest },
+      { way: waitOverRest(10_000), clients: 100, urls: rest },
+    ];
+    await using clients = startWaitingClients({ writer, groups });
+    await expect.poll(() => clients.waiting, { timeout: 20_000 }).toBeGreaterThan(950);
+    clients.takeTallies();
 
     await restartEach();
-    await expect.poll(() => overGrpc.waiting + overRest.waiting, { timeout: 20_000 }).toBeGreaterThan(950);
+    await expect.poll(() => clients.waiting, { timeout: 20_000 }).toBeGreaterThan(950);
     await writer.finish();
-    for (const clients of [overGrpc, overRest]) await clients.finish();
+    await clients.finish();
 
-    const tallies = [...overGrpc.takeTallies(), ...overRest.takeTallies()];
-    for (const { way, delivered, wrong, ends, backIn, complaints } of tallies) {
+    for (const { way, delivered, wrong, ends, backIn, complaints } of clients.takeTallies()) {
       expect({ way, wrong, complaints }).toEqual({ way, wrong: 0, complaints: [] });
       expect(delivered, way).toBeGreaterThan(0);
       const longest = longestBackIn.get(way);

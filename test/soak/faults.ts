@@ -2,10 +2,12 @@ import { setTimeout as pause } from "node:timers/promises";
 import { startCallers } from "../support/faults/callers.ts";
 import { type Fault, faults } from "../support/faults/faults.ts";
 import { type Rig, requestTimeout, startRig } from "../support/faults/rig.ts";
+import { startWaiting, type Waiting } from "../support/faults/waiting.ts";
 import { type Front, startFront } from "../support/ha/front.ts";
 import { stablePort } from "../support/ha/ports.ts";
 import { installPrograms } from "../support/ha/programs.ts";
 import type { Serving } from "../support/process.ts";
+import { type Counts, describeCounts, noCounts, noteWaits } from "./counts.ts";
 import type { SoakReport } from "./report.ts";
 
 /** The resources of a process without calls. Memory in bytes. */
@@ -15,24 +17,14 @@ interface Resources {
   readonly files: number;
 }
 
-interface Counts {
-  faults: number;
-  restarts: number;
-  calls: number;
-  wrong: number;
-  late: number;
-  /** Calls that failed as documented while the database was broken. */
-  failed: number;
-  callsDuringRestarts: number;
-  lost: number;
-}
-
 /** The interval between two calls of one client, in milliseconds. There are 14 clients, one for each protocol. */
 const pace = 250;
 /** The duration of a fault, and of the calls after it, in milliseconds. */
 const lasting = 2_000;
 const recovery = 1_500;
 const faultsBetweenRestarts = 5;
+/** After a fault or a restart, until all that was final at its end must be delivered, in milliseconds. */
+const deliveryBound = 10_000;
 /** The service's IDLE_TIMEOUT, in milliseconds. */
 const idleTimeout = 5_000;
 /** The greatest growth of the heap after garbage collection, in bytes, and of the number of open files. */
@@ -46,9 +38,9 @@ interface Instance {
 }
 
 /**
- * Calls the service over all protocols. One instance runs from start to end with every fault of the database in turn, and
- * its memory and open files at the end are compared with those at the start. Two more instances behind HAProxy are
- * restarted gracefully in turn.
+ * Calls the service over all protocols, while 200 clients wait for jobs in every way. One instance runs from start to end with
+ * every fault of the database in turn, and its memory and open files at the end are compared with those at the start. Two more
+ * instances behind HAProxy are restarted gracefully in turn.
  *
  * @param stop ends the soak after the current fault or restarts.
  */
@@ -69,27 +61,25 @@ export async function soakFaults(stop: AbortSignal): Promise<SoakReport> {
   }
   const front = started.use(await startFront(programs, instances));
 
+  const ofService = { rest: rig.service.url, grpc: rig.service.url };
   await callUndisturbed(rig);
+  await (await startWaiting(rig.url, ofService))[Symbol.asyncDispose]();
   const before = await resourcesOf(rig);
-  const counts = {
-    faults: 0,
-    restarts: 0,
-    calls: 0,
-    wrong: 0,
-    late: 0,
-    failed: 0,
-    callsDuringRestarts: 0,
-    lost: 0,
-  };
+  const waiting = started.use(await startWaiting(rig.url, ofService));
+  const counts = noCounts();
   const failures: string[] = [];
   while (!stop.aborted) {
     const fault = faults[counts.faults % faults.length];
-    if (fault !== undefined) await inject(rig, fault, counts, failures);
+    if (fault !== undefined) await inject(rig, waiting, fault, counts, failures);
     if (++counts.faults % faultsBetweenRestarts !== 0) continue;
     const startCalls = () =>
       startCallers(front.urls.rest, rig.known, requestTimeout, { pace, http2Url: front.urls.grpc });
+    await using behindFront = await startWaiting(rig.url, front.urls);
     await restartAll(instances, front, start, startCalls, counts, failures);
+    noteWaits("restarts", await behindFront.finish(), ["OK", "GOING_AWAY"], counts, failures);
   }
+  noteWaits("the end", await waiting.finish(), ["OK"], counts, failures);
+  await waiting[Symbol.asyncDispose]();
   await callUndisturbed(rig);
   const after = await resourcesOf(rig);
   rig.service.kill("SIGTERM");
@@ -99,22 +89,18 @@ export async function soakFaults(stop: AbortSignal): Promise<SoakReport> {
     if (code !== 0 || stderr !== "") failures.push(`a service ended with ${code}: ${stderr}`);
   }
   if (counts.wrong > 0) failures.push(`${counts.wrong} wrong answers`);
+  if (counts.wrongWaits > 0) failures.push(`${counts.wrongWaits} times wrong to clients that waited`);
   if (counts.lost > 0) failures.push(`${counts.lost} calls lost on graceful restart`);
   if (after.heap - before.heap > heapBound) failures.push("the heap has grown");
   if (after.files - before.files > filesBound) failures.push("the number of open files has grown");
-  return { failures, lines: describe(counts, before, after) };
+  return { failures, lines: [...describeCounts(counts), ...describeResources(before, after)] };
 }
 
-function describe(counts: Counts, before: Resources, after: Resources): string[] {
-  const number = (value: number) => value.toLocaleString("en");
+function describeResources(before: Resources, after: Resources): string[] {
   const mb = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MB`;
   const change = (show: (resources: Resources) => string | number) =>
     `${show(before)} at the start, ${show(after)} at the end`;
   return [
-    `${counts.faults} faults, ${counts.restarts} graceful restarts`,
-    `calls made: ${number(counts.calls)} (${number(counts.failed)} failed as documented while the database was broken, ${counts.late} late)`,
-    `wrong answers: ${counts.wrong}`,
-    `calls lost on graceful restart: ${counts.lost} of ${number(counts.callsDuringRestarts)}`,
     `memory: resident ${change(({ resident }) => mb(resident))}; heap ${change(({ heap }) => mb(heap))}`,
     `open files: ${change(({ files }) => files)}`,
   ];
@@ -126,13 +112,21 @@ async function callUndisturbed(rig: Rig): Promise<void> {
   await pause(3_000);
 }
 
-async function inject(rig: Rig, fault: Fault, counts: Counts, failures: string[]): Promise<void> {
+async function inject(
+  rig: Rig,
+  waiting: Waiting,
+  fault: Fault,
+  counts: Counts,
+  failures: string[],
+): Promise<void> {
   await using callers = startCallers(rig.service.url, rig.known, requestTimeout, { pace });
   const end = await fault.inject(rig);
   await pause(fault.lasts ?? lasting);
   await end();
   const endedAt = performance.now();
+  const delivery = waiting.delivery(endedAt, deliveryBound);
   await pause(recovery);
+  noteWaits(fault.name, await delivery, brokenEnds, counts, failures);
   for (const { calls, wrong, late, failed, complaints } of await callers.stop(endedAt)) {
     counts.calls += calls;
     counts.wrong += wrong;
@@ -141,6 +135,9 @@ async function inject(rig: Rig, fault: Fault, counts: Counts, failures: string[]
     if (wrong > 0) failures.push(...complaints.map((complaint) => `${fault.name}: ${complaint}`));
   }
 }
+
+/** How calls that wait may end while the database is broken. */
+const brokenEnds = ["OK", "DATASTORE_UNAVAILABLE", "DEADLINE_EXCEEDED"];
 
 async function restartAll(
   instances: readonly Instance[],

@@ -32,6 +32,8 @@ export interface Row {
   readonly code: string;
   /** The request id of the job, where the log has it. */
   readonly reqId?: string;
+  /** Whether it is counted as a held call. Absent: unless it is a stream. */
+  readonly isHeld?: boolean;
 }
 
 /** A request to everything that is served, and every kind of malformed request. */

@@ -1,9 +1,10 @@
 import { setTimeout as pause } from "node:timers/promises";
+import type { Urls } from "../ha/front.ts";
 import { until } from "../until.ts";
 import { batchOverGrpc, waitOverGrpc, watchOverGrpc } from "../waiting/grpc-ways.ts";
 import { startJobWriter } from "../waiting/job-writer.ts";
 import { batchOverRest, eventsOverRest, waitOverRest } from "../waiting/rest-ways.ts";
-import { startWaitingClients, type WaitTally } from "../waiting/waiting-clients.ts";
+import { type ClientGroup, startWaitingClients, type WaitTally } from "../waiting/waiting-clients.ts";
 
 /** What all calls that waited came to during a fault. Times in milliseconds, from the fault's end. */
 export interface Delivery extends Omit<WaitTally, "way" | "backIn"> {
@@ -28,30 +29,24 @@ const batchPause = 500;
 const checkPause = 10;
 
 /** How many clients wait in each way: 200, and those that poll in batches. */
-function everyWay() {
+function everyWay({ rest, grpc }: Urls): ClientGroup[] {
   return [
-    { way: watchOverGrpc(5), clients: 60 },
-    { way: waitOverGrpc(longPoll), clients: 40 },
-    { way: batchOverGrpc(20, batchPause), clients: 2 },
-    { way: eventsOverRest(), clients: 60 },
-    { way: waitOverRest(longPoll), clients: 40 },
-    { way: batchOverRest(20, batchPause), clients: 2 },
+    { way: watchOverGrpc(5), clients: 60, urls: [grpc] },
+    { way: waitOverGrpc(longPoll), clients: 40, urls: [grpc] },
+    { way: batchOverGrpc(20, batchPause), clients: 2, urls: [grpc] },
+    { way: eventsOverRest(), clients: 60, urls: [rest] },
+    { way: waitOverRest(longPoll), clients: 40, urls: [rest] },
+    { way: batchOverRest(20, batchPause), clients: 2, urls: [rest] },
   ];
 }
 
-/** @param url the superuser's, around the faults. */
-export async function startWaiting({
-  service,
-  url,
-}: {
-  service: { url: string };
-  url: string;
-}): Promise<Waiting> {
+/** @param writerUrl of the database, around the faults. @param urls of the service. */
+export async function startWaiting(writerUrl: string, urls: Urls): Promise<Waiting> {
   await using started = new AsyncDisposableStack();
-  const writer = started.use(await startJobWriter(url, { jobs: 100, pace: 100 }));
-  const ways = everyWay();
-  const clients = started.use(startWaitingClients({ urls: [service.url], writer, ways }));
-  const streams = ways.filter(({ way }) => way.isStream).reduce((sum, way) => sum + way.clients, 0);
+  const writer = started.use(await startJobWriter(writerUrl, { jobs: 100, pace: 100 }));
+  const groups = everyWay(urls);
+  const clients = started.use(startWaitingClients({ writer, groups }));
+  const streams = groups.filter(({ way }) => way.isStream).reduce((sum, group) => sum + group.clients, 0);
   await until("most of the streams are open", () => clients.waiting > streams / 2, 20_000);
 
   /** @returns when nothing was undelivered any more, in milliseconds after `since`. */

@@ -34,11 +34,17 @@ export interface WaitingClients extends AsyncDisposable {
   finish(): Promise<void>;
 }
 
-interface WaitingClientsOptions {
+/** Clients that wait in the same way. */
+export interface ClientGroup {
+  readonly way: Way;
+  readonly clients: number;
   /** Of one instance of the service, or of several, of which a client takes the next one when it loses a connection. */
   readonly urls: readonly string[];
+}
+
+interface WaitingClientsOptions {
   readonly writer: Pick<JobWriter, "pick">;
-  readonly ways: readonly { readonly way: Way; readonly clients: number }[];
+  readonly groups: readonly ClientGroup[];
   /** As REPLICA_MAX_STALENESS, in milliseconds. Absent: the service reads from the primary alone. */
   readonly maxStaleness?: number;
 }
@@ -48,9 +54,8 @@ const silence = 30_000;
 const complaintsKept = 5;
 
 export function startWaitingClients({
-  urls,
   writer,
-  ways,
+  groups,
   maxStaleness = 0,
 }: WaitingClientsOptions): WaitingClients {
   const stopping = new AbortController();
@@ -58,9 +63,13 @@ export function startWaitingClients({
   /** What each client waits for. */
   const asking = new Map<string, { readonly jobs: readonly LiveJob[]; readonly check: StreamCheck }>();
   const waiting = new Set<string>();
-  const tallies = new Map(ways.map(({ way }) => [way, emptyTally(way)]));
+  const tallies = new Map(groups.map(({ way }) => [way, emptyTally(way)]));
 
-  async function waitFor(way: Way, client: number, jobs: readonly LiveJob[]): Promise<void> {
+  async function waitFor(
+    { way, urls }: ClientGroup,
+    client: number,
+    jobs: readonly LiveJob[],
+  ): Promise<void> {
     const key = `${way.name}, client ${client}`;
     let open = jobs;
     let instance = client;
@@ -91,21 +100,21 @@ export function startWaitingClients({
     asking.delete(key);
   }
 
-  async function run(way: Way, client: number): Promise<void> {
+  async function run(group: ClientGroup, client: number): Promise<void> {
     while (!isFinishing && !stopping.signal.aborted) {
-      const jobs = writer.pick(way.ids);
+      const jobs = writer.pick(group.way.ids);
       if (jobs.length === 0) return;
-      await waitFor(way, client, jobs);
+      await waitFor(group, client, jobs);
     }
   }
 
-  const running = ways.flatMap(({ way, clients }) =>
-    Array.from({ length: clients }, (_, client) => run(way, client)),
+  const running = groups.flatMap((group) =>
+    Array.from({ length: group.clients }, (_, client) => run(group, client)),
   );
   return {
     takeTallies() {
       const taken = [...tallies.values()];
-      for (const { way } of ways) tallies.set(way, emptyTally(way));
+      for (const { way } of groups) tallies.set(way, emptyTally(way));
       return taken;
     },
     get waiting() {
@@ -128,7 +137,7 @@ export function startWaitingClients({
     async [Symbol.asyncDispose]() {
       stopping.abort();
       await Promise.all(running);
-      for (const { way } of ways) way[Symbol.dispose]();
+      for (const { way } of groups) way[Symbol.dispose]();
     },
   };
 }
