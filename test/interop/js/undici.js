@@ -10,7 +10,7 @@ const target = option("target");
 const dispatcher = open();
 
 await serve(async (reqId, signal) => {
-  const response = await request(`${target}/get_status/${encodeURIComponent(reqId)}`, { dispatcher, signal });
+  const response = await request(`${target}/get_status/${reqId}`, { dispatcher, signal });
   const reason = response.headers["error-reason"];
   return { rest: { status: response.statusCode, reason, body: await response.body.text() } };
 });
