@@ -18,6 +18,9 @@ export interface WaitTally {
   readonly complaints: string[];
 }
 
+/** The calls of all clients. */
+export type WaitSum = Omit<WaitTally, "way" | "backIn">;
+
 /** Clients each of which waits for jobs until they are final, and then for others. Disposing of them ends their calls. */
 export interface WaitingClients extends AsyncDisposable {
   /** What has been counted since the last time. */
@@ -159,4 +162,25 @@ function note(tally: WaitTally, way: Way, { as }: End, check: StreamCheck, took:
   tally.wrong += complaints.length;
   tally.ends[as] = (tally.ends[as] ?? 0) + 1;
   tally.complaints.push(...complaints.slice(0, complaintsKept - tally.complaints.length));
+}
+
+/** Adds up what was counted in every way. */
+export function sumOfWaits(tallies: readonly WaitTally[]): WaitSum {
+  const sum = {
+    calls: 0,
+    events: 0,
+    delivered: 0,
+    wrong: 0,
+    ends: {} as Record<string, number>,
+    complaints: [] as string[],
+  };
+  for (const { way, ends, complaints, ...counts } of tallies) {
+    sum.calls += counts.calls;
+    sum.events += counts.events;
+    sum.delivered += counts.delivered;
+    sum.wrong += counts.wrong;
+    sum.complaints.push(...complaints.map((complaint) => `${way}: ${complaint}`));
+    for (const [as, count] of Object.entries(ends)) sum.ends[as] = (sum.ends[as] ?? 0) + count;
+  }
+  return sum;
 }
