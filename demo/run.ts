@@ -1,4 +1,4 @@
-// `npm run demo`: the service with simulated jobs, for trying out clients that poll it.
+// `npm run demo`: the service with simulated jobs, for trying out clients that poll it or wait.
 
 import { exitCodes } from "../src/commands/exit-codes.ts";
 import { runUntilTerminated } from "../src/commands/run-until-terminated.ts";
@@ -18,9 +18,10 @@ process.exitCode = await runUntilTerminated(config, exitCodes.success, async ({ 
   output.print("A simulation: Add Memory without any embedding, in front of the real status service.\n");
   await using demo = await startDemo(config, log, signal, 3_000);
   output.print(`
-Add a memory, and poll its status. A message with the word "fail" makes its job fail:
+Add a memory, and ask for its status, now or when it is done. A message with the word "fail" makes its job fail:
   curl -d '{"userId":"mario","messages":[{"role":"user","content":"Wario is my brother"}]}' http://localhost:${demo.port}/add_memory
   curl http://localhost:${demo.port}/get_status/<ReqId>
+  curl 'http://localhost:${demo.port}/get_status/<ReqId>?wait=30s'
 The service itself, with gRPC, is on port ${demo.servicePort}.
 
 `);

@@ -23,6 +23,8 @@ export interface Phase {
   /** Length of the window, in seconds. */
   readonly seconds: number;
   readonly rows: number;
+  /** The first of these rows. Absent: 0. */
+  readonly firstRow?: number;
   /** The row of the first call. */
   readonly seed: number;
   /** When row 0 was created, in Unix seconds; or the constant answer of a baseline server, in hexadecimal digits. */
@@ -43,6 +45,7 @@ const drainTimeout = 10_000;
 export async function runPhase(phase: Phase): Promise<PhaseResult> {
   const watch = createWatch(phase.serverPid, phase.databasePid);
   const nextRow = rowsInOrder(phase.rows, phase.seed);
+  const firstRow = phase.firstRow ?? 0;
   const failure = Promise.withResolvers<never>();
   const drained = Promise.withResolvers<void>();
   let answersInAll = 0;
@@ -51,7 +54,7 @@ export async function runPhase(phase: Phase): Promise<PhaseResult> {
 
   function call(connection: Connection, due: number): void {
     inFlight++;
-    connection.call(nextRow(), due);
+    connection.call(firstRow + nextRow(), due);
   }
   function callAgain(connection: Connection): void {
     pace.onFree(connection);

@@ -115,13 +115,13 @@ export const settings = {
   MAX_IN_FLIGHT: {
     ...limit,
     default: "4096",
-    help: "Maximum number of calls in flight, over all protocols. Calls beyond it are shed. Lower it to bound memory further.",
+    help: "Maximum number of calls in flight, over all protocols. A batch counts as one call for every 32 of its ids. Calls beyond it are shed, and batches beyond half of it unless there is only one. Lower it to bound memory further.",
   },
   MAX_WHEN_BUSY: {
     ...limit,
     default: "128",
     tuning: true,
-    help: "Maximum number of calls in flight once the event loop has been saturated for 200ms. Calls beyond it are shed, since they would make answers later and not more.",
+    help: "Maximum number of calls in flight once the event loop has been saturated for 200ms. Calls beyond it are shed, since they would make answers later and not more; batches as for MAX_IN_FLIGHT.",
   },
   MAX_QUEUED: {
     ...limit,

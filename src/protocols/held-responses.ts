@@ -15,6 +15,7 @@ type Carrier = (ServerHttp2Stream | ServerResponse) & { [timed]?: Call | undefin
  */
 export function letEndpointTime(carrier: Carrier, call: Call | undefined): void {
   carrier[timed] = call;
+  if (call !== undefined) call.carrier = carrier;
 }
 
 /** Whether the endpoint of its call limits how long the client may not read what was written. */

@@ -52,6 +52,8 @@ export class Call implements Cancellable {
   asked: string | undefined;
   /** Set while, and after, the call is held. A protocol sets it before, where it is of another kind than its endpoint's. */
   heldAs: HeldKind | undefined;
+  /** What carries the answer of a stream, with the bytes that the client has not taken yet. */
+  carrier: { readonly writableLength: number } | undefined;
   /** How a held call ended, as far as its code does not tell. */
   heldOutcome: HeldOutcome | undefined;
   #cancelled = false;

@@ -8,9 +8,16 @@ import { datastoreUnavailable, deadlineExceeded, overloaded } from "../../src/st
 import { longestError } from "../../src/status/status.ts";
 import type { StatusOutcome } from "../../src/status/status-store.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
-import { type BatchAnswer, type BatchItem, batchPath, batchProtocols } from "../support/batches.ts";
+import {
+  type BatchAnswer,
+  type BatchItem,
+  type BatchProtocol,
+  batchPath,
+  batchProtocols,
+} from "../support/batches.ts";
 import { post } from "../support/calls.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { lockTable } from "../support/lock.ts";
 import { protocols } from "../support/protocols.ts";
 import { overHttp2 } from "../support/raw-http.ts";
 import { insertJob, insertPending } from "../support/rows.ts";
@@ -18,6 +25,7 @@ import { serveEndpoints } from "../support/serve.ts";
 import { startShards } from "../support/shards.ts";
 
 const unknown = randomUUID();
+const grpcJs = batchProtocols.at(-1) as BatchProtocol;
 
 /** What answers GetStatus in the same words, as an item of a batch. */
 async function askOneByOne(url: string, reqIds: readonly string[]): Promise<BatchItem[]> {
@@ -65,7 +73,7 @@ describe.for(["on", "off"])("with the fast path %s", (fastPath) => {
     await database[Symbol.asyncDispose]();
   });
 
-  describe.for(batchProtocols)("$name", ({ ask }) => {
+  describe.for(batchProtocols)("$name", ({ ask, isRest }) => {
     test("each id has what GetStatus says, in the order asked, also when it is given twice", async () => {
       const expected = await askOneByOne(app.url, ids);
       expect(new Set(expected.map(({ status, error }) => status?.status ?? error?.reason))).toEqual(
@@ -93,7 +101,8 @@ describe.for(["on", "off"])("with the fast path %s", (fastPath) => {
         says: { reason: "INVALID_REQ_ID", field: "req_ids[1]" },
       },
     ])("$name fails the call", async ({ of, says }) => {
-      expect(await ask(app.url, of())).toEqual({ code: "INVALID_ARGUMENT", ...says });
+      const told = isRest ? { code: 400, reason: says.reason } : { code: "INVALID_ARGUMENT", ...says };
+      expect(await ask(app.url, of())).toEqual(told);
     });
   });
 });
@@ -135,11 +144,13 @@ describe("errors are cut", () => {
       }
     });
 
+    const json = (reqIds: string[]) => Buffer.from(JSON.stringify({ reqIds }));
     test.for([
-      { type: "application/proto", body: (reqIds: string[]) => binaryRequest(reqIds) },
-      { type: "application/json", body: (reqIds: string[]) => Buffer.from(JSON.stringify({ reqIds })) },
-    ])("take less than 4 MiB as $type", async ({ type, body }) => {
-      const told = await overHttp2(app.url, post(batchPath, type, body(ids)));
+      { path: batchPath, type: "application/proto", body: binaryRequest },
+      { path: batchPath, type: "application/json", body: json },
+      { path: "/get_status:batch", type: "application/json", body: json },
+    ])("take less than 4 MiB as $type from $path", async ({ path, type, body }) => {
+      const told = await overHttp2(app.url, post(path, type, body(ids)));
       expect(told.status).toBe(200);
       expect(told.body.length).toBeGreaterThan(kept * 1_000);
       expect(told.body.length).toBeLessThan(4 * 2 ** 20);
@@ -150,7 +161,7 @@ describe("errors are cut", () => {
     const error = `${"x".repeat(3_070)}ü`;
     const reqId = await insertJob(database.db, { status: "failure", error });
     const longer = await insertJob(database.db, { status: "failure", error: `${error}x` });
-    const [whole, cut] = (await batchProtocols[0]?.ask(app.url, [reqId, longer])) as readonly BatchItem[];
+    const [whole, cut] = (await grpcJs.ask(app.url, [reqId, longer])) as readonly BatchItem[];
     expect([whole?.status?.error === error, whole?.errorTruncated]).toEqual([true, undefined]);
     expect([cut?.status?.error === error, cut?.errorTruncated]).toEqual([true, true]);
   });
@@ -186,15 +197,17 @@ describe("a batch of which no id could be read", () => {
   const reqIds = Array.from({ length: 3 }, () => randomUUID());
 
   test.for([
-    { first: datastoreUnavailable(new Error("down")), code: "UNAVAILABLE" },
-    { first: deadlineExceeded(), code: "DEADLINE_EXCEEDED" },
-    { first: overloaded("MAX_QUEUED"), code: "RESOURCE_EXHAUSTED" },
-  ])("fails with the failure of its first id: $code", async ({ first, code }) => {
+    { first: datastoreUnavailable(new Error("down")), code: "UNAVAILABLE", rest: 500 },
+    { first: deadlineExceeded(), code: "DEADLINE_EXCEEDED", rest: 500 },
+    { first: overloaded("MAX_QUEUED"), code: "RESOURCE_EXHAUSTED", rest: 503 },
+  ])("fails with the failure of its first id: $code", async ({ first, code, rest }) => {
     await using service = await serveEndpoints([
       failing([first, deadlineExceeded(), overloaded("MAX_QUEUED")]),
     ]);
-    for (const { ask } of batchProtocols) {
-      expect(await ask(service.url, reqIds)).toEqual({ code, reason: first.reason });
+    for (const { ask, isRest } of batchProtocols) {
+      const { reason, limit } = first;
+      const told = { code: isRest ? rest : code, reason, ...(limit !== undefined && { limit }) };
+      expect(await ask(service.url, reqIds)).toEqual(told);
     }
   });
 
@@ -212,8 +225,7 @@ test("ids of a server that cannot be asked are DATASTORE_UNAVAILABLE, and fail t
   await using shards = await startShards(2);
   const [first = [], second = []] = await shards.insertJobs(40);
   await using app = await startTestApp({ DATABASE_URL: shards.url, REQUEST_TIMEOUT: "20s" });
-  const ask = (ids: readonly string[]): Promise<BatchAnswer> =>
-    (batchProtocols[0] as (typeof batchProtocols)[number]).ask(app.url, ids);
+  const ask = (ids: readonly string[]): Promise<BatchAnswer> => grpcJs.ask(app.url, ids);
   shards.servers[0]?.cut();
   const answer = (await ask([...first, ...second])) as readonly BatchItem[];
   expect(answer.map(({ status, error }) => status?.status ?? error?.reason)).toEqual([
@@ -221,4 +233,23 @@ test("ids of a server that cannot be asked are DATASTORE_UNAVAILABLE, and fail t
     ...second.map(() => "success"),
   ]);
   expect(await ask(first)).toEqual({ code: "UNAVAILABLE", reason: "DATASTORE_UNAVAILABLE" });
+});
+
+test("a batch heavier than MAX_IN_FLIGHT is answered when it is the only one, and another is shed meanwhile", async () => {
+  await using database = await createDatabase();
+  await using app = await startTestApp({ DATABASE_URL: database.url, MAX_IN_FLIGHT: "2" });
+  const ids = await insertPending(database.db, 1_000);
+  await using lock = await lockTable(database);
+  const first = grpcJs.ask(app.url, ids);
+  await lock.blocksCalls(1);
+  expect(await grpcJs.ask(app.url, ids.slice(0, 1))).toEqual({
+    code: "RESOURCE_EXHAUSTED",
+    reason: "OVERLOADED",
+    limit: "MAX_IN_FLIGHT",
+  });
+  const lookup = fetch(`${app.url}/get_status/${ids[0]}`);
+  await lock[Symbol.asyncDispose]();
+  expect(await first).toHaveLength(ids.length);
+  expect((await lookup).status).toBe(200);
+  await (await lookup).body?.cancel();
 });

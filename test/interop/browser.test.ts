@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { lockTable } from "../support/lock.ts";
 import { documentedJson, insertJob, insertPending } from "../support/rows.ts";
 import { type Browser, installBrowser, startBrowser } from "./browser.ts";
+import { testEventSource } from "./event-source.ts";
 import { expected, jobs } from "./expected-answers.ts";
 import { useServices } from "./services.ts";
 import { testWaiting } from "./waiting-clients.ts";
@@ -82,6 +83,8 @@ describe.skipIf(chromium.skipped)(chromium.title, async () => {
 
     testWaiting({ start: (url) => browser.client(by, url), settings, ...peculiar });
   });
+
+  testEventSource(browser, services, settings);
 
   test("fetch, REST: statuses, and an error with its Error-Reason", async () => {
     const client = browser.client("fetch", services.secure.url);

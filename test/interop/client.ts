@@ -37,7 +37,7 @@ interface CallOptions {
 }
 
 /** A stream: the events that have arrived, in their canonical JSON, and its end. */
-export interface ClientStream {
+interface ClientStream {
   readonly events: readonly object[];
   readonly ended: Promise<ClientAnswer>;
 }

@@ -4,6 +4,7 @@ import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { documentedJson, insertJob } from "../support/rows.ts";
 import { installDebian } from "./tools.ts";
+import { move, untilWatched } from "./waiting.ts";
 
 const curl = await installDebian("curl", "usr/bin/curl");
 
@@ -30,11 +31,17 @@ describe.skipIf(curl.skipped)(curl.title, () => {
 
   /** @returns curl's output, followed by its exit code if that is not 0. */
   function run(...args: string[]): Promise<string> {
+    return runWatched(args);
+  }
+
+  /** @param onOutput takes the output as curl writes it. */
+  function runWatched(args: readonly string[], onOutput?: (text: string) => void): Promise<string> {
     const env = { ...process.env, ...curl.env };
     return new Promise((resolve) => {
       const child = execFile(curl.path, ["--silent", ...args], { env }, (error, stdout) =>
         resolve(error === null ? stdout : `${stdout}exit code ${child.exitCode}`),
       );
+      if (onOutput !== undefined) child.stdout?.on("data", onOutput);
     });
   }
 
@@ -72,6 +79,54 @@ describe.skipIf(curl.skipped)(curl.title, () => {
       const answer = await run(flag, ...post, `${app.url}/gomemory.status.v1.StatusService/GetStatus`);
       expect(JSON.parse(answer)).toEqual(JSON.parse(found));
     });
+
+    test("?wait=30s: the answer comes when the job is done", async () => {
+      const reqId = await insertJob(database.db);
+      const answer = run(flag, ...summary, `${app.url}/get_status/${reqId}?wait=30s`);
+      await untilWatched(app.url, 1);
+      await move(database, reqId, "success");
+      const body = await documentedJson(database.db, reqId);
+      expect(await answer).toBe(`${body} ${version} 200 application/json`);
+    });
+
+    test("Accept: text/event-stream: each event as it happens, and the end", async () => {
+      const reqId = await insertJob(database.db);
+      const of = async (state: string) => {
+        const json = await documentedJson(database.db, reqId);
+        return `id: ${JSON.parse(json).createdAt}/${state}\nevent: status\ndata: ${json}\n\n`;
+      };
+      let written = "";
+      const events = ["--no-buffer", "--header", "Accept: text/event-stream"];
+      const asked = [flag, ...events, ...summary, `${app.url}/get_status/${reqId}`];
+      const answer = runWatched(asked, (text) => {
+        written += text;
+      });
+      let wanted = await of("pending");
+      for (const state of ["processing", "success"] as const) {
+        await expect.poll(() => written.replace(/^retry: [2-5]\d{3}\n\n/, "")).toBe(wanted);
+        await move(database, reqId, state);
+        wanted += await of(state);
+      }
+      wanted += `event: end\ndata: {"reason":"FINAL"}\n\n`;
+      expect((await answer).replace(/^retry: \d+\n\n/, "")).toBe(
+        `${wanted} ${version} 200 text/event-stream`,
+      );
+    });
+
+    test("a batch", async () => {
+      const post = ["--json", JSON.stringify({ reqIds: [url.slice(-36)] })];
+      const answer = await run(flag, ...post, `${app.url}/get_status:batch`);
+      expect(JSON.parse(answer)).toEqual({ items: [{ reqId: url.slice(-36), status: JSON.parse(found) }] });
+    });
+  });
+
+  test("Prefer: wait=1: the status as it is when the wait is over, with Preference-Applied", async () => {
+    const reqId = await insertJob(database.db);
+    const headers = ["--include", "--header", "Prefer: wait=1"];
+    const answer = await run(...headers, `${app.url}/get_status/${reqId}`);
+    expect(answer).toMatch(/^preference-applied: wait=1\r$/im);
+    expect(answer).toMatch(/^retry-after: 2\r$/im);
+    expect(answer).toContain(await documentedJson(database.db, reqId));
   });
 
   // With prior knowledge of HTTP/2, curl 7.88 fails at the second call on a connection, against nginx as well.

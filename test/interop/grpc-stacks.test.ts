@@ -324,6 +324,28 @@ describe.for(stacks)("$tool.title", ({ tool, start, leastPing, late, dropsUnsent
           expect(attempts(wiretap)).toBe(4);
         });
 
+        test("a watch that is shed: the client opens it again after the pushback of the answer", async () => {
+          const reqId = await insertJob(database.db);
+          await using full = await startTestApp({ DATABASE_URL: database.url, MAX_WAITING: "1" });
+          await using wiretap = await tap(full.port);
+          await using ownClient = open(wiretap);
+          const first = new AbortController();
+          const held = ownClient.watch([reqId], { signal: first.signal });
+          await expect.poll(() => held.events.length).toBe(1);
+          const second = new AbortController();
+          const watch = ownClient.watch([reqId], { signal: second.signal });
+          // An answer in trailers alone, which ends its stream.
+          const shed = ({ type, flags }: Frame) =>
+            type === frameType.headers && (flags & flag.endStream) !== 0;
+          await expect.poll(() => wiretap.fromService.filter(shed).length).toBeGreaterThanOrEqual(1);
+          first.abort();
+          await held.ended;
+          await expect.poll(() => watch.events.length, { timeout: 20_000 }).toBe(1);
+          expect(attempts(wiretap)).toBeGreaterThanOrEqual(3);
+          second.abort();
+          await watch.ended;
+        });
+
         test("a call without a database: the client retries it", async () => {
           await using proxy = await startProxy(database.url);
           await using app = await startTestApp({ DATABASE_URL: proxy.url });

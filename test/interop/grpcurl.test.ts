@@ -5,10 +5,13 @@ import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { lockTable } from "../support/lock.ts";
 import { insertJob } from "../support/rows.ts";
 import { installGo } from "./tools.ts";
+import { move, untilWatched } from "./waiting.ts";
 
 const grpcurl = await installGo("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl", "v1.9.4");
 
 const getStatus = "gomemory.status.v1.StatusService/GetStatus";
+const watchStatus = "gomemory.status.v1.StatusService/WatchStatus";
+const batchGetStatus = "gomemory.status.v1.StatusService/BatchGetStatus";
 const protoPaths = ["-import-path", "proto", "-import-path", "node_modules/google-gax/build/protos"];
 const withProto = [...protoPaths, "-proto", "gomemory/status/v1/status.proto"];
 
@@ -65,6 +68,15 @@ describe.skipIf(grpcurl.skipped)(grpcurl.title, () => {
     "gomemory.status.v1.GetStatusRequest",
     "gomemory.status.v1.GetStatusResponse",
     "gomemory.status.v1.GetStatusResponse.Status",
+    "gomemory.status.v1.WatchStatusRequest",
+    "gomemory.status.v1.WatchStatusResponse",
+    "gomemory.status.v1.StatusEvent",
+    "gomemory.status.v1.GoneEvent",
+    "gomemory.status.v1.Heartbeat",
+    "gomemory.status.v1.BatchGetStatusRequest",
+    "gomemory.status.v1.BatchGetStatusResponse",
+    "gomemory.status.v1.Item",
+    "gomemory.status.v1.ItemError",
   ])("describe %s", async (name) => expect(await run([], "describe", name)).toBe(0));
 
   test("a call by reflection", async () => {
@@ -109,6 +121,42 @@ describe.skipIf(grpcurl.skipped)(grpcurl.title, () => {
     const reqId = await insertJob(database.db);
     await using _lock = await lockTable(database);
     expect(await call(reqId, ...withProto, "-max-time", "0.3")).toBe(exitCode.deadlineExceeded);
+  });
+
+  test("a wait: the answer comes when the job is done", async () => {
+    const reqId = await insertJob(database.db);
+    const exit = run(["-d", JSON.stringify({ req_id: reqId, wait: "30s" })], getStatus);
+    await untilWatched(app.url, 1);
+    await move(database, reqId, "success");
+    expect(await exit).toBe(0);
+  });
+
+  test("a wait that is over, and a negative one", async () => {
+    const reqId = await insertJob(database.db);
+    expect(await run(["-d", JSON.stringify({ req_id: reqId, wait: "0.3s" })], getStatus)).toBe(0);
+    const negative = run(["-d", JSON.stringify({ req_id: reqId, wait: "-1s" })], getStatus);
+    expect(await negative).toBe(exitCode.invalidArgument);
+  });
+
+  test("a watch: the current state, its change, and the end", async () => {
+    const reqId = await insertJob(database.db);
+    const exit = run(["-d", JSON.stringify({ req_ids: [reqId] })], watchStatus);
+    await untilWatched(app.url, 1);
+    await move(database, reqId, "failure", "it broke");
+    expect(await exit).toBe(0);
+  });
+
+  test("a watch of an unknown id, and of a malformed one", async () => {
+    expect(await run(["-d", JSON.stringify({ req_ids: [crypto.randomUUID()] })], watchStatus)).toBe(0);
+    const reqIds = [crypto.randomUUID(), "not-a-uuid"];
+    const malformed = run(["-d", JSON.stringify({ req_ids: reqIds })], watchStatus);
+    expect(await malformed).toBe(exitCode.invalidArgument);
+  });
+
+  test("a batch, and one of no ids", async () => {
+    const reqIds = [await insertJob(database.db), crypto.randomUUID()];
+    expect(await run(["-d", JSON.stringify({ req_ids: reqIds })], batchGetStatus)).toBe(0);
+    expect(await run([], batchGetStatus)).toBe(exitCode.invalidArgument);
   });
 
   test("the output of all commands matches the golden file", async () => {

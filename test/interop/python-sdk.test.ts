@@ -111,6 +111,13 @@ describe.skipIf(sdk.skipped)(`${sdk.title} (Python SDK)`, () => {
 
     afterAll(() => demo[Symbol.asyncDispose]());
 
+    test("a pending status says when to ask again, which the loop does not read", async () => {
+      const reqId = await insertJob(database.db);
+      const answer = await fetch(`${app.url}/get_status/${reqId}`);
+      expect(answer.headers.get("retry-after")).toBe("2");
+      expect(await ask(app.url, reqId)).toMatchObject({ status: "pending" });
+    });
+
     test("ends with success, and prints created_at", async () => {
       expect(await python(loop)).toMatch(
         /^Current Status: pending\nCurrent Status: processing\nCurrent Status: success\nJob completed successfully\. Created at: \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\n$/,

@@ -4,6 +4,7 @@ import { documentedJson, insertJob, insertPending } from "../support/rows.ts";
 import type { ClientProgram } from "./client.ts";
 import { jobs } from "./expected-answers.ts";
 import type { Services } from "./services.ts";
+import { move, untilWatched } from "./waiting.ts";
 
 /** A client with one configuration of its HTTP connections. */
 export interface RestClient {
@@ -64,6 +65,19 @@ export function testRest(services: Services, clients: readonly RestClient[]): vo
         expect(await client.call(crypto.randomUUID())).toEqual(
           rest({ status: 500, reason: "DATASTORE_UNAVAILABLE", body: internal }),
         );
+      });
+
+    if (!secure)
+      test("?wait=: the answer comes when the job is done, or else when the wait is over", async () => {
+        await using client = open();
+        const reqId = await insertJob(services.database.db);
+        const asOver = await documentedJson(services.database.db, reqId);
+        expect(await client.call(`${reqId}?wait=300ms`)).toEqual(rest({ status: 200, body: asOver }));
+        const waiting = client.call(`${reqId}?wait=30s`);
+        await untilWatched(services.open.url, 1);
+        await move(services.database, reqId, "success");
+        const body = await documentedJson(services.database.db, reqId);
+        expect(await waiting).toEqual(rest({ status: 200, body }));
       });
 
     if (resetsCancelled)

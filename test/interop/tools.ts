@@ -19,7 +19,7 @@ export interface Tool {
 }
 
 export const root = join(import.meta.dirname, "..", "..");
-const bufProgram = join(root, "node_modules", ".bin", "buf");
+export const bufProgram = join(root, "node_modules", ".bin", "buf");
 
 const skips = (process.env.INTEROP_SKIP ?? "").split(",").map((name) => name.trim());
 

@@ -83,7 +83,7 @@ function testWaits(rig: Rig): void {
     const reqId = await insertJob(rig.database.db);
     const response = await documented(rig, reqId);
     expect(await rig.client.call(reqId, { waitMs: 300 })).toMatchObject({ response });
-    const inTime = rig.client.call(reqId, { waitMs: longWait, timeoutMs: 2_000 });
+    const inTime = rig.client.call(reqId, { waitMs: longWait, timeoutMs: 1_000 });
     expect(await inTime).toMatchObject({ response });
   });
 
@@ -165,7 +165,7 @@ function testWatches(rig: Rig, late: object): void {
     await using going = await startTestApp({
       ...rig.settings,
       DATABASE_URL: rig.database.url,
-      SHUTDOWN_TIMEOUT: "3s",
+      SHUTDOWN_TIMEOUT: "2s",
     });
     await using ownClient = rig.start(going.url);
     const reqId = await insertJob(rig.database.db);

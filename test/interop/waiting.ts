@@ -35,5 +35,5 @@ async function untilMetric(
   labels?: Readonly<Record<string, string>>,
 ): Promise<void> {
   const read = async () => metricValue(await (await fetch(`${url}/metrics`)).text(), name, labels);
-  await expect.poll(read, { timeout: 20_000 }).toBe(value);
+  await expect.poll(read).toBe(value);
 }

@@ -5,8 +5,9 @@ import {
   GetStatusRequestSchema,
   GetStatusResponse_Status,
   GetStatusResponseSchema,
+  WatchStatusResponseSchema,
 } from "../../src/gen/gomemory/status/v1/status_pb.ts";
-import { getStatusCodec } from "../../src/protocols/grpc/status-codec.ts";
+import { getStatusCodec, watchStatusCodec } from "../../src/protocols/grpc/status-codec.ts";
 
 const response = fc.record(
   {
@@ -61,4 +62,39 @@ test("a request is read as protobuf-es reads it, or left to it", () => {
     { numRuns: 10_000 },
   );
   expect(read).toBeGreaterThan(1_000);
+});
+
+const usual = fc.record({
+  reqId: fc.uuid(),
+  status: fc.record({
+    status: fc.constantFrom(1, 2, 3, 4),
+    createdAt: fc.record({ seconds: fc.bigInt({ min: 0n, max: 2n ** 38n }), nanos: fc.constant(0) }),
+  }),
+});
+const event = fc.oneof(
+  fc.record({ case: fc.constant("status" as const), value: usual }),
+  fc.record({
+    case: fc.constant("status" as const),
+    value: fc.record({ reqId: id, status: fc.oneof(response, fc.constant(undefined)) }, { requiredKeys: [] }),
+  }),
+  fc.record({ case: fc.constant("gone" as const), value: fc.record({ reqId: id }) }),
+  fc.record({ case: fc.constant("heartbeat" as const), value: fc.constant({}) }),
+);
+
+test("an event is written as protobuf-es writes it, byte for byte, and in place, or left to it", () => {
+  let written = 0;
+  fc.assert(
+    fc.property(event, fc.nat(8), (init, offset) => {
+      const bytes = watchStatusCodec.encode({ event: init } as never, offset);
+      if (bytes === undefined) return;
+      written++;
+      const reference = toBinary(
+        WatchStatusResponseSchema,
+        create(WatchStatusResponseSchema, { event: init } as never),
+      );
+      expect(bytes.subarray(offset)).toEqual(Buffer.from(reference));
+    }),
+    { numRuns: 10_000 },
+  );
+  expect(written).toBeGreaterThan(1_000);
 });

@@ -42,6 +42,7 @@ const options = (path: string, headers: Readonly<Record<string, string>>) => ({
 const paths = [
   `/get_status/${randomUUID()}`,
   getStatusPath,
+  "/get_status:batch",
   healthPath("Check"),
   reflectionPath,
   "/healthz",
@@ -93,6 +94,7 @@ describe.for([
           "connect-timeout-ms",
         ],
         ...["x-grpc-web", "x-user-agent", "grpc-timeout", "content-encoding"],
+        ...["prefer", "last-event-id"],
       ]),
     );
   });
@@ -180,7 +182,7 @@ describe.for([
     expect(exposed?.toLowerCase().split(", ")).toEqual(
       expect.arrayContaining([
         ...["grpc-status", "grpc-message", "grpc-status-details-bin"],
-        ...["error-reason", "error-limit", "retry-after", "x-request-id"],
+        ...["error-reason", "error-limit", "retry-after", "x-request-id", "preference-applied"],
       ]),
     );
   });

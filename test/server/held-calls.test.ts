@@ -2,17 +2,24 @@ import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { buffer } from "node:stream/consumers";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  GetStatusRequestSchema,
+  GetStatusResponse_Status,
+} from "../../src/gen/gomemory/status/v1/status_pb.ts";
 import { HealthCheckResponse_ServingStatus } from "../../src/gen/health/v1/health_pb.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import {
   endOf,
   framed,
+  getStatusPath,
   healthPath,
   overEvery,
   post,
   type RawCall,
   reflectionPath,
+  send,
   withHeaders,
 } from "../support/calls.ts";
 import { createAuthority } from "../support/certificates.ts";
@@ -20,7 +27,10 @@ import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { createFolder } from "../support/folder.ts";
 import { type Asking, startAsking } from "../support/hang-up.ts";
 import { flag, frame, frameType, headerBlock, preface, setting, settings } from "../support/http2-frames.ts";
+import { metricValue } from "../support/metric.ts";
 import { openPeer } from "../support/peer.ts";
+import { insertJob } from "../support/rows.ts";
+import { bearing, tokenLine } from "../support/tokens.ts";
 
 const watchMethod = "grpc.health.v1.Health/Watch";
 const empty = framed(new Uint8Array());
@@ -240,4 +250,110 @@ test("over TLS, too, a client gets PINGs, then GOAWAY, and its watch ends with G
   expect(trailers["grpc-status"]).toBe("14");
   expect(new Set(seen)).toEqual(new Set(["ping", "goaway"]));
   if (!session.destroyed) await once(session, "close");
+});
+
+describe("waits", () => {
+  const jobs = { pending: "", other: "" };
+
+  beforeAll(async () => {
+    jobs.pending = await insertJob(database.db);
+    jobs.other = await insertJob(database.db);
+  });
+
+  /** GetStatus that waits, over REST and over gRPC, with the fast path. */
+  function waitsFor(reqId: string, seconds = 30): RawCall[] {
+    const request = create(GetStatusRequestSchema, { reqId, wait: { seconds: BigInt(seconds) } });
+    const message = framed(toBinary(GetStatusRequestSchema, request));
+    return [
+      ...overEvery("REST", "rest", { method: "GET", path: `/get_status/${reqId}?wait=${seconds}s` }),
+      ...overEvery("gRPC", "grpc", post(getStatusPath, "application/grpc", message)),
+    ];
+  }
+
+  const names = waitsFor("").map(({ name }, index) => ({ name, index }));
+  const waitAt = (index: number, reqId = jobs.pending) => waitsFor(reqId)[index] as RawCall;
+
+  const held = async (app: TestApp, headers = {}) => {
+    const text = await (await fetch(`${app.url}/metrics`, { headers })).text();
+    return metricValue(text, "rpc_server_held_calls", { kind: "wait" });
+  };
+  const isHeld = (app: TestApp, count: number, headers = {}) =>
+    expect.poll(() => held(app, headers), { interval: 5 }).toBe(count);
+
+  const finish = (reqId: string) =>
+    database.pool.query("update memory_job set status = 'success' where req_id = $1", [reqId]);
+
+  test.for(names)("beyond MAX_WAITING are shed, and lookups are not: $name", async ({ index }) => {
+    await using app = await start({ MAX_WAITING: "1", MAX_IN_FLIGHT: "1" });
+    const first = startAsking(waitAt(index), app.url);
+    await isHeld(app, 1);
+    const { headers, body } = await send(waitAt(index, jobs.other), app.url);
+    if (index < 2) {
+      expect(headers).toMatchObject({ "error-reason": "OVERLOADED", "error-limit": "MAX_WAITING" });
+      expect(Number(headers["retry-after"])).toBeOneOf([1, 2, 3, 4, 5]);
+    } else {
+      expect(`${headers["grpc-status"]} ${body.length}`).toBe("8 0");
+      expect(Number(headers["grpc-retry-pushback-ms"])).toBeGreaterThanOrEqual(1_000);
+    }
+    const lookup = await fetch(`${app.url}/get_status/${jobs.other}`);
+    expect(lookup.status).toBe(200);
+    await lookup.body?.cancel();
+    first.hangUp();
+    await isHeld(app, 0);
+  });
+
+  test("of one token are shed beyond half of MAX_WAITING, and those of others are not", async () => {
+    await using folder = await createFolder();
+    const tokens = tokenLine("alice", "of-alice") + tokenLine("bob", "of-bob");
+    await using app = await start({
+      MAX_WAITING: "2",
+      AUTH_TOKENS_FILE: await folder.write("tokens", tokens),
+    });
+    const ofBob = { Authorization: "Bearer of-bob" };
+    const first = startAsking(withHeaders(waitAt(0), bearing), app.url);
+    await isHeld(app, 1, bearing);
+    const { headers } = await send(withHeaders(waitAt(0), bearing), app.url);
+    expect(headers).toMatchObject({ "error-limit": "MAX_WAITING" });
+    const other = startAsking(withHeaders(waitAt(0), ofBob), app.url);
+    await isHeld(app, 2, bearing);
+    for (const { hangUp } of [first, other]) hangUp();
+    await isHeld(app, 0, bearing);
+  });
+
+  test("of one connection leave a fifth of MAX_CONCURRENT_STREAMS to other calls", async () => {
+    await using app = await start({ MAX_CONCURRENT_STREAMS: "5" });
+    const session = connectHttp2(app.url);
+    const ask = (path: string) => session.request({ ":path": path });
+    const waits = Array.from({ length: 4 }, () => ask(`/get_status/${jobs.pending}?wait=30s`));
+    await isHeld(app, 4);
+    const [shed] = await once(ask(`/get_status/${jobs.pending}?wait=30s`), "response");
+    expect(shed).toMatchObject({ ":status": 503, "error-limit": "MAX_CONCURRENT_STREAMS" });
+    const [lookup] = await once(ask(`/get_status/${jobs.pending}`), "response");
+    expect(lookup).toMatchObject({ ":status": 200 });
+    for (const wait of waits) wait.on("error", () => {});
+    session.destroy();
+    await isHeld(app, 0);
+  });
+
+  test.for(names)("on a connection that is too old are answered with the status as it is: $name", async ({
+    index,
+  }) => {
+    await using app = await start({ MAX_CONNECTION_AGE: "50ms", MAX_CONNECTION_AGE_GRACE: "50ms" });
+    const { status, headers, body } = await send(waitAt(index), app.url);
+    expect(status).toBe(200);
+    if (index < 2) expect(body.toString()).toContain('"status":"pending"');
+    else expect(headers["grpc-status"]).toBe("0");
+  });
+
+  test.for(names)("are answered when the status is final: $name", async ({ index }) => {
+    await using app = await start();
+    const reqId = await insertJob(database.db);
+    const answer = send(waitAt(index, reqId), app.url);
+    await isHeld(app, 1);
+    await finish(reqId);
+    const { headers, body } = await answer;
+    if (index < 2) expect(body.toString()).toContain('"status":"success"');
+    else expect([headers["grpc-status"], body[6]]).toEqual(["0", GetStatusResponse_Status.success]);
+    await isHeld(app, 0);
+  });
 });

@@ -30,16 +30,23 @@ export interface BatchItem {
 /** What a caller of a batch was told, in one form for all protocols. */
 export type BatchAnswer =
   | readonly BatchItem[]
-  | { readonly code: string | number; readonly reason?: string; readonly field?: string };
+  | {
+      readonly code: string | number;
+      readonly reason?: string;
+      readonly field?: string;
+      readonly limit?: string;
+    };
 
 /** One way to ask for a batch, by a client with its default limits. */
 export interface BatchProtocol {
   readonly name: string;
+  readonly isRest?: true;
   /** Opens a client, asks, and closes it. */
   ask(url: string, reqIds: readonly string[]): Promise<BatchAnswer>;
 }
 
 export const batchProtocols: readonly BatchProtocol[] = [
+  { name: "REST, HTTP/1.1", isRest: true, ask: overRest },
   ...(["1.1", "2"] as const).flatMap((httpVersion) => [
     ...[true, false].map((useBinaryFormat) => ({
       name: `Connect, HTTP/${httpVersion}, ${useBinaryFormat ? "binary" : "JSON"}`,
@@ -59,6 +66,22 @@ export const batchProtocols: readonly BatchProtocol[] = [
   })),
   { name: "gRPC, @grpc/grpc-js", ask: overGrpcJs },
 ];
+
+async function overRest(url: string, reqIds: readonly string[]): Promise<BatchAnswer> {
+  const response = await fetch(`${url}/get_status:batch`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ reqIds }),
+  });
+  if (response.status === 200) return ((await response.json()) as { items: BatchItem[] }).items;
+  await response.body?.cancel();
+  const limit = response.headers.get("error-limit");
+  return {
+    code: response.status,
+    reason: response.headers.get("error-reason") ?? "",
+    ...(limit !== null && { limit }),
+  };
+}
 
 async function overTransport(transport: Transport, reqIds: readonly string[]): Promise<BatchAnswer> {
   try {
@@ -115,5 +138,6 @@ function failureOf(error: ConnectError): BatchAnswer {
     code: codeName(error.code),
     ...(info !== undefined && { reason: info.reason }),
     ...(field !== undefined && { field }),
+    ...(info?.metadata.limit !== undefined && { limit: info.metadata.limit }),
   };
 }

