@@ -81,12 +81,17 @@ export function createLife({ admission, holds, requestTimeout }: LifeOptions): L
           observation.message();
           yield message;
           // The client may have read nothing for long: what else the endpoint has would only be queued.
-          if (call.cancelled) break;
+          if (mustEnd(call)) throw call.reason;
         }
-        if (call.cancelled && call.reason !== answerNow) throw call.reason;
+        if (mustEnd(call)) throw call.reason;
       } finally {
         held.release();
       }
     },
   };
+}
+
+/** A call that is to be answered now still gets what its endpoint has. */
+function mustEnd({ cancelled, reason }: Call): boolean {
+  return cancelled && reason !== answerNow;
 }

@@ -180,6 +180,27 @@ describe("a stream", () => {
     expect(await answers.next()).toEqual({ done: true, value: undefined });
   });
 
+  test("that is to answer now still sends what its endpoint has", async () => {
+    const sent: unknown[] = [];
+    for await (const message of stream(twoMessages)) {
+      sent.push(message);
+      call.cancel(answerNow);
+    }
+    expect(sent).toHaveLength(2);
+  });
+
+  test("that is cancelled otherwise sends no more, whatever its endpoint has", async () => {
+    const sent: unknown[] = [];
+    const reading = async () => {
+      for await (const message of stream(twoMessages)) {
+        sent.push(message);
+        call.cancel(goingAway);
+      }
+    };
+    await expect(reading()).rejects.toBe(goingAway);
+    expect(sent).toHaveLength(1);
+  });
+
   test("that is not read on makes room when its call is cancelled", async () => {
     await stream(untilCancelled)[Symbol.asyncIterator]().next();
     expect(holds.count("health")).toBe(1);
