@@ -55,6 +55,8 @@ interface WaitingClientsOptions {
 /** How long the datastore must have been unreadable before a stream that has had an event ends for that, in milliseconds. */
 const silence = 30_000;
 const complaintsKept = 5;
+/** What a stream fails with at its start alone, unless the database is away for long. */
+const startFailures = new Set(["DATASTORE_UNAVAILABLE", "DEADLINE_EXCEEDED", "OVERLOADED"]);
 
 export function startWaitingClients({
   writer,
@@ -152,9 +154,8 @@ function emptyTally({ name }: Way): WaitTally {
 /** Counts a call that is over. @param took in milliseconds. */
 function note(tally: WaitTally, way: Way, { as }: End, check: StreamCheck, took: number): void {
   const complaints = [...check.complaints];
-  const isBroken = as === "DATASTORE_UNAVAILABLE" || as === "DEADLINE_EXCEEDED";
   if (way.isStream && as === "OK" && check.open.size > 0) complaints.push("OK, but not all are final");
-  if (way.isStream && isBroken && check.events > 0 && took < silence) {
+  if (way.isStream && startFailures.has(as) && check.events > 0 && took < silence) {
     complaints.push(`${as} after ${Math.round(took)} ms and ${check.events} events`);
   }
   tally.calls++;
