@@ -4,7 +4,7 @@ import { connect as connectHttp2 } from "node:http2";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { setTimeout as pause } from "node:timers/promises";
-import { createClient } from "@connectrpc/connect";
+import { Code, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -164,6 +164,30 @@ describe("once the service stops", () => {
     }
     expect(statuses).toEqual([ServingStatus.SERVING, ServingStatus.NOT_SERVING]);
     expectOrderlyEnd(await service.exit);
+  });
+
+  test("calls that wait are answered before SHUTDOWN_TIMEOUT cuts them off", async () => {
+    const reqId = await insertJob(database.db);
+    await using service = await startServing({ DATABASE_URL: database.url, SHUTDOWN_TIMEOUT: "2s" });
+    const wait = get(`${service.url}/get_status/${reqId}?wait=30s`);
+    const headers = { Accept: "text/event-stream" };
+    const events = await fetch(`${service.url}/get_status/${reqId}`, { headers });
+    const watch = grpcClient(service).watchStatus({ reqIds: [reqId] });
+    const told: unknown[] = [];
+    const watching = (async () => {
+      for await (const { event } of watch) if (told.push(event.case) === 1) service.kill("SIGTERM");
+    })();
+    await expect(watching).rejects.toMatchObject({
+      code: Code.Unavailable,
+      rawMessage: expect.stringContaining("shuts down"),
+    });
+    expect(told).toEqual(["status"]);
+    const response = await wait.response;
+    expect([response.statusCode, response.headers.connection]).toEqual([200, "close"]);
+    expect(await text(response)).toBe(await documentedJson(database.db, reqId));
+    expect(await events.text()).toMatch(/event: end\ndata: {"reason":"GOING_AWAY"}\n\n$/);
+    expectOrderlyEnd(await service.exit);
+    await expectNoConnections(database);
   });
 
   test("SHUTDOWN_DELAY: the service reports that it is not ready, and serves until the delay has passed", async () => {

@@ -28,7 +28,7 @@ export const idText = fc.oneof(
 );
 
 /** A change to a message, which most of the time makes it invalid. */
-const damage = fc.oneof(
+export const damage = fc.oneof(
   { weight: 3, arbitrary: fc.constant((bytes: Buffer) => bytes) },
   fc.nat(60).map((at) => (bytes: Buffer) => bytes.subarray(0, at)),
   fc.uint8Array({ maxLength: 20 }).map((more) => (bytes: Buffer) => Buffer.concat([bytes, more])),
@@ -52,18 +52,17 @@ function encodeRequest(reqId: string): Buffer {
 }
 
 /** Length-prefixed messages of gRPC and gRPC-Web, some with a wrong length. */
-export const framed = fc
-  .tuple(
-    protobuf,
-    damage,
-    fc.constantFrom(0, 0, 0, 0, 0, 1, 2, 128, 255),
-    fc.constantFrom(0, 0, 0, 0, 0, 1, -1, 2 ** 30),
-  )
-  .map(([bytes, change, flags, lengthError]) => {
+export function framedOf(messages: fc.Arbitrary<Buffer>): fc.Arbitrary<Buffer> {
+  const flags = fc.constantFrom(0, 0, 0, 0, 0, 1, 2, 128, 255);
+  const lengthErrors = fc.constantFrom(0, 0, 0, 0, 0, 1, -1, 2 ** 30);
+  return fc.tuple(messages, damage, flags, lengthErrors).map(([bytes, change, flags, lengthError]) => {
     const prefix = Buffer.from([flags, 0, 0, 0, 0]);
     prefix.writeUInt32BE(Math.max(0, bytes.length + lengthError), 1);
     return change(Buffer.concat([prefix, bytes]));
   });
+}
+
+export const framed = framedOf(protobuf);
 
 /**
  * The flags in the first byte of a frame: it is compressed, and over gRPC-Web also that it holds trailers (gRPC over
@@ -74,13 +73,17 @@ export const flags = { compressed: 1, trailers: 128 };
 const malformedFraming = [code.invalidArgument, code.unimplemented, code.internal, code.resourceExhausted];
 
 /** @returns the codes that may answer: one for a single message, and those of malformed framing for anything else. */
-export function codesForFramed(body: Buffer, unwanted: number): readonly number[] {
+export function codesForFramed(
+  body: Buffer,
+  unwanted: number,
+  codeOf: (message: Buffer) => number = codeForBinary,
+): readonly number[] {
   const [first = 0] = body;
   if (body.length < 5 || (first & unwanted) !== 0) return malformedFraming;
   const end = 5 + body.readUInt32BE(1);
-  if (body.length === end) return [codeForBinary(body.subarray(5))];
+  if (body.length === end) return [codeOf(body.subarray(5))];
   // Connect's adapter ignores the prefix of a second message whose body is missing.
-  if (body.length === end + 5) return [...malformedFraming, codeForBinary(body.subarray(5, end))];
+  if (body.length === end + 5) return [...malformedFraming, codeOf(body.subarray(5, end))];
   return malformedFraming;
 }
 

@@ -9,6 +9,15 @@ import { type Producers, startProducers } from "../support/ha/producers.ts";
 import { installPrograms, type Programs, skipped } from "../support/ha/programs.ts";
 import { type EventReport, writeReport } from "../support/ha/report.ts";
 import { runCli } from "../support/process.ts";
+import { waitOverGrpc, watchOverGrpc } from "../support/waiting/grpc-ways.ts";
+import { type JobWriter, startJobWriter } from "../support/waiting/job-writer.ts";
+import { eventsOverRest, waitOverRest } from "../support/waiting/rest-ways.ts";
+import {
+  startWaitingClients,
+  sumOfWaits,
+  type WaitingClients,
+  type WaitSum,
+} from "../support/waiting/waiting-clients.ts";
 
 /** `maxStaleness` is REPLICA_MAX_STALENESS in milliseconds. 0: the service reads from the primary alone. */
 const services = [
@@ -20,6 +29,13 @@ const services = [
 const survivor = services[0]?.name;
 /** The number of instances of each service. */
 const instances = 2;
+
+/** How long a long poll waits, in milliseconds. */
+const longPoll = 5_000;
+/** The time from the end of an event until all that was final then is delivered, in milliseconds. */
+const deliveredWithin = 15_000;
+/** How calls that wait may end while the primary is replaced, unless the balancer has no instance for them. */
+const mayEndAs = ["OK", "DATASTORE_UNAVAILABLE", "DEADLINE_EXCEEDED"];
 
 /** How long etcd is down, in milliseconds: longer than Patroni's lease (`ttl`). */
 const withoutEtcd = 8_000;
@@ -62,6 +78,8 @@ describe.skipIf(skipped)("failover", () => {
   let programs: Programs;
   let cluster: Cluster;
   let producers: Producers;
+  let writer: JobWriter;
+  let waiting: WaitingClients[];
 
   beforeAll(async () => {
     programs = started.use(await installPrograms());
@@ -75,7 +93,28 @@ describe.skipIf(skipped)("failover", () => {
     }
     producers = startProducers(cluster.url);
     await producers.acknowledged();
+    writer = started.use(await startJobWriter(cluster.url, { jobs: 100, pace: 200 }));
+    waiting = fleets.map((fleet) => started.use(waitAt(fleet)));
   });
+
+  /** 100 clients that wait for jobs that change. */
+  function waitAt({ urls: { grpc, rest }, maxStaleness }: Fleet & (typeof services)[number]): WaitingClients {
+    const groups = [
+      { way: watchOverGrpc(5), clients: 40, urls: [grpc] },
+      { way: waitOverGrpc(longPoll), clients: 20, urls: [grpc] },
+      { way: eventsOverRest(), clients: 20, urls: [rest] },
+      { way: waitOverRest(longPoll), clients: 20, urls: [rest] },
+    ];
+    return startWaitingClients({ writer, groups, maxStaleness });
+  }
+
+  /** Waits until all that was final is delivered. @returns what each service told its clients since the last time. */
+  async function delivered(): Promise<WaitSum[]> {
+    const before = performance.now();
+    const undelivered = () => waiting.flatMap((clients) => clients.undelivered(before));
+    await expect.poll(undelivered, { timeout: deliveredWithin }).toEqual([]);
+    return waiting.map((clients) => sumOfWaits(clients.takeTallies()));
+  }
 
   afterAll(() => started.disposeAsync());
 
@@ -87,6 +126,7 @@ describe.skipIf(skipped)("failover", () => {
 
   test.for(events)("$name", async ({ name, harmless = false, happen }) => {
     await settled();
+    await delivered();
     const observers = await Promise.all(fleets.map((fleet) => observe(fleet, producers.jobs)));
     await pause(before);
     const begunAt = performance.now();
@@ -97,7 +137,19 @@ describe.skipIf(skipped)("failover", () => {
     await pause(after);
     const gap = producers.longestGap(begunAt);
     const services = await Promise.all(observers.map((stop) => stop(gap.from)));
-    reports.push({ name, writeGap: gap.length, services });
+    const waits = await delivered();
+    reports.push({ name, writeGap: gap.length, services, waits });
+
+    for (const [index, { calls, wrong, ends, complaints }] of waits.entries()) {
+      const service = fleets[index]?.name;
+      expect({ service, wrong, complaints }).toEqual({ service, wrong: 0, complaints: [] });
+      expect(calls, service).toBeGreaterThan(0);
+      if (service !== survivor && !harmless) continue;
+      expect(
+        Object.keys(ends).filter((as) => !mayEndAs.includes(as)),
+        service,
+      ).toEqual([]);
+    }
 
     for (const [index, { service, readiness, tallies }] of services.entries()) {
       for (const { protocol, calls, wrong, failed, refused, balancer, complaints } of tallies) {
@@ -119,6 +171,15 @@ describe.skipIf(skipped)("failover", () => {
     }
   });
 
+  test("each client that waits is told the end", async () => {
+    await writer.finish();
+    for (const clients of waiting) {
+      await clients.finish();
+      expect(sumOfWaits(clients.takeTallies())).toMatchObject({ wrong: 0, complaints: [] });
+      await clients[Symbol.asyncDispose]();
+    }
+  });
+
   test("no acknowledged status is lost", async () => {
     await producers.stop();
     const { db, ...connections } = openConnections({
@@ -127,9 +188,11 @@ describe.skipIf(skipped)("failover", () => {
       connectTimeout: 1_000,
       onLost() {},
     });
-    const rows = await db.selectFrom("memory_job").select(["req_id", "status"]).execute();
-    await connections[Symbol.asyncDispose]();
     const written = Object.fromEntries(producers.jobs.map(({ reqId, states }) => [reqId, states.at(-1)]));
+    const all = await db.selectFrom("memory_job").select(["req_id", "status"]).execute();
+    // The jobs that clients wait for have a writer of their own.
+    const rows = all.filter((row) => row.req_id in written);
+    await connections[Symbol.asyncDispose]();
     expect(producers.jobs.length).toBeGreaterThan(100);
     expect(Object.fromEntries(rows.map((row) => [row.req_id, row.status]))).toEqual(written);
   });

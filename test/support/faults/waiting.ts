@@ -4,10 +4,15 @@ import { until } from "../until.ts";
 import { batchOverGrpc, waitOverGrpc, watchOverGrpc } from "../waiting/grpc-ways.ts";
 import { startJobWriter } from "../waiting/job-writer.ts";
 import { batchOverRest, eventsOverRest, waitOverRest } from "../waiting/rest-ways.ts";
-import { type ClientGroup, startWaitingClients, type WaitTally } from "../waiting/waiting-clients.ts";
+import {
+  type ClientGroup,
+  startWaitingClients,
+  sumOfWaits,
+  type WaitSum,
+} from "../waiting/waiting-clients.ts";
 
 /** What all calls that waited came to during a fault. Times in milliseconds, from the fault's end. */
-export interface Delivery extends Omit<WaitTally, "way" | "backIn"> {
+export interface Delivery extends WaitSum {
   /** The streams that were open, with an event, when the fault ended. */
   readonly held: number;
   /** Until what was final by then was delivered to the streams that were held, and to all clients. */
@@ -20,7 +25,7 @@ export interface Waiting extends AsyncDisposable {
   /** Waits until what was final at the end of a fault is delivered, or for `longest` milliseconds. */
   delivery(endedAt: number, longest: number): Promise<Delivery>;
   /** Makes all jobs final, and waits until each client has been told. @returns what was counted since the last delivery. */
-  finish(): Promise<Omit<WaitTally, "way" | "backIn">>;
+  finish(): Promise<WaitSum>;
 }
 
 /** How long a long poll waits, in milliseconds: about as long as a fault lasts. */
@@ -65,7 +70,7 @@ export async function startWaiting(writerUrl: string, urls: Urls): Promise<Waiti
         [true, false].map((isHeld) => deliveredIn(endedAt, longest, isHeld)),
       );
       const left = clients.undelivered(endedAt).slice(0, 5);
-      const { complaints, ...sums } = sumOf(clients.takeTallies());
+      const { complaints, ...sums } = sumOfWaits(clients.takeTallies());
       return {
         ...sums,
         complaints: [...complaints, ...left],
@@ -77,28 +82,8 @@ export async function startWaiting(writerUrl: string, urls: Urls): Promise<Waiti
     async finish() {
       await writer.finish();
       await clients.finish();
-      return sumOf(clients.takeTallies());
+      return sumOfWaits(clients.takeTallies());
     },
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
-}
-
-function sumOf(tallies: readonly WaitTally[]): Omit<WaitTally, "way" | "backIn"> {
-  const sum = {
-    calls: 0,
-    events: 0,
-    delivered: 0,
-    wrong: 0,
-    ends: {} as Record<string, number>,
-    complaints: [] as string[],
-  };
-  for (const { way, ends, complaints, ...counts } of tallies) {
-    sum.calls += counts.calls;
-    sum.events += counts.events;
-    sum.delivered += counts.delivered;
-    sum.wrong += counts.wrong;
-    sum.complaints.push(...complaints.map((complaint) => `${way}: ${complaint}`));
-    for (const [as, count] of Object.entries(ends)) sum.ends[as] = (sum.ends[as] ?? 0) + count;
-  }
-  return sum;
 }

@@ -8,6 +8,8 @@ export interface PoolerReport {
   readonly calls: number;
   readonly wrong: number;
   readonly failed: number;
+  /** How many final statuses clients were told that waited for them. */
+  readonly delivered: number;
   /** How often the service has logged that a prepared statement was not kept. */
   readonly notKept: number;
 }
@@ -19,8 +21,8 @@ export async function writePoolersReport(reports: readonly PoolerReport[], versi
   const sum = (key: "calls" | "wrong" | "failed") =>
     reports.reduce((total, report) => total + report[key], 0).toLocaleString("en");
   const rows = reports.map(
-    ({ pooler, mode, calls, wrong, failed, notKept }, index) =>
-      `| ${pooler === reports[index - 1]?.pooler ? "" : pooler} | \`${mode}\` | ${calls} | ${wrong} | ${failed} | ${notKept} |`,
+    ({ pooler, mode, calls, wrong, failed, delivered, notKept }, index) =>
+      `| ${pooler === reports[index - 1]?.pooler ? "" : pooler} | \`${mode}\` | ${calls} | ${wrong} | ${failed} | ${delivered} | ${notKept} |`,
   );
   await writeFile(
     file,
@@ -36,17 +38,20 @@ Node ${process.versions.node}.
 
 Four services read through one pooler at the same time, and so share its server connections, which it uses in turn: one with
 \`PREPARED_STATEMENTS=auto\`, two with \`on\`, one with \`off\`. Clients of REST, Connect, gRPC-Web and gRPC call each of them for rows that
-exist and, in one call of five, for ids that do not.
+exist and, in one call of five, for ids that do not. Twenty more clients of each wait for jobs that change, with watches, events and long
+polls.
 
 pgbouncer ${version} knows nothing of its clients' prepared statements. pgbouncer 1.21 and later can keep them, and the tests have no package
 of it: a **stand-in** does what its documentation and its source say, as \`test/support/ha/statement-pooler\` describes.
 
 - **wrong**: anything but the right status, or NOT_FOUND for an id that does not exist.
 - **failed**: calls answered with the failure that the database could not be read, or not in time.
+- **told**: how many final statuses the clients were told that waited for them. What they were told wrongly, and how often their calls
+  failed, counts in the columns before.
 - **not kept**: how often the service has logged that a prepared statement was not kept. It logs that once in a minute at most.
 
-| pooler | \`PREPARED_STATEMENTS\` | calls | wrong | failed | not kept |
-| --- | --- | --: | --: | --: | --: |
+| pooler | \`PREPARED_STATEMENTS\` | calls | wrong | failed | told | not kept |
+| --- | --- | --: | --: | --: | --: | --: |
 ${rows.join("\n")}
 `,
   );

@@ -1,4 +1,5 @@
 import { writeFile } from "node:fs/promises";
+import type { WaitSum } from "../waiting/waiting-clients.ts";
 import type { Observation } from "./observe.ts";
 import type { Tally } from "./pollers.ts";
 
@@ -8,6 +9,8 @@ export interface EventReport {
   /** The longest time in which no write was acknowledged, in milliseconds. */
   readonly writeGap: number;
   readonly services: readonly Observation[];
+  /** What each of the services told clients that waited, in the same order. */
+  readonly waits: readonly WaitSum[];
 }
 
 const file = new URL("../../../docs/evidence/failover.md", import.meta.url);
@@ -72,6 +75,21 @@ for gRPC.
 
 ${table}
 
+## Waits and watches
+
+All the time, 100 clients of each service wait for jobs that change: with \`WatchStatus\` for five at a time, with events, and with
+long polls of five seconds over gRPC and REST. A client whose call ends before its jobs do calls again, when the answer asks it to.
+
+- **delivered**: final statuses that clients were told, until all that was final when the event had passed was delivered.
+- **wrong**: a status that was never written, is older than what was acknowledged when the call began (less the bound), comes twice
+  on a stream or goes back; "not found"; a stream that ends with OK before all of its jobs were final, or for want of the database
+  although it was open for less than 30 seconds.
+- **failed**: calls that ended with \`DATASTORE_UNAVAILABLE\` or \`DEADLINE_EXCEEDED\`. A replica's word alone does not end a wait
+  with \`failure\`, so that a call for a job that failed fails without a primary.
+- **refused by the balancer**: calls that found no instance, or whose connection ended.
+
+${tableOf(waitHead, reports.flatMap(waitRows))}
+
 ## The balancer
 
 While the primary is down, \`/readyz\` answers 200 \`degraded\` as long as a replica is fresher than \`REPLICA_MAX_STALENESS\`,
@@ -124,6 +142,19 @@ function callRows({ name, writeGap, services }: EventReport): string[][] {
     ...[service, protocol],
     ...[calls, wrong, failed.known, failed.others, refused].map(String),
   ]);
+}
+
+const waitHead = ["event", "reads from", "delivered", "wrong", "failed", "refused by the balancer"];
+
+function waitRows({ name, services, waits }: EventReport): string[][] {
+  return waits.map(({ delivered, wrong, ends }, index) => {
+    const { OK: _, DATASTORE_UNAVAILABLE = 0, DEADLINE_EXCEEDED = 0, ...others } = ends;
+    const refused = Object.values(others).reduce((sum, count) => sum + count, 0);
+    return [
+      ...[index === 0 ? name : "", services[index]?.service ?? ""],
+      ...[delivered, wrong, DATASTORE_UNAVAILABLE + DEADLINE_EXCEEDED, refused].map(String),
+    ];
+  });
 }
 
 const balancerHead = [

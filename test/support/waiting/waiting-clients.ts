@@ -18,6 +18,9 @@ export interface WaitTally {
   readonly complaints: string[];
 }
 
+/** The calls of all clients. */
+export type WaitSum = Omit<WaitTally, "way" | "backIn">;
+
 /** Clients each of which waits for jobs until they are final, and then for others. Disposing of them ends their calls. */
 export interface WaitingClients extends AsyncDisposable {
   /** What has been counted since the last time. */
@@ -52,6 +55,8 @@ interface WaitingClientsOptions {
 /** How long the datastore must have been unreadable before a stream that has had an event ends for that, in milliseconds. */
 const silence = 30_000;
 const complaintsKept = 5;
+/** What a stream fails with at its start alone, unless the database is away for long. */
+const startFailures = new Set(["DATASTORE_UNAVAILABLE", "DEADLINE_EXCEEDED", "OVERLOADED"]);
 
 export function startWaitingClients({
   writer,
@@ -149,9 +154,8 @@ function emptyTally({ name }: Way): WaitTally {
 /** Counts a call that is over. @param took in milliseconds. */
 function note(tally: WaitTally, way: Way, { as }: End, check: StreamCheck, took: number): void {
   const complaints = [...check.complaints];
-  const isBroken = as === "DATASTORE_UNAVAILABLE" || as === "DEADLINE_EXCEEDED";
   if (way.isStream && as === "OK" && check.open.size > 0) complaints.push("OK, but not all are final");
-  if (way.isStream && isBroken && check.events > 0 && took < silence) {
+  if (way.isStream && startFailures.has(as) && check.events > 0 && took < silence) {
     complaints.push(`${as} after ${Math.round(took)} ms and ${check.events} events`);
   }
   tally.calls++;
@@ -159,4 +163,25 @@ function note(tally: WaitTally, way: Way, { as }: End, check: StreamCheck, took:
   tally.wrong += complaints.length;
   tally.ends[as] = (tally.ends[as] ?? 0) + 1;
   tally.complaints.push(...complaints.slice(0, complaintsKept - tally.complaints.length));
+}
+
+/** Adds up what was counted in every way. */
+export function sumOfWaits(tallies: readonly WaitTally[]): WaitSum {
+  const sum = {
+    calls: 0,
+    events: 0,
+    delivered: 0,
+    wrong: 0,
+    ends: {} as Record<string, number>,
+    complaints: [] as string[],
+  };
+  for (const { way, ends, complaints, ...counts } of tallies) {
+    sum.calls += counts.calls;
+    sum.events += counts.events;
+    sum.delivered += counts.delivered;
+    sum.wrong += counts.wrong;
+    sum.complaints.push(...complaints.map((complaint) => `${way}: ${complaint}`));
+    for (const [as, count] of Object.entries(ends)) sum.ends[as] = (sum.ends[as] ?? 0) + count;
+  }
+  return sum;
 }
