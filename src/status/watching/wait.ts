@@ -17,6 +17,12 @@ const leastForAnswer = 100;
 /** The share of a wait that is left out at random: callers that began together do not end together. */
 const jitter = 0.02;
 
+/**
+ * Waits end at multiples of this, in milliseconds, or of the jitter of shorter ones: those that end together share a statement,
+ * and so do those with which their callers come back. A long poll takes half of the CPU for that.
+ */
+const longestStep = 100;
+
 /** How old, in milliseconds, a status may be that is answered when the last read fails. */
 const longestAge = 1_000;
 
@@ -119,7 +125,9 @@ function endInTime(wait: Wait): void {
 function endOf({ arrivedAt, deadline }: Call, longest: number): number {
   const allowed = deadline - arrivedAt;
   const inTime = Math.min(allowed * (1 - shareForAnswer), allowed - leastForAnswer);
-  return arrivedAt + Math.min(longest, inTime) * (1 - jitter * Math.random());
+  const wait = Math.min(longest, inTime);
+  const end = arrivedAt + wait * (1 - jitter * Math.random());
+  return wait > 0 ? end - (end % Math.min(longestStep, jitter * wait)) : end;
 }
 
 /** How a wait ended: with a status that is final, with none, or as it was. */

@@ -124,6 +124,19 @@ test("a wait never lasts longer than was asked for, than MAX_WAIT, and than leav
   expect(capped.outcome).toBe("pending");
 });
 
+test("waits that end at about the same time end together: the store reads them with one statement", async () => {
+  const ends = new Set<number>();
+  for (let begun = 0; begun < 20; begun++) {
+    const reqId = store.add("pending", { age: 3_600_000 });
+    void watching.wait(reqId, 10_000, new Call()).then(() => ends.add(performance.now()));
+    await pass(3);
+  }
+  await pass(10_000);
+  // The jitter of ten seconds, and the time in which they began, are 260 ms.
+  expect(ends.size).toBeGreaterThan(0);
+  expect(ends.size).toBeLessThan(6);
+});
+
 test("a status that is gone meanwhile ends the wait", async () => {
   const wait = begin();
   await pass(500);
