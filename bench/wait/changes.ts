@@ -62,6 +62,8 @@ export async function commitChanges(
 
   async function tooLate(): Promise<never> {
     await pause(patience, undefined, { ref: false });
-    throw new Error(`${numbers.length - latencies.length} of ${numbers.length} changes did not arrive`);
+    const missing = numbers.length - latencies.length;
+    const failed = JSON.stringify([...crowd.failures]);
+    throw new Error(`${missing} of ${numbers.length} changes did not arrive; calls that failed: ${failed}`);
   }
 }

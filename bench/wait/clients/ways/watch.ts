@@ -44,8 +44,8 @@ export function watchReader(): Reader {
       rest = at < input.length ? input.subarray(at) : undefined;
       return states;
     },
-    end({ grpcStatus }) {
-      return { states: nothingMore, outcome: outcomeOf(grpcStatus) };
+    end({ grpcStatus, isWhole }) {
+      return { states: nothingMore, outcome: isWhole ? outcomeOf(grpcStatus) : brokenOff };
     },
   };
 }
