@@ -6,34 +6,24 @@ import { createJobLedger } from "../../src/store/jobs/job-ledger.ts";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { metricValue } from "../support/metric.ts";
-import { technicalIssues } from "../support/protocols.ts";
 import { startProxy } from "../support/proxy.ts";
-import { overHttp1, overHttp2 } from "../support/raw-http.ts";
 import { documentedJson, insertJob, insertPending } from "../support/rows.ts";
 import { type RpcClient, type RpcFailure, rpcClients } from "../support/waiting/rpc-clients.ts";
 
-/** The contract: the code of each reason, and its field. */
-const failures = {
-  INVALID_REQ_ID: { code: "INVALID_ARGUMENT", http: 400 },
-  INVALID_WAIT: { code: "INVALID_ARGUMENT", http: 400 },
-  NO_IDS: { code: "INVALID_ARGUMENT", http: 400 },
-  TOO_MANY_IDS: { code: "INVALID_ARGUMENT", http: 400 },
-  STATUS_NOT_FOUND: { code: "NOT_FOUND", http: 500 },
-  DATASTORE_UNAVAILABLE: { code: "UNAVAILABLE", http: 500 },
+/** The contract: the code of each reason. */
+const codes = {
+  INVALID_REQ_ID: "INVALID_ARGUMENT",
+  INVALID_WAIT: "INVALID_ARGUMENT",
+  NO_IDS: "INVALID_ARGUMENT",
+  TOO_MANY_IDS: "INVALID_ARGUMENT",
+  STATUS_NOT_FOUND: "NOT_FOUND",
+  DATASTORE_UNAVAILABLE: "UNAVAILABLE",
 } as const;
-type Reason = keyof typeof failures;
+type Reason = keyof typeof codes;
 
 function failure(reason: Reason, field?: string): RpcFailure {
-  return { code: failures[reason].code, reason, field };
+  return { code: codes[reason], reason, field };
 }
-
-const badRequest = `{"Error":"Bad Request","Message":"Bad Request","Status":400}`;
-/** A status, the header `Error-Reason`, and a body. */
-const restFailure = (reason: Reason) => [
-  failures[reason].http,
-  reason,
-  failures[reason].http === 400 ? badRequest : technicalIssues,
-];
 
 let database: TestDatabase;
 let app: TestApp;
@@ -162,70 +152,6 @@ describe.for(rpcClients("http://not-used").map(({ name }) => name))("%s", (name)
       expect(await client.batch(tooMany)).toEqual(failure("TOO_MANY_IDS", "req_ids"));
       expect(await client.batch([randomUUID(), "nope"])).toEqual(failure("INVALID_REQ_ID", "req_ids[1]"));
     });
-  });
-});
-
-describe.for([
-  { version: "1.1", send: overHttp1 },
-  { version: "2", send: overHttp2 },
-])("REST, HTTP/$version", ({ send }) => {
-  const wait = async (reqId: string, wait: string) => {
-    const { status, headers, body } = await send(app.url, {
-      method: "GET",
-      path: `/get_status/${reqId}?wait=${wait}`,
-    });
-    return [status, headers["error-reason"], body.toString()];
-  };
-  const watch = async (reqId: string) => {
-    const headers = { accept: "text/event-stream" };
-    const answer = await send(app.url, { method: "GET", path: `/get_status/${reqId}`, headers });
-    return [answer.status, answer.headers["error-reason"], answer.body.toString()];
-  };
-  const batch = async (reqIds: readonly string[]) => {
-    const headers = { "content-type": "application/json" };
-    const body = Buffer.from(JSON.stringify({ reqIds }));
-    const answer = await send(app.url, { method: "POST", path: "/get_status:batch", headers, body });
-    return [answer.status, answer.headers["error-reason"], answer.body.toString()];
-  };
-
-  test("a wait", async () => {
-    const pending = await insertJob(database.db);
-    const failed = await insertJob(database.db, { status: "failure", error: "out of memory" });
-    expect(await wait(pending, "50ms")).toEqual([200, undefined, await jsonOf(pending)]);
-    expect(await wait(pending, "0s")).toEqual([200, undefined, await jsonOf(pending)]);
-    expect(await wait(failed, "3600")).toEqual([200, undefined, await jsonOf(failed)]);
-    expect(await wait(randomUUID(), "30s")).toEqual(restFailure("STATUS_NOT_FOUND"));
-    expect(await wait("nope", "30s")).toEqual(restFailure("INVALID_REQ_ID"));
-    for (const invalid of ["", "-1s", "soon", "30s&wait=30s"]) {
-      expect(await wait(pending, invalid), invalid).toEqual(restFailure("INVALID_WAIT"));
-    }
-    const answer = wait(pending, "30s");
-    await untilWatched(1);
-    await succeed(pending);
-    expect(await answer).toEqual([200, undefined, await jsonOf(pending)]);
-  });
-
-  test("events", async () => {
-    const failed = await insertJob(database.db, { status: "failure", error: "out of memory" });
-    const [status, , text] = await watch(failed);
-    expect(status).toBe(200);
-    expect(text).toMatch(/^retry: [2-4]\d{3}\n\nid: \S+\nevent: status\n/);
-    expect(text).toContain(`data: ${await jsonOf(failed)}\n\nevent: end\ndata: {"reason":"FINAL"}\n\n`);
-    expect(await watch(randomUUID())).toEqual(restFailure("STATUS_NOT_FOUND"));
-    expect(await watch("nope")).toEqual(restFailure("INVALID_REQ_ID"));
-  });
-
-  test("a batch", async () => {
-    const done = await insertJob(database.db, { status: "success" });
-    const unknown = randomUUID();
-    expect(await batch([unknown, done.toUpperCase()])).toEqual([
-      200,
-      undefined,
-      `{"items":[{"reqId":"${unknown}","error":{"reason":"STATUS_NOT_FOUND"}},{"reqId":"${done}","status":${await jsonOf(done)}}]}`,
-    ]);
-    expect(await batch([])).toEqual(restFailure("NO_IDS"));
-    expect(await batch(tooMany)).toEqual(restFailure("TOO_MANY_IDS"));
-    expect(await batch([unknown, "nope"])).toEqual(restFailure("INVALID_REQ_ID"));
   });
 });
 

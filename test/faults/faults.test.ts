@@ -86,7 +86,8 @@ describe.for(groups)("$group", ({ tls, env, faults, isMeasured = false }) => {
     const { calls, wrong, ends, complaints } = await waiting.finish();
     expect(calls).toBeGreaterThan(0);
     expect({ wrong, complaints }).toEqual({ wrong: 0, complaints: [] });
-    expect(Object.keys(ends)).toEqual(["OK"]);
+    // Some may have begun during the last fault.
+    expect(Object.keys(ends).filter((as) => !mayEndAs.has(as))).toEqual([]);
   });
 
   test("the service is still the same process, has written nothing to standard error, and shuts down gracefully", async () => {

@@ -78,7 +78,7 @@ export async function soakFaults(stop: AbortSignal): Promise<SoakReport> {
     await restartAll(instances, front, start, startCalls, counts, failures);
     noteWaits("restarts", await behindFront.finish(), ["OK", "GOING_AWAY"], counts, failures);
   }
-  noteWaits("the end", await waiting.finish(), ["OK"], counts, failures);
+  noteWaits("the end", await waiting.finish(), brokenEnds, counts, failures);
   await waiting[Symbol.asyncDispose]();
   await callUndisturbed(rig);
   const after = await resourcesOf(rig);

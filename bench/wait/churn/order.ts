@@ -9,7 +9,7 @@ export interface Order {
 }
 
 /** Checks one stream. */
-export interface StreamOrder {
+interface StreamOrder {
   /** @returns what is wrong with a state that comes next; undefined when nothing is. */
   next(state: State): string | undefined;
   /** @returns what is wrong with an end that says that all was reported. */

@@ -111,6 +111,8 @@ function markBusy({ session }: ServerHttp2Stream): void {
 
 /** Whether the client has to send the rest of the request, unless the response has begun, or to read what was written. */
 function waitsForClient(stream: ServerHttp2Stream): boolean {
-  if (stream.writableEnded || (!stream.readableEnded && !stream.headersSent)) return true;
+  // Of a request that ended with its headers, nothing is read that would end the stream.
+  const isWhole = stream.endAfterHeaders || stream.readableEnded;
+  if (stream.writableEnded || (!isWhole && !stream.headersSent)) return true;
   return stream.writableLength > 0 && !isTimedByEndpoint(stream);
 }

@@ -268,7 +268,19 @@ const chance = 0.25;
 
 /** Corrupts the type or the length of the first message. */
 function corruptFraming(chunk: Buffer, from: "service" | "database"): void {
-  if (from === "database" && Math.random() < chance) flip(chunk, Math.floor(Math.random() * 5));
+  if (from === "database" && isWhole(chunk) && Math.random() < chance) {
+    flip(chunk, Math.floor(Math.random() * 5));
+  }
+}
+
+/**
+ * Whether a chunk consists of whole messages. PostgreSQL sends long answers in pieces of 8 KiB, which may begin inside a row,
+ * where nothing detects what is corrupted.
+ */
+function isWhole(chunk: Buffer): boolean {
+  let at = 0;
+  while (at + 5 <= chunk.length) at += 1 + Math.max(4, chunk.readUInt32BE(at + 1));
+  return at === chunk.length;
 }
 
 function corruptAnyByte(chunk: Buffer): void {
