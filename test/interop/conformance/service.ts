@@ -1,9 +1,10 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { create, type DescMessage, type Message, type Registry } from "@bufbuild/protobuf";
 import { type Any, anyPack } from "@bufbuild/protobuf/wkt";
-import { type Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
+import { Code, ConnectError, type HandlerContext } from "@connectrpc/connect";
 import type { Endpoint } from "../../../src/endpoints/endpoint.ts";
 import type { Call } from "../../../src/status/call.ts";
+import { StatusError } from "../../../src/status/errors.ts";
 
 /** The fields of the suite's messages. Its protos are read at run time, so there are no generated types. */
 interface Header {
@@ -154,8 +155,14 @@ function setMetadata(context: HandlerContext, definition: Definition | undefined
   }
 }
 
-/** @throws the signal's reason when the deadline passes, or the caller goes, meanwhile. */
+/**
+ * @throws the signal's reason when the caller goes meanwhile. When the deadline passes, an error without details: the suite's own
+ *   service has none, and compares them whenever the answer is sooner than the client's own deadline.
+ */
 async function delay(definition: Definition | undefined, { signal }: HandlerContext): Promise<void> {
   await pause(definition?.responseDelayMs ?? 0, undefined, { signal }).catch(() => {});
+  if (signal.aborted && signal.reason instanceof StatusError) {
+    throw new ConnectError(signal.reason.message, Code.DeadlineExceeded);
+  }
   signal.throwIfAborted();
 }
