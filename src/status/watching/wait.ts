@@ -1,5 +1,5 @@
 import { answerNow, type Call, type Cancellable } from "../call.ts";
-import { datastoreUnavailable, goingAway, overloaded, StatusError } from "../errors.ts";
+import { datastoreUnavailable, goingAway, StatusError } from "../errors.ts";
 import { LinkedList } from "../linked-list.ts";
 import type { ReqId } from "../req-id.ts";
 import type { JobStatus } from "../status.ts";
@@ -46,14 +46,6 @@ export function createWaits({ ids, reads, poller, maxWait, metrics }: WaitsOptio
   const all = new LinkedList<Wait>();
   let isDraining = false;
 
-  /** @throws StatusError `OVERLOADED` */
-  function requireRoom(reqId: ReqId, call: Call): void {
-    const limit = ids.limitOf([reqId], call.caller);
-    if (limit === undefined) return;
-    call.heldOutcome = limit;
-    throw overloaded(limit);
-  }
-
   /** The last read of a wait. @param before what was read last, and when. */
   async function readLast(
     reqId: ReqId,
@@ -71,7 +63,7 @@ export function createWaits({ ids, reads, poller, maxWait, metrics }: WaitsOptio
   return {
     async wait(reqId, longest, call) {
       const end = endOf(call, Math.min(longest, maxWait));
-      requireRoom(reqId, call);
+      ids.requireRoom([reqId], call);
       const first = (await reads.first([reqId], call)).get(reqId);
       const firstReadAt = performance.now();
       if (first instanceof StatusError) throw first;
@@ -84,7 +76,7 @@ export function createWaits({ ids, reads, poller, maxWait, metrics }: WaitsOptio
         call.heldOutcome = isDraining || call.reason === goingAway ? "drained" : "time over";
         return first;
       }
-      requireRoom(reqId, call);
+      ids.requireRoom([reqId], call);
 
       const wait = new Wait(call);
       const inAll = all.add(wait);

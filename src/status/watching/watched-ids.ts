@@ -1,4 +1,5 @@
-import { type HoldLimit, StatusError } from "../errors.ts";
+import type { Call } from "../call.ts";
+import { type HoldLimit, overloaded, StatusError } from "../errors.ts";
 import { shareOfToken } from "../holds.ts";
 import { type Link, LinkedList } from "../linked-list.ts";
 import type { ReqId } from "../req-id.ts";
@@ -102,6 +103,14 @@ export class WatchedIds {
     if (isExceeded(this.#pairs, this.#maxPairs, this.#pairsOfTokens, reqIds.length))
       return "MAX_WATCHED_PAIRS";
     return undefined;
+  }
+
+  /** @throws StatusError `OVERLOADED` when a limit keeps the call from watching these ids. */
+  requireRoom(reqIds: readonly ReqId[], call: Call): void {
+    const limit = this.limitOf(reqIds, call.caller);
+    if (limit === undefined) return;
+    call.heldOutcome = limit;
+    throw overloaded(limit);
   }
 
   /** @param dueAt when the id is to be read, unless it is watched already. */

@@ -1,5 +1,5 @@
 import { answerNow, type Call, type HeldOutcome } from "../call.ts";
-import { datastoreUnavailable, goingAway, overloaded, StatusError, slowConsumer } from "../errors.ts";
+import { datastoreUnavailable, goingAway, StatusError, slowConsumer } from "../errors.ts";
 import { LinkedList } from "../linked-list.ts";
 import type { ReqId } from "../req-id.ts";
 import type { PollOutcome } from "../status-store.ts";
@@ -55,14 +55,6 @@ export function createWatches({ ids, reads, poller, metrics, times }: WatchesOpt
   let isDraining = false;
   let sweeper: NodeJS.Timeout | undefined;
 
-  /** @throws StatusError `OVERLOADED` */
-  function requireRoom(reqIds: readonly ReqId[], call: Call): void {
-    const limit = ids.limitOf(reqIds, call.caller);
-    if (limit === undefined) return;
-    call.heldOutcome = limit;
-    throw overloaded(limit);
-  }
-
   /** Notes what was read of an id, and has the poller read on what is not final. */
   function settle(ofId: WatchOfId, outcome: PollOutcome, readAt: number): void {
     const isUnreadable = outcome instanceof StatusError && !isUnread(outcome);
@@ -82,7 +74,7 @@ export function createWatches({ ids, reads, poller, metrics, times }: WatchesOpt
   /** @throws StatusError when none of the ids could be read; `OVERLOADED`. */
   async function begin(watch: Watch, reqIds: readonly ReqId[]): Promise<void> {
     const { call } = watch;
-    requireRoom(reqIds, call);
+    ids.requireRoom(reqIds, call);
     const outcomes = await reads.first(reqIds, call);
     const failures = [...outcomes.values()].filter(isUnread);
     const [failure] = failures;
@@ -95,7 +87,7 @@ export function createWatches({ ids, reads, poller, metrics, times }: WatchesOpt
       const outcome = outcomes.get(reqId);
       return outcome !== undefined && (outcome instanceof StatusError || !isFinal(outcome));
     });
-    requireRoom(open, call);
+    ids.requireRoom(open, call);
     watch.readAt = performance.now();
     for (const ofId of watch.ids.toArray()) settle(ofId, outcomes.get(ofId.reqId), watch.readAt);
   }
