@@ -8,7 +8,7 @@ import { documentedJson, insertJob } from "../support/rows.ts";
 export const memoryAllowed = 150;
 
 /** NODE_OPTIONS with which garbage is collected soon, and a service that keeps what it should not ends for want of memory. */
-export const smallHeap = "--max-old-space-size=160";
+export const smallHeap = "--max-old-space-size=128";
 
 /** The service in a process of its own, with honest callers that call it all the time. */
 export interface Target extends AsyncDisposable {
