@@ -5,6 +5,7 @@ import {
   type ItemSchema,
   StatusService,
 } from "../gen/gomemory/status/v1/status_pb.ts";
+import { weightOf } from "../status/admission.ts";
 import { StatusError, type StatusErrorReason } from "../status/errors.ts";
 import { parseReqIds, type ReqId } from "../status/req-id.ts";
 import type { StatusOutcome, StatusStore } from "../status/status-store.ts";
@@ -12,16 +13,13 @@ import { cutForBatch } from "./batch-error.ts";
 import type { UnaryEndpoint } from "./endpoint.ts";
 import { toResponse } from "./status-message.ts";
 
-/** How many ids cost about as much as a call of its own. */
-const idsOfWeight = 32;
-
 /** `StatusService.BatchGetStatus`: the statuses of several requests, as the proto promises them. */
 export function batchGetStatus(
   store: Pick<StatusStore, "findMany">,
 ): UnaryEndpoint<typeof BatchGetStatusRequestSchema, typeof BatchGetStatusResponseSchema> {
   return {
     method: StatusService.method.batchGetStatus,
-    cost: ({ reqIds }) => Math.ceil(reqIds.length / idsOfWeight),
+    cost: ({ reqIds }) => weightOf(reqIds.length),
     isBatch: true,
     async handle({ reqIds: texts }, call) {
       call.asked = texts[0];

@@ -1,7 +1,7 @@
 import type { Message } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
 import type { Admission } from "../status/admission.ts";
-import { answerNow, type Call, type HeldKind } from "../status/call.ts";
+import { type Call, type HeldKind, mustEnd } from "../status/call.ts";
 import { overloaded } from "../status/errors.ts";
 import type { Held, Holds } from "../status/holds.ts";
 import type { Observation } from "../status/observation.ts";
@@ -89,9 +89,4 @@ export function createLife({ admission, holds, requestTimeout }: LifeOptions): L
       }
     },
   };
-}
-
-/** A call that is to be answered now still gets what its endpoint has. */
-function mustEnd({ cancelled, reason }: Call): boolean {
-  return cancelled && reason !== answerNow;
 }

@@ -11,6 +11,14 @@ export interface Admission {
   leave(weight: number, isBatch?: boolean): void;
 }
 
+/** How many ids cost about as much as a call of its own. */
+const idsOfWeight = 32;
+
+/** @returns the weight of a call that reads this number of ids together. */
+export function weightOf(ids: number): number {
+  return Math.ceil(ids / idsOfWeight);
+}
+
 export interface AdmissionOptions {
   /** The weight of all calls that may be in flight, over all protocols. */
   readonly maxInFlight: number;

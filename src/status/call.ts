@@ -126,3 +126,8 @@ export class Call implements Cancellable {
     this.#controller?.abort(reason);
   }
 }
+
+/** Whether a call is cancelled without an answer. One that is to be answered now still gets what there is. */
+export function mustEnd({ cancelled, reason }: Call): boolean {
+  return cancelled && reason !== answerNow;
+}

@@ -1,12 +1,8 @@
-import type { Admission } from "../admission.ts";
+import { type Admission, weightOf } from "../admission.ts";
 import { answerNow, Call, type Cancellable } from "../call.ts";
 import { goingAway, overloaded, StatusError } from "../errors.ts";
 import type { ReqId } from "../req-id.ts";
 import type { PollOutcome, StatusStore } from "../status-store.ts";
-
-/** Ids of one read, and the weight that as many have in admission together. */
-const idsOfRead = 500;
-const idsOfWeight = 32;
 
 /** How long before its deadline, in milliseconds, a call that has waited has to know what it answers. */
 const timeForAnswer = 50;
@@ -41,13 +37,7 @@ export function createReads(
     const reading = new Reading(new Call(Math.min(deadline, performance.now() + requestTimeout)));
     if (!call.cancelled) call.attach(reading);
     try {
-      if (reqIds.length <= idsOfRead) return await store.poll(reqIds, reading.call);
-      const outcomes = new Map<ReqId, PollOutcome>();
-      for (let start = 0; start < reqIds.length; start += idsOfRead) {
-        const part = await store.poll(reqIds.slice(start, start + idsOfRead), reading.call);
-        for (const [reqId, outcome] of part) outcomes.set(reqId, outcome);
-      }
-      return outcomes;
+      return await store.poll(reqIds, reading.call);
     } finally {
       call.detach(reading);
     }
@@ -55,7 +45,7 @@ export function createReads(
 
   return {
     async first(reqIds, call) {
-      const weight = Math.ceil(reqIds.length / idsOfWeight);
+      const weight = weightOf(reqIds.length);
       const isBatch = weight > 1;
       const limit = admission.enter(weight, isBatch);
       if (limit !== undefined) {

@@ -5,6 +5,7 @@ import { type Link, LinkedList } from "../linked-list.ts";
 import type { ReqId } from "../req-id.ts";
 import type { JobState } from "../status.ts";
 import type { PolledStatus, PollOutcome } from "../status-store.ts";
+import { isUnread } from "./reads.ts";
 
 /** What one call waits for of one id. */
 export interface Watcher {
@@ -44,7 +45,7 @@ export class WatchedId {
   /** Tells the watchers what was read, unless it is what they know. That the database could not be asked tells nothing. */
   settle(outcome: PollOutcome, readAt: number): void {
     if (outcome instanceof StatusError) {
-      if (outcome.reason !== "STATUS_UNREADABLE") return;
+      if (isUnread(outcome)) return;
       for (const watcher of this.watchers.toArray()) watcher.unreadable(outcome);
       return;
     }
@@ -136,7 +137,7 @@ export class WatchedIds {
     add(this.#pairsOfTokens, caller, -1);
     if (oldest !== before) {
       add(this.#idsOfTokens, before?.caller, -1);
-      add(this.#idsOfTokens, oldest === undefined ? undefined : oldest.caller, 1);
+      add(this.#idsOfTokens, oldest?.caller, 1);
     }
     if (oldest === undefined) this.#remove(id);
   }

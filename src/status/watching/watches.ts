@@ -1,4 +1,4 @@
-import { answerNow, type Call, type HeldOutcome } from "../call.ts";
+import { type Call, type HeldOutcome, mustEnd } from "../call.ts";
 import { datastoreUnavailable, goingAway, StatusError, slowConsumer } from "../errors.ts";
 import { LinkedList } from "../linked-list.ts";
 import type { ReqId } from "../req-id.ts";
@@ -57,18 +57,15 @@ export function createWatches({ ids, reads, poller, metrics, times }: WatchesOpt
 
   /** Notes what was read of an id, and has the poller read on what is not final. */
   function settle(ofId: WatchOfId, outcome: PollOutcome, readAt: number): void {
-    const isUnreadable = outcome instanceof StatusError && !isUnread(outcome);
-    if (isUnreadable) {
+    if (outcome instanceof StatusError && !isUnread(outcome)) {
       ofId.unreadable(outcome);
       return;
     }
-    const status = outcome instanceof StatusError ? undefined : outcome;
-    const isOver = outcome === undefined || (status !== undefined && isFinal(status));
-    if (!isOver) {
+    if (!isOver(outcome)) {
       ofId.subscription = ids.watch(ofId.reqId, ofId, dueAfter(outcome, readAt));
       poller.wake();
     }
-    if (!(outcome instanceof StatusError)) ofId.read(status, readAt);
+    if (!(outcome instanceof StatusError)) ofId.read(outcome, readAt);
   }
 
   /** @throws StatusError when none of the ids could be read; `OVERLOADED`. */
@@ -83,11 +80,10 @@ export function createWatches({ ids, reads, poller, metrics, times }: WatchesOpt
       const isOfRead = failure.reason === "DEADLINE_EXCEEDED" && performance.now() < call.deadline;
       throw isOfRead ? datastoreUnavailable(failure) : failure;
     }
-    const open = reqIds.filter((reqId) => {
-      const outcome = outcomes.get(reqId);
-      return outcome !== undefined && (outcome instanceof StatusError || !isFinal(outcome));
-    });
-    ids.requireRoom(open, call);
+    ids.requireRoom(
+      reqIds.filter((reqId) => !isOver(outcomes.get(reqId))),
+      call,
+    );
     watch.readAt = performance.now();
     for (const ofId of watch.ids.toArray()) settle(ofId, outcomes.get(ofId.reqId), watch.readAt);
   }
@@ -133,8 +129,8 @@ export function createWatches({ ids, reads, poller, metrics, times }: WatchesOpt
     sweeper ??= setInterval(sweep, Math.min(heartbeat, silence, stall, age[0], 4_000) / 8).unref();
     if (isDraining) call.cancel(goingAway);
     try {
-      if (!call.cancelled || call.reason === answerNow) await begin(current, reqIds);
-      while (!call.cancelled || call.reason === answerNow) {
+      if (!mustEnd(call)) await begin(current, reqIds);
+      while (!mustEnd(call)) {
         const event = take(current);
         if (event !== undefined) {
           current.offeredAt = performance.now();
@@ -197,4 +193,9 @@ export function createWatches({ ids, reads, poller, metrics, times }: WatchesOpt
 
 function goAway(call: Call): void {
   call.cancel(goingAway);
+}
+
+/** Whether an id is not to be read on: its status is final, or there is none. */
+function isOver(outcome: PollOutcome): boolean {
+  return outcome === undefined || (!(outcome instanceof StatusError) && isFinal(outcome));
 }
