@@ -9,6 +9,6 @@ export interface Bench {
   readonly table: Table;
   /** Connected to the table's database. */
   readonly admin: pg.Client;
-  /** @returns the first of so many rows that no measurement has used. */
+  /** @returns the first of this number of rows that no measurement has used. */
   takeRows(count: number): number;
 }

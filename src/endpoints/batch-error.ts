@@ -24,7 +24,7 @@ export function cutForBatch(error: string): string {
   return cutJson === json ? cut : JSON.parse(`"${wholeJson.exec(cutJson)?.[0]}"`);
 }
 
-/** @returns as much of a text as fits into so many bytes of UTF-8, in whole characters: the text itself if it fits. */
+/** @returns the beginning of a text that fits into the limit of bytes of UTF-8, in whole characters: the text itself if it fits. */
 function prefix(text: string, bytes: number): string {
   if (Buffer.byteLength(text) <= bytes) return text;
   // TextEncoder.encodeInto would say how much it has read, and stops a character too early in some texts.

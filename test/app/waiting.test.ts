@@ -55,7 +55,7 @@ async function metricsOf({ url }: TestApp) {
     metricValue(body, name, labels) ?? 0;
 }
 
-/** Waits until so many calls of a kind are held, and have been read for the first time. */
+/** Waits until this number of calls of a kind are held, and have been read for the first time. */
 async function heldCalls(app: TestApp, kind: string, count: number, ids = count): Promise<void> {
   const held = async () => {
     const metric = await metricsOf(app);

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Database, openDatabase } from "../../src/store/database.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { lockTable } from "../support/lock.ts";
+import { lockTable, type TableLock } from "../support/lock.ts";
 import { callWithin, newReqId, poolOptions, wordsOf } from "../support/store.ts";
 
 let database: TestDatabase;
@@ -85,19 +85,29 @@ test("no more than two bulk statements are in flight", async () => {
   expect(await lookup).toBeUndefined();
 });
 
+/** Stops the backend whose statement waits for the lock, and releases the lock. Disposing lets the backend go on. */
+async function stopBackend(lock: TableLock): Promise<Disposable> {
+  const [pid] = (await lock.blocks(1)) as [number];
+  process.kill(pid, "SIGSTOP");
+  const stopped = { [Symbol.dispose]: () => void process.kill(pid, "SIGCONT") };
+  try {
+    await lock[Symbol.asyncDispose]();
+    return stopped;
+  } catch (error) {
+    stopped[Symbol.dispose]();
+    throw error;
+  }
+}
+
 describe.for(["poll", "findMany"] as const)("a statement of %s that hangs", (method) => {
   test("holds up no lookup, with two connections", async () => {
     await using opened = open(2);
     const { statuses } = opened;
     await using lock = await lockTable(database);
     const hanging = statuses[method](newReqIds(2), callWithin());
-    const [pid] = (await lock.blocks(1)) as [number];
-    process.kill(pid, "SIGSTOP");
-    try {
-      await lock[Symbol.asyncDispose]();
+    {
+      using _stopped = await stopBackend(lock);
       for (let n = 0; n < 20; n++) expect(await statuses.find(newReqId(), callWithin())).toBeUndefined();
-    } finally {
-      process.kill(pid, "SIGCONT");
     }
     expect(wordsOf(await hanging)).toEqual(["none", "none"]);
   });
@@ -107,16 +117,12 @@ describe.for(["poll", "findMany"] as const)("a statement of %s that hangs", (met
     const { statuses } = opened;
     await using lock = await lockTable(database);
     const hanging = statuses[method](newReqIds(2), callWithin());
-    const [pid] = (await lock.blocks(1)) as [number];
-    process.kill(pid, "SIGSTOP");
-    try {
-      await lock[Symbol.asyncDispose]();
+    {
+      using _stopped = await stopBackend(lock);
       for (const other of ["poll", "findMany"] as const) {
         expect(wordsOf(await statuses[other]([newReqId()], callWithin()))).toEqual(["none"]);
       }
       expect(await statuses.find(newReqId(), callWithin())).toBeUndefined();
-    } finally {
-      process.kill(pid, "SIGCONT");
     }
     expect(wordsOf(await hanging)).toEqual(["none", "none"]);
   });
@@ -127,15 +133,11 @@ describe.for(["poll", "findMany"] as const)("a statement of %s that hangs", (met
     await using lock = await lockTable(database);
     const call = callWithin();
     const hanging = statuses[method](newReqIds(2), call);
-    const [pid] = (await lock.blocks(1)) as [number];
-    process.kill(pid, "SIGSTOP");
-    try {
-      await lock[Symbol.asyncDispose]();
+    {
+      using _stopped = await stopBackend(lock);
       call.deadline = performance.now();
       expect(wordsOf(await hanging)).toEqual(["DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"]);
       expect(wordsOf(await statuses[method]([newReqId()], callWithin()))).toEqual(["none"]);
-    } finally {
-      process.kill(pid, "SIGCONT");
     }
     expect(opened.isUnavailable()).toBe(false);
   });

@@ -61,7 +61,7 @@ export async function measureFloors(bench: Bench): Promise<FloorResult[]> {
   }
 }
 
-/** @param open opens so many of what is measured. */
+/** @param open opens this number of what is measured. */
 async function growth(
   measured: Measured,
   open: (measured: Measured, count: number) => Promise<Disposable>,

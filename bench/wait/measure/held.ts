@@ -4,7 +4,7 @@ import { readMetric } from "./metrics.ts";
 const interval = 100;
 const timeout = 60_000;
 
-/** Waits until a service holds so many calls. @throws Error when that takes too long. */
+/** Waits until a service holds this number of calls. @throws Error when that takes too long. */
 export async function untilHeld(port: number, count: number): Promise<void> {
   const deadline = performance.now() + timeout;
   for (;;) {

@@ -10,7 +10,7 @@ import { isUnread, type Reads } from "./reads.ts";
 import type { WatchedIds, Watcher } from "./watched-ids.ts";
 import type { WatchingMetrics } from "./watching-metrics.ts";
 
-/** What a wait leaves of its caller's deadline, for its last read and for the answer: a share, and at least so many milliseconds. */
+/** What a wait leaves of its caller's deadline, for its last read and for the answer: a share, and the least in milliseconds. */
 const shareForAnswer = 0.05;
 const leastForAnswer = 100;
 
