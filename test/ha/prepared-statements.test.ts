@@ -118,18 +118,16 @@ describe.skipIf(skipped)("prepared statements of a store behind a pooler", () =>
       onNotKept: (error) => errors.push(error),
     });
     await openSessions(store);
-    const readUntil = async (count: number) => {
-      await expect
-        .poll(
-          async () => {
-            await read(store);
-            return errors.length;
-          },
-          { interval: 0 },
-        )
-        .toBeGreaterThanOrEqual(count);
-    };
-    await readUntil(3);
+    // Two are certain, and no more: what the pooler does not discard stays in the three sessions, until each has the statements.
+    await expect
+      .poll(
+        async () => {
+          await read(store);
+          return errors.length;
+        },
+        { interval: 0 },
+      )
+      .toBeGreaterThanOrEqual(2);
     for (const error of errors) expect(error).toMatchObject({ code: "26000" });
   });
 
