@@ -3,7 +3,7 @@ import { Kysely, PostgresDialect } from "kysely";
 import type { Tables } from "../schema/tables.ts";
 import { cancelStatement, cancelTimeout } from "./cancel.ts";
 import type { Connection } from "./connection.ts";
-import { isStoppingOrStarting } from "./connection-loss.ts";
+import { isLoginRefused, isStoppingOrStarting } from "./connection-loss.ts";
 import { createPool, type PoolOptions } from "./pool.ts";
 import { createRenewal } from "./renewal.ts";
 import { createSemaphore } from "./semaphore.ts";
@@ -180,11 +180,6 @@ export function openConnections(options: PoolOptions): Connections {
 
 function isLimit(error: unknown): boolean {
   return (error as { code?: string }).code === tooManyConnections;
-}
-
-/** SQLSTATE invalid_authorization_specification, invalid_password: while the password is being changed, for one. */
-function isLoginRefused(error: unknown): boolean {
-  return /^28/.test((error as { code?: string }).code ?? "");
 }
 
 /** Nothing listens, the server closes the connection (an error of the driver's without a code), is stopping or starting. */
