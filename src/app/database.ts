@@ -3,7 +3,7 @@ import { abortable } from "../status/abort.ts";
 import { isLoginRefused } from "../store/connections/connection-loss.ts";
 import { type Database, openDatabase } from "../store/database.ts";
 import { openReplica, type Replica } from "../store/replica/replica.ts";
-import { SchemaError } from "../store/schema/schema.ts";
+import { SchemaError } from "../store/schema/schema-error.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics/metrics.ts";
 import type { DatabaseUrl } from "./database-url.ts";
