@@ -113,6 +113,17 @@ test("calls share the connections that are open while the database refuses the o
   expect(busy.errors).toHaveLength(1);
 });
 
+test("calls have all connections again once the database accepts the password", async () => {
+  await using busy = open(login.url, 4, 200);
+  await busy.probe(AbortSignal.timeout(10_000));
+  await setPassword("next");
+  const load = startLoad(busy.statuses, reqId);
+  await expect.poll(() => busy.errors).toContainEqual(expect.objectContaining({ code: "28P01" }));
+  await setPassword(new URL(login.url).password);
+  await expect.poll(() => busy.pool().open).toBe(4);
+  await load.end();
+});
+
 test("without any connection, the database is gone while it refuses the password, and back once the URL has changed", async () => {
   await using idle = open(withPassword("next"), 2);
   await expect(idle.probe(AbortSignal.timeout(10_000))).rejects.toMatchObject({ code: "28P01" });

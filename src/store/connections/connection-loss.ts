@@ -20,7 +20,7 @@ export function isStoppingOrStarting(error: unknown): boolean {
 
 /** SQLSTATE invalid_authorization_specification, invalid_password: while the password is being changed, for one. */
 export function isLoginRefused(error: unknown): boolean {
-  return /^28/.test((error as Partial<pg.DatabaseError>).code ?? "");
+  return /^28/.test((error as Partial<pg.DatabaseError> | undefined)?.code ?? "");
 }
 
 /**

@@ -65,10 +65,12 @@ export function openConnections(options: PoolOptions): Connections {
   };
   const semaphore = createSemaphore(size, recall);
   let unlimit: NodeJS.Timeout | undefined;
+  let limitedBy: unknown;
 
   async function open(): Promise<Connection> {
     const connection = await pool.open();
-    if (unlimit !== undefined) semaphore.limitTo(pool.connections.length);
+    if (isLoginRefused(limitedBy)) endLimit();
+    else if (limitedBy !== undefined) semaphore.limitTo(pool.connections.length);
     // It may have retired others.
     recall();
     return connection;
@@ -107,14 +109,15 @@ export function openConnections(options: PoolOptions): Connections {
   /** A server that takes fewer connections than the pool may have costs throughput, and no call. */
   function limit(error: unknown): void {
     semaphore.limitTo(Math.max(1, pool.connections.length));
-    if (unlimit === undefined) onLimited(error);
+    if (limitedBy === undefined) onLimited(error);
+    limitedBy = error;
     clearTimeout(unlimit);
     unlimit = setTimeout(endLimit, limitDuration).unref();
   }
 
   function endLimit(): void {
     clearTimeout(unlimit);
-    unlimit = undefined;
+    limitedBy = undefined;
     semaphore.limitTo(size);
   }
 
