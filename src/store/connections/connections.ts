@@ -71,7 +71,7 @@ export function openConnections(options: PoolOptions): Connections {
     const connection = await pool.open();
     if (isLoginRefused(limitedBy)) endLimit();
     else if (limitedBy !== undefined) semaphore.limitTo(pool.connections.length);
-    // It may have retired others.
+    // Those that are kept may be retired now, or soon.
     recall();
     return connection;
   }
@@ -133,7 +133,6 @@ export function openConnections(options: PoolOptions): Connections {
       semaphore.release();
     }
     pool.retire(connection);
-    recall();
   }
 
   /** @returns the connection, whose `release` gives it back, and the permit as well. */
