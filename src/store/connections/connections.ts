@@ -160,7 +160,6 @@ export function openConnections(options: PoolOptions): Connections {
     changeUrl(url) {
       const previous = pool.connections;
       pool.changeUrl(url);
-      endLimit();
       renewal.add(previous);
     },
     cancelStatements() {
