@@ -99,6 +99,8 @@ export function openConnections(options: PoolOptions): Connections {
           await pause(restartPause);
           attempts = 0;
         } else {
+          // There are none left to share: what waits need not fail one after the other.
+          if (isLoginRefused(error)) endLimit();
           semaphore.release();
           throw error;
         }
