@@ -4,7 +4,7 @@ import { megabytes, type Section } from "./section.ts";
 
 const title = "The life of a job, by index and fillfactor";
 const text =
-  "60,000 jobs live, 50,000 more come, change and are purged, by four connections, each step a transaction: 2.6 updates a job, of which 0.2 submit it again. " +
+  "40,000 jobs live, 30,000 more come, change and are purged, by four connections, each step a transaction: 2.6 updates a job, of which 0.2 submit it again. " +
   "Rows are vacuumed when a fifth of the table is dead. WAL without full-page images. `snapshot`: an open one, a second old on average, " +
   "keeps dead versions for as long.";
 
@@ -12,11 +12,9 @@ const fillfactors = [100, 90, 80, 70];
 
 /** How many updates stay in their page, and what that saves. */
 export async function measureHot(bench: CostsBench, log: (text: string) => void): Promise<Section> {
-  const lives: Life[] = fillfactors.flatMap((fillfactor) => [
-    { index: "none" as const, fillfactor, snapshot: false, scaleFactor: 0.2 },
-    { index: "btree" as const, fillfactor, snapshot: false, scaleFactor: 0.2 },
-    { index: "btree" as const, fillfactor, snapshot: true, scaleFactor: 0.2 },
-  ]);
+  const of = (index: Life["index"], snapshot: boolean) =>
+    fillfactors.map((fillfactor): Life => ({ index, fillfactor, snapshot, scaleFactor: 0.2 }));
+  const lives = [...of("none", false), ...of("btree", false), ...of("btree", true)];
   return await measureLives(bench, { title, text, lives, name: nameOf }, log);
 }
 

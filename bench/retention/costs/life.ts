@@ -24,8 +24,8 @@ export interface LifeCosts extends Sizes {
 const producers = 4;
 /** Jobs that are inserted in a tick, which is a second. */
 const tickSize = 1_000;
-const liveTicks = 60;
-const measuredTicks = 50;
+const liveTicks = 40;
+const measuredTicks = 30;
 /** A snapshot is replaced by a new one after this number of ticks. */
 const snapshotTicks = 2;
 
@@ -120,7 +120,7 @@ export async function live(bench: CostsBench, life: Life): Promise<LifeCosts> {
     vacuums: vacuum.vacuums,
     vacuumPagesPerJob: vacuum.pages / jobs,
     vacuumWalPerJob: vacuum.wal / jobs,
-    lookupPages: await lookupPages(admin, (ticks - 50) * tickSize),
+    lookupPages: await lookupPages(admin, (ticks - 35) * tickSize),
     ...(await heapAndIndexes(admin)),
   };
   for (const client of [...clients, reader]) await client.end();

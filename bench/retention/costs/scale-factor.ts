@@ -11,12 +11,12 @@ export async function measureScaleFactors(
   const lives = [0.2, 0.1, 0.05, 0.02].map((scaleFactor) => ({
     index: "btree" as const,
     fillfactor,
-    snapshot: true,
+    snapshot: false,
     scaleFactor,
   }));
   const series = {
     title: "The life of a job, by autovacuum's scale factor",
-    text: `As above, fillfactor ${fillfactor}, with a snapshot.`,
+    text: `As above, fillfactor ${fillfactor}, without a snapshot.`,
     lives,
     name: ({ scaleFactor }: { scaleFactor: number }) => `${scaleFactor}`,
   };
