@@ -36,10 +36,15 @@ export async function fill(bench: CostsBench, rows: number, fillfactor: number):
 
 /** Removes what was purged, and inserts as many new rows. */
 export async function refill(table: FilledTable): Promise<void> {
-  const { client, rows, oldest, next, at } = table;
-  await client.query("vacuum memory_job");
+  await table.client.query("vacuum memory_job");
+  await insert(table, table.oldest + table.rows - table.next);
+}
+
+/** Inserts new rows. */
+export async function insert(table: FilledTable, count: number): Promise<void> {
+  const { client, next, at } = table;
   await client.query(`
     insert into memory_job (req_id, status, created_at)
-    select md5(i::text)::uuid, 'success', ${at("i")} from generate_series(${next}::bigint, ${oldest + rows - 1}) i`);
-  table.next = oldest + rows;
+    select md5(i::text)::uuid, 'success', ${at("i")} from generate_series(${next}::bigint, ${next + count - 1}) i`);
+  table.next += count;
 }
