@@ -2,7 +2,7 @@ import type { Environment } from "./kinds.ts";
 import type { SettingName } from "./settings.ts";
 
 /** What the settings are read for. */
-export type Command = "serve" | "migrate" | "get";
+export type Command = "serve" | "migrate" | "purge" | "get";
 
 /** @returns the settings that are not set, each with the setting that requires it. */
 export function missingSettings(
@@ -58,7 +58,7 @@ export function conflicts(env: Environment, values: Comparable, command: Command
         ]
       : [];
   }
-  if (command === "migrate") return [];
+  if (command !== "serve") return [];
   return upperBounds.flatMap(({ name, bound, reason }) => {
     const isExceeded = (values[bound] ?? 0) < (values[name] ?? 0);
     return env[name] && env[bound] && isExceeded
