@@ -12,6 +12,8 @@ import { sampleJobs, startEmbeddedPostgres } from "./embedded.ts";
 /** The primary, the replica if there is one, and what they need. Disposing of it closes everything, in reverse order. */
 export interface Datastore extends AsyncDisposable {
   readonly statuses: StatusStore;
+  /** The URL of the primary. */
+  readonly url: string;
   /** Rejects while the schema is not migrated, and when neither the primary nor the replica answers. */
   probe(signal: AbortSignal): Promise<DatastoreState>;
   /** Whether the replica, if there is one, may still answer. Asks nothing. */
@@ -64,6 +66,7 @@ export async function openDatastore(
   const running = opened.move();
   return {
     statuses: (replica ?? primary).statuses,
+    url,
     probe: createDatastoreProbe({ ...primary, probe: probePrimary }, replica),
     isReplicaWithinBound: () => replica?.isWithinBound() === true,
     ...(postgres && samples && { embedded: { postgres, samples } }),
