@@ -1,9 +1,10 @@
--- Database roles for the service and for producers. Run `npm run migrate` first, and then this file, as a role that owns the
--- table and may create roles; it may be run again at any time. The table is found by the search path: if that does not lead to
--- it, set it (PGOPTIONS='-c search_path=…' psql …). These roles have no login: grant them to the roles that log in.
+-- Database roles for the service, for producers, and for purging. Run `npm run migrate` first, and then this file, as a role that
+-- owns the table and may create roles; it may be run again at any time. The table is found by the search path: if that does not
+-- lead to it, set it (PGOPTIONS='-c search_path=…' psql …). These roles have no login: grant them to the roles that log in.
 --
 --   create role status_service login password '…' in role gomemory_reader;
 --   create role memory_worker login password '…' in role gomemory_producer;
+--   create role status_purger login password '…' in role gomemory_purger;
 
 -- One transaction: a psql that continues after errors applies all of it or nothing.
 begin;
@@ -23,9 +24,13 @@ begin
     raise exception 'no table memory_job_migration beside memory_job in schema %', schema
       using hint = 'Run `npm run migrate` first, and set the search_path to that schema.';
   end if;
+  if to_regprocedure(schema || '.memory_job_purge(interval, integer, timestamptz)') is null then
+    raise exception 'no function memory_job_purge beside memory_job in schema %: the schema is of an earlier version', schema
+      using hint = 'Run `npm run migrate` first, of the version that this file belongs to.';
+  end if;
   -- Concurrent runs wait for each other: PostgreSQL fails concurrent grants on one object ("tuple concurrently updated").
   perform pg_advisory_xact_lock(hashtext('gomemory_reader'));
-  foreach name in array array['gomemory_reader', 'gomemory_producer'] loop
+  foreach name in array array['gomemory_reader', 'gomemory_producer', 'gomemory_purger'] loop
     begin
       execute format('create role %I', name);
     exception
@@ -34,12 +39,20 @@ begin
     end;
     execute format('grant usage on schema %s to %I', schema, name);
   end loop;
+
+  -- Purging: the two functions, which delete expired jobs alone, and nothing of the table itself.
+  execute format(
+    'revoke all on function %1$s.memory_job_purge(interval, integer, timestamptz), %1$s.memory_job_purgeable(interval)
+     from public, gomemory_reader, gomemory_producer', schema);
+  execute format(
+    'grant execute on function %1$s.memory_job_purge(interval, integer, timestamptz), %1$s.memory_job_purgeable(interval)
+     to gomemory_purger', schema);
 end $$;
 
 -- Revokes earlier grants, made by hand or by an older version of this file, except those on kysely_migration, which the
 -- previous version of the service reads. After its last instance has been replaced:
 --   revoke all on kysely_migration from gomemory_reader;
-revoke all on memory_job, memory_job_migration from gomemory_reader, gomemory_producer;
+revoke all on memory_job, memory_job_migration from gomemory_reader, gomemory_producer, gomemory_purger;
 
 -- The service (`serve`): reads statuses, and at its start the schema's version.
 grant select on memory_job, memory_job_migration to gomemory_reader;
@@ -70,6 +83,9 @@ commit;
 
 -- Optional, with DATABASE_READ_URL: lets the service use standbys again at once after a failover.
 -- grant pg_read_all_stats to gomemory_reader;
+
+-- Optional: lets `purge` name the transactions of other roles that keep the server from removing what was purged.
+-- grant pg_read_all_stats to gomemory_purger;
 
 -- Before PostgreSQL 15, every role may create tables in schema public unless this is run.
 -- revoke create on schema public from public;

@@ -2,7 +2,7 @@ import type { Config } from "../config/config.ts";
 import { abortable } from "../status/abort.ts";
 import { type Database, openDatabase } from "../store/database.ts";
 import { openReplica, type Replica } from "../store/replica/replica.ts";
-import { SchemaError } from "../store/schema/schema.ts";
+import { SchemaError } from "../store/schema/schema-error.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics/metrics.ts";
 

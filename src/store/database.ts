@@ -17,7 +17,8 @@ import {
   someRowsHidden,
   toRowSecurity,
 } from "./schema/row-security.ts";
-import { checkSchema, SchemaError } from "./schema/schema.ts";
+import { checkSchema } from "./schema/schema.ts";
+import { SchemaError } from "./schema/schema-error.ts";
 import type { Tables } from "./schema/tables.ts";
 
 /** PostgreSQL, as far as the service needs it. Disposing of it closes every connection. */

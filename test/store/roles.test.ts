@@ -6,33 +6,36 @@ import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { migrateAsPrevious, startsAsPrevious } from "../support/previous-version.ts";
 import { createLogin, type Login, rolesSql } from "../support/roles.ts";
 import { insertJob } from "../support/rows.ts";
-import { openSession } from "../support/schemas.ts";
+import { createUnprivilegedLogin, openSession } from "../support/schemas.ts";
 
-// That the service answers as the reader, and that the ledger and the statements of docs/use/producers.md work as the producer, is in
+// That purging works as the purger is in retention.test.ts; that the service answers as the reader, and that the ledger and the statements of docs/use/producers.md work as the producer, is in
 // outcomes.test.ts, job-ledger.test.ts and readme.test.ts, which log in as these.
 
 let database: TestDatabase;
 let reader: Login;
 let producer: Login;
+let purger: Login;
 let reqId: string;
 
 beforeAll(async () => {
   database = await createDatabase();
   reader = await createLogin(database, "gomemory_reader");
   producer = await createLogin(database, "gomemory_producer");
+  purger = await createLogin(database, "gomemory_purger");
   reqId = await insertJob(database.db);
 });
 
 afterAll(async () => {
   await reader[Symbol.asyncDispose]();
   await producer[Symbol.asyncDispose]();
+  await purger[Symbol.asyncDispose]();
   await database[Symbol.asyncDispose]();
 });
 
 /** SQLSTATE: insufficient_privilege. */
 const denied = { code: "42501" };
 
-/** What neither may do. */
+/** What none of them may do. */
 const forbidden = [
   "delete from memory_job",
   "truncate memory_job",
@@ -52,10 +55,16 @@ const forbidden = [
   "insert into memory_job_migration (name) values ('9999-later')",
   "delete from memory_job_migration",
   "copy memory_job to program 'true'",
+  "alter function memory_job_purge owner to current_user",
+  "create or replace function memory_job_purgeable(interval) returns bigint language sql return 0",
 ];
+
+/** What the purger alone may do. */
+const purging = ["select * from memory_job_purge()", "select * from memory_job_purgeable()"];
 
 test.for([
   ...forbidden,
+  ...purging,
   "insert into memory_job (req_id, status) values (gen_random_uuid(), 'pending')",
   "update memory_job set status = 'success'",
   "select from memory_job for update",
@@ -64,16 +73,42 @@ test.for([
 
 test.for([
   ...forbidden,
+  ...purging,
   "select * from memory_job",
   "select error from memory_job",
   "select from memory_job_migration",
 ])("the producer may not: %s", (statement) =>
   expect(producer.pool.query(statement)).rejects.toMatchObject(denied));
 
+test.for([
+  ...forbidden,
+  "select from memory_job",
+  "select from memory_job_migration",
+  "insert into memory_job (req_id, status) values (gen_random_uuid(), 'pending')",
+  "update memory_job set status = 'success'",
+  "select from memory_job for update",
+])("the purger may not: %s", (statement) =>
+  expect(purger.pool.query(statement)).rejects.toMatchObject(denied));
+
+test.for(purging)("the purger may: %s", async (statement) => {
+  expect((await purger.pool.query(statement)).rowCount).toBe(1);
+});
+
+test("a role of none of them may not purge", async () => {
+  await using unprivileged = await createUnprivilegedLogin(database);
+  for (const statement of purging) {
+    await expect(unprivileged.pool.query(statement)).rejects.toMatchObject(denied);
+  }
+});
+
 test("the file may be run again, and takes back what it does not name", async () => {
-  await database.pool.query("grant delete on memory_job to gomemory_reader");
+  await database.pool.query(`
+    grant delete on memory_job to gomemory_reader, gomemory_purger;
+    grant execute on function memory_job_purge to public, gomemory_producer`);
   await database.pool.query(rolesSql);
   await expect(reader.pool.query("delete from memory_job")).rejects.toMatchObject(denied);
+  await expect(purger.pool.query("delete from memory_job")).rejects.toMatchObject(denied);
+  await expect(producer.pool.query("select memory_job_purge()")).rejects.toMatchObject(denied);
   const { rows } = await reader.pool.query("select status from memory_job where req_id = $1", [reqId]);
   expect(rows).toEqual([{ status: "pending" }]);
 });
@@ -118,16 +153,20 @@ test.for(["other", "Quoted Schema"])("the table may be in any schema: %s", async
   await migrate(session.db);
   await using otherReader = await createLogin(session, "gomemory_reader");
   await using otherProducer = await createLogin(session, "gomemory_producer");
+  await using otherPurger = await createLogin(session, "gomemory_purger");
   const id = randomUUID();
   const submit = "insert into memory_job (req_id, status) values ($1, 'pending')";
   await otherProducer.pool.query(submit, [id]);
   const { rows } = await otherReader.pool.query("select status from memory_job where req_id = $1", [id]);
   expect(rows).toEqual([{ status: "pending" }]);
+  expect((await otherPurger.pool.query("select purged from memory_job_purge()")).rows).toEqual([
+    { purged: 0 },
+  ]);
   expect(await checkSchema(otherReader.db)).toEqual([]);
   await expect(otherReader.pool.query("select from public.memory_job")).rejects.toMatchObject(denied);
 });
 
-test("without the table, or its list, nothing is granted, and the message tells what to do", async () => {
+test("without the table, its list, or its functions, nothing is granted, and the message tells what to do", async () => {
   await using other = await createDatabase({ migrated: false });
   await expect(other.pool.query(rolesSql)).rejects.toMatchObject({
     message: 'no table memory_job in the schemas of the search_path ("$user", public)',
@@ -136,6 +175,12 @@ test("without the table, or its list, nothing is granted, and the message tells 
   await other.pool.query("create table memory_job ()");
   await expect(other.pool.query(rolesSql)).rejects.toMatchObject({
     message: "no table memory_job_migration beside memory_job in schema public",
+  });
+  await other.pool.query("create table memory_job_migration ()");
+  await expect(other.pool.query(rolesSql)).rejects.toMatchObject({
+    message:
+      "no function memory_job_purge beside memory_job in schema public: the schema is of an earlier version",
+    hint: expect.stringContaining("npm run migrate"),
   });
 });
 

@@ -17,7 +17,7 @@ export interface Login extends AsyncDisposable {
 /** Creates one in a migrated database. Dispose of it before the database. */
 export async function createLogin(
   database: Pick<TestDatabase, "url" | "pool">,
-  role: "gomemory_reader" | "gomemory_producer",
+  role: "gomemory_reader" | "gomemory_producer" | "gomemory_purger",
 ): Promise<Login> {
   await database.pool.query(rolesSql);
   const name = `test_${randomUUID().replaceAll("-", "")}`;

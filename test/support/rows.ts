@@ -40,3 +40,11 @@ export async function documentedJson(db: Kysely<Tables>, reqId: string): Promise
   const { status, error, created_at: createdAt } = row;
   return JSON.stringify({ status, createdAt, ...(error !== null && { error }) });
 }
+
+/** Inserts finished jobs of which each is one second older than the one before. @param age of the youngest, in whole seconds. */
+export async function insertAged(db: Kysely<Tables>, count: number, age: number): Promise<void> {
+  await sql`
+    insert into memory_job (req_id, status, created_at)
+    select gen_random_uuid(), 'success', date_trunc('second', now()) - make_interval(secs => ${age} + n)
+    from generate_series(0, ${count} - 1) n`.execute(db);
+}

@@ -5,7 +5,8 @@ import { isConnectionLost } from "../connections/connection-loss.ts";
 import { createList, readList, record } from "./migration-list.ts";
 import { describeHolders, isLockFailure, MigrationBlocked, takeLock } from "./migration-lock.ts";
 import { type Migration, migrations as released } from "./migrations/migrations.ts";
-import { compare, SchemaError } from "./schema.ts";
+import { compare } from "./schema.ts";
+import { SchemaError } from "./schema-error.ts";
 import type { Tables } from "./tables.ts";
 
 export interface MigrateOptions {

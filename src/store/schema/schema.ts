@@ -1,12 +1,8 @@
 import { type Kysely, sql } from "kysely";
 import { readList } from "./migration-list.ts";
 import { migrations } from "./migrations/migrations.ts";
+import { SchemaError } from "./schema-error.ts";
 import type { Tables } from "./tables.ts";
-
-/** The service cannot work with the database's schema; the message says what to do. */
-export class SchemaError extends Error {
-  override readonly name = "SchemaError";
-}
 
 /** The migrations of a schema, compared with those of this version. */
 export interface MigrationState {

@@ -2,6 +2,8 @@ import type { QueryExecutorProvider } from "kysely";
 import { up as memoryJob } from "./0001-memory-job.ts";
 import { up as errorLimit } from "./0002-error-limit.ts";
 import { up as guardSearchPath } from "./0003-guard-search-path.ts";
+import { up as createdAtIndex } from "./0004-created-at-index.ts";
+import { up as purge } from "./0005-purge.ts";
 
 /** One step of the schema. It must leave the previous version of the service running. */
 export interface Migration {
@@ -21,4 +23,6 @@ export const migrations: readonly Migration[] = [
   { name: "0001-memory-job", up: memoryJob },
   { name: "0002-error-limit", up: errorLimit },
   { name: "0003-guard-search-path", up: guardSearchPath },
+  { name: "0004-created-at-index", up: createdAtIndex, transaction: false },
+  { name: "0005-purge", up: purge },
 ];
