@@ -1,7 +1,7 @@
 import pg from "pg";
 import { PurgeDenied } from "../store/jobs/retention.ts";
 import { isDefinite } from "../store/schema/migrate.ts";
-import { SchemaError } from "../store/schema/schema.ts";
+import { SchemaError } from "../store/schema/schema-error.ts";
 
 /** SQLSTATE: invalid authorization, insufficient privilege. */
 const denied = /^(28...|42501)$/;

@@ -16,15 +16,10 @@ export interface PurgeCommand {
   readonly dryRun?: boolean;
 }
 
-/**
- * Deletes expired jobs of the configured or of the embedded database, or counts them, and logs the result.
- *
- * @param signal ends it after the batch that runs.
- * @throws what {@link Retention} does, the signal's reason.
- */
+/** Does the same as {@link purgeOver} in the configured or in the embedded database. */
 export async function purgeApp(
   config: Config,
-  { olderThan, batch, dryRun }: PurgeCommand,
+  command: PurgeCommand,
   log: Log,
   signal: AbortSignal,
   onBatch: (progress: PurgeProgress) => void,
@@ -33,6 +28,22 @@ export async function purgeApp(
     config.DATABASE_URL === undefined ? await startEmbeddedPostgres(log, signal) : undefined;
   const url = postgres?.url ?? config.DATABASE_URL ?? "";
   await using retention = openRetention(connectionOptions(config, url, log));
+  await purgeOver(retention, command, log, signal, onBatch);
+}
+
+/**
+ * Deletes expired jobs, or counts them, and logs the result.
+ *
+ * @param signal ends it after the batch that runs.
+ * @throws what {@link Retention} does, the signal's reason.
+ */
+export async function purgeOver(
+  retention: Pick<Retention, "purge" | "count" | "oldTransactions">,
+  { olderThan, batch, dryRun }: PurgeCommand,
+  log: Log,
+  signal: AbortSignal,
+  onBatch: (progress: PurgeProgress) => void,
+): Promise<void> {
   if (dryRun) {
     const { jobs, oldest } = await abortable(retention.count(olderThan), signal);
     log.info({ jobs, oldest }, "would purge");

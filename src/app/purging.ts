@@ -22,11 +22,21 @@ const batch = 5_000;
 /** The longest delay of a timer in Node, in milliseconds. */
 const longestPause = 2 ** 31 - 1;
 
+/** Purges in the background, until it is told to stop: see {@link purgeRepeatedly}. */
+export function startPurging(config: Config, url: string, log: Log, counts?: PurgeCounts): Purging {
+  return purgeRepeatedly(config, () => openRetention(connectionOptions(config, url, log)), log, counts);
+}
+
 /**
  * Purges each PURGE_INTERVAL, the first time after a random part of it, so that instances take turns. A purge has a connection
  * of its own while it runs, and no failure of it concerns a call or the readiness of the service.
  */
-export function startPurging(config: Config, url: string, log: Log, counts?: PurgeCounts): Purging {
+export function purgeRepeatedly(
+  config: Pick<Config, "PURGE_INTERVAL" | "SHUTDOWN_TIMEOUT">,
+  open: () => Retention,
+  log: Log,
+  counts?: PurgeCounts,
+): Purging {
   const stopping = new AbortController();
   const cancelling = new AbortController();
   let cancelTimer: NodeJS.Timeout | undefined;
@@ -52,7 +62,7 @@ export function startPurging(config: Config, url: string, log: Log, counts?: Pur
 
   async function purge(): Promise<PurgeOutcome> {
     try {
-      await using retention = openRetention(connectionOptions(config, url, log));
+      await using retention = open();
       return await abortable(purgeOver(retention), cancelling.signal);
     } catch (err) {
       if (cancelling.signal.aborted) return "stopped";

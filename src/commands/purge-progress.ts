@@ -53,6 +53,6 @@ export function progressBar(
   const bar = "#".repeat(filled).padEnd(barWidth, ".");
   const percent = `${Math.floor(100 * share)}%`.padStart(4);
   const count = (rows: number) => rows.toLocaleString("en");
-  const line = `[${bar}] ${percent}  ${count(purged)} rows  ${count(rowsPerSecond)} rows/s  up to ${newest.toISOString()}`;
+  const line = `[${bar}] ${percent}  ${count(purged)} rows  ${count(rowsPerSecond)} rows/s`;
   return line.slice(0, Math.max(1, columns - 1));
 }
