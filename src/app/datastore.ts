@@ -6,6 +6,7 @@ import type { ExampleJob } from "../store/embedded/example-jobs.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics/metrics.ts";
 import { checkDatabase, openPrimary, openReplicaOf } from "./database.ts";
+import { type DatabaseUrl, openDatabaseUrl } from "./database-url.ts";
 import { createDatastoreProbe } from "./datastore-probe.ts";
 import { sampleJobs, startEmbeddedPostgres } from "./embedded.ts";
 
@@ -13,7 +14,7 @@ import { sampleJobs, startEmbeddedPostgres } from "./embedded.ts";
 export interface Datastore extends AsyncDisposable {
   readonly statuses: StatusStore;
   /** The URL of the primary. */
-  readonly url: string;
+  readonly url: DatabaseUrl;
   /** Rejects while the schema is not migrated, and when neither the primary nor the replica answers. */
   probe(signal: AbortSignal): Promise<DatastoreState>;
   /** Whether the replica, if there is one, may still answer. Asks nothing. */
@@ -41,11 +42,13 @@ export async function openDatastore(
   await using opened = new AsyncDisposableStack();
   const postgres =
     config.DATABASE_URL === undefined ? opened.use(await startEmbeddedPostgres(log, signal)) : undefined;
-  const url = postgres?.url ?? config.DATABASE_URL ?? "";
+  const url = opened.use(
+    openDatabaseUrl(postgres?.url ?? config.DATABASE_URL ?? "", config.DATABASE_URL_FILE, log),
+  );
   // Loaded where it is needed: most processes migrate nothing.
   if (postgres !== undefined) {
     const { migrateDatabase } = await import("./migrate.ts");
-    await migrateDatabase(config, url, log, signal);
+    await migrateDatabase(config, url.current, log, signal);
   }
   const migration =
     config.MIGRATE && postgres === undefined
@@ -56,8 +59,19 @@ export async function openDatastore(
   if (migration?.done ?? true) await checkDatabase(primary, config, log, signal);
   const samples = postgres && (await sampleJobs(primary.db));
   signal.throwIfAborted();
-  const replica = openReplicaOf(primary, config, log, metrics);
-  if (replica !== undefined) opened.use(replica);
+  const { DATABASE_READ_URL: readUrl, DATABASE_READ_URL_FILE: readUrlFile } = config;
+  const replica =
+    readUrl === undefined
+      ? undefined
+      : opened.use(
+          openReplicaOf(
+            primary,
+            config,
+            opened.use(openDatabaseUrl(readUrl, readUrlFile, log)),
+            log,
+            metrics,
+          ),
+        );
 
   const probePrimary = async (attempt: AbortSignal) => {
     migration?.check();

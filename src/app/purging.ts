@@ -5,6 +5,7 @@ import { openRetention, type Retention } from "../store/jobs/retention.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { PurgeCounts, PurgeOutcome } from "../telemetry/metrics/purge.ts";
 import { connectionOptions } from "./database.ts";
+import type { DatabaseUrl } from "./database-url.ts";
 import { warnOfOldTransactions } from "./purge.ts";
 import { purgeFailure } from "./purge-failure.ts";
 
@@ -23,8 +24,13 @@ const batch = 5_000;
 const longestPause = 2 ** 31 - 1;
 
 /** Purges in the background, until it is told to stop: see {@link purgeRepeatedly}. */
-export function startPurging(config: Config, url: string, log: Log, counts?: PurgeCounts): Purging {
-  return purgeRepeatedly(config, () => openRetention(connectionOptions(config, url, log)), log, counts);
+export function startPurging(config: Config, url: DatabaseUrl, log: Log, counts?: PurgeCounts): Purging {
+  return purgeRepeatedly(
+    config,
+    () => openRetention(connectionOptions(config, url.current, log)),
+    log,
+    counts,
+  );
 }
 
 /**

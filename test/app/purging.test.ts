@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startTestApp, type TestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { createFolder } from "../support/folder.ts";
 import { metricValue } from "../support/metric.ts";
 import { startServing } from "../support/process.ts";
 import { startProxy } from "../support/proxy.ts";
@@ -126,6 +127,16 @@ test("a database that is away is purged when it is back", async () => {
   await expect.poll(() => ended(app, "failed")).toBeGreaterThan(2);
   expect(linesOf(app)).toMatchObject([{ level: "warn", err: { code: "ECONNREFUSED" } }]);
   await proxy.mend();
+  await expect.poll(() => countJobs(database)).toBe(3);
+});
+
+test("a URL that has changed in its file is used by the next purge", async () => {
+  await using folder = await createFolder();
+  await using login = await createLogin(database, "gomemory_reader");
+  const DATABASE_URL_FILE = await folder.write("url", login.url);
+  await using app = await startTestApp({ DATABASE_URL_FILE, PURGE: "on", PURGE_INTERVAL: "20ms" });
+  await expect.poll(() => ended(app, "denied")).toBeGreaterThan(0);
+  await folder.write("url", database.url);
   await expect.poll(() => countJobs(database)).toBe(3);
 });
 
