@@ -135,7 +135,7 @@ describe("the table is where the search path begins, and its list beside it", ()
     await using database = await createDatabase({ migrated: false });
     await migrateAsPrevious(database.db);
     expect(await checkSchema(database.db)).toEqual([
-      expect.stringMatching(/lacks 4 of 5 migrations \(0002-error-limit, .*\): run `npm run migrate`/),
+      expect.stringMatching(/lacks 5 of 6 migrations \(0002-error-limit, .*\): run `npm run migrate`/),
     ]);
     expect(await migrate(database.db)).toEqual({ ran: names.slice(1), unknown: [] });
     expect(await listed(database)).toEqual(names);
@@ -224,15 +224,15 @@ test("what a role can see of the schema, as plain facts", async () => {
   await database.pool.query("create schema hidden; create table hidden.memory_job ()");
   expect(await describeSchema(database.db)).toEqual({
     searchPath: ["public"],
-    table: { schema: "public", usable: true, readable: true, found: true },
-    others: [{ schema: "hidden", usable: true, readable: true, found: false }],
+    table: { schema: "public", usable: true, readable: true, invalidIndexes: [], found: true },
+    others: [{ schema: "hidden", usable: true, readable: true, invalidIndexes: [], found: false }],
     migrations: { missing: [], unknown: [] },
   });
   await using unprivileged = await createUnprivilegedLogin(database);
   expect(await describeSchema(unprivileged.db)).toEqual({
     searchPath: ["public"],
-    table: { schema: "public", usable: true, readable: false, found: true },
-    others: [{ schema: "hidden", usable: false, readable: false, found: false }],
+    table: { schema: "public", usable: true, readable: false, invalidIndexes: [], found: true },
+    others: [{ schema: "hidden", usable: false, readable: false, invalidIndexes: [], found: false }],
     migrations: undefined,
   });
   expect(await readMigrations(unprivileged.db, "public")).toBeUndefined();
