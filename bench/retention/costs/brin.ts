@@ -35,7 +35,7 @@ export async function measureBrin(table: FilledTable): Promise<Section> {
   for (const pages of ranges) {
     await client.query(`drop index ${name(pages)}`);
     await create(pages);
-    await measure(`the same, rebuilt`, name(pages));
+    await measure(`BRIN, ${pages} pages a range, rebuilt`, name(pages));
   }
   await measure("none", undefined);
   return {
