@@ -54,7 +54,7 @@ export default defineConfig({
       },
       longRunningProject("fuzz", { globalSetup: [postgres], testTimeout: 120_000 }),
       // Each fault stops, starves or kills the PostgreSQL server of the test.
-      longRunningProject("faults", { fileParallelism: false }),
+      longRunningProject("faults", { fileParallelism: false, hookTimeout: 300_000 }),
       longRunningProject("ha", {
         globalSetup: [postgres],
         fileParallelism: false,

@@ -1,10 +1,12 @@
 import type { Config } from "../config/config.ts";
 import { abortable } from "../status/abort.ts";
+import { isLoginRefused } from "../store/connections/connection-loss.ts";
 import { type Database, openDatabase } from "../store/database.ts";
 import { openReplica, type Replica } from "../store/replica/replica.ts";
 import { SchemaError } from "../store/schema/schema-error.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics/metrics.ts";
+import type { DatabaseUrl } from "./database-url.ts";
 
 /** The options of connections to the primary or to the replica. Their events are logged and counted. */
 export function connectionOptions(config: Config, url: string, log: Log, metrics?: Metrics) {
@@ -12,6 +14,7 @@ export function connectionOptions(config: Config, url: string, log: Log, metrics
     url,
     size: config.DATABASE_POOL_SIZE,
     connectTimeout: config.DATABASE_CONNECT_TIMEOUT,
+    maxAge: config.DATABASE_CONNECTION_MAX_AGE,
     flushAt: config.BATCH_FLUSH_AT,
     // Each statement needs a connection of its own.
     maxInFlight: Math.min(config.BATCHES_IN_FLIGHT, config.DATABASE_POOL_SIZE),
@@ -29,7 +32,13 @@ export function connectionOptions(config: Config, url: string, log: Log, metrics
       log.warn({ err }, "lost an idle connection to the database");
     },
     onLimited(err: unknown) {
-      log.warn({ err }, "the database gives fewer connections than DATABASE_POOL_SIZE: calls share them");
+      const why = isLoginRefused(err)
+        ? "the database refuses this login: calls share the connections that are open"
+        : "the database gives fewer connections than DATABASE_POOL_SIZE: calls share them";
+      log.warn({ err }, why);
+    },
+    onNotReplaced(err: unknown) {
+      log.warn({ err }, "a connection to the database cannot be replaced by a new one: it stays in use");
     },
     ...(metrics !== undefined && {
       onStatement: metrics.statement,
@@ -40,9 +49,9 @@ export function connectionOptions(config: Config, url: string, log: Log, metrics
 }
 
 /** Opens the database whose events are logged and counted. */
-export function openPrimary(config: Config, url: string, log: Log, metrics?: Metrics): Database {
+export function openPrimary(config: Config, url: DatabaseUrl, log: Log, metrics?: Metrics): Database {
   const primary = openDatabase({
-    ...connectionOptions(config, url, log, metrics),
+    ...connectionOptions(config, url.current, log, metrics),
     onSchema(warnings) {
       for (const warning of warnings) log.warn(warning);
     },
@@ -52,21 +61,22 @@ export function openPrimary(config: Config, url: string, log: Log, metrics?: Met
       else log.error({ err }, "the database is gone: calls are refused until it is back");
     },
   });
+  url.onChange(primary.changeUrl);
   metrics?.watchPool(primary.pool);
   return primary;
 }
 
-/** @returns undefined without DATABASE_READ_URL. */
+/** Opens a replica of the primary, whose events are logged and counted. */
 export function openReplicaOf(
   primary: Database,
   config: Config,
+  url: DatabaseUrl,
   log: Log,
   metrics?: Metrics,
-): Replica | undefined {
-  if (config.DATABASE_READ_URL === undefined) return undefined;
+): Replica {
   const counts = metrics?.watchReplica(() => replica.serving());
-  const replica = openReplica(primary, {
-    ...connectionOptions(config, config.DATABASE_READ_URL, log, metrics),
+  const replica: Replica = openReplica(primary, {
+    ...connectionOptions(config, url.current, log, metrics),
     maxStaleness: config.REPLICA_MAX_STALENESS,
     onChange(err) {
       if (err === undefined) log.info("the replica serves");
@@ -74,6 +84,7 @@ export function openReplicaOf(
     },
     ...(counts !== undefined && { onRead: counts.read, onReask: counts.reask }),
   });
+  url.onChange(replica.changeUrl);
   return replica;
 }
 

@@ -6,6 +6,7 @@ import type { ExampleJob } from "../store/embedded/example-jobs.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics/metrics.ts";
 import { checkDatabase, openPrimary, openReplicaOf } from "./database.ts";
+import { openDatabaseUrl } from "./database-url.ts";
 import { createDatastoreProbe } from "./datastore-probe.ts";
 import { sampleJobs, startEmbeddedPostgres } from "./embedded.ts";
 
@@ -39,11 +40,13 @@ export async function openDatastore(
   await using opened = new AsyncDisposableStack();
   const postgres =
     config.DATABASE_URL === undefined ? opened.use(await startEmbeddedPostgres(log, signal)) : undefined;
-  const url = postgres?.url ?? config.DATABASE_URL ?? "";
+  const url = opened.use(
+    openDatabaseUrl(postgres?.url ?? config.DATABASE_URL ?? "", config.DATABASE_URL_FILE, log),
+  );
   // Loaded where it is needed: most processes migrate nothing.
   if (postgres !== undefined) {
     const { migrateDatabase } = await import("./migrate.ts");
-    await migrateDatabase(config, url, log, signal);
+    await migrateDatabase(config, url.current, log, signal);
   }
   const migration =
     config.MIGRATE && postgres === undefined
@@ -54,8 +57,19 @@ export async function openDatastore(
   if (migration?.done ?? true) await checkDatabase(primary, config, log, signal);
   const samples = postgres && (await sampleJobs(primary.db));
   signal.throwIfAborted();
-  const replica = openReplicaOf(primary, config, log, metrics);
-  if (replica !== undefined) opened.use(replica);
+  const { DATABASE_READ_URL: readUrl, DATABASE_READ_URL_FILE: readUrlFile } = config;
+  const replica =
+    readUrl === undefined
+      ? undefined
+      : opened.use(
+          openReplicaOf(
+            primary,
+            config,
+            opened.use(openDatabaseUrl(readUrl, readUrlFile, log)),
+            log,
+            metrics,
+          ),
+        );
 
   const probePrimary = async (attempt: AbortSignal) => {
     migration?.check();

@@ -3,6 +3,7 @@ import type { Config } from "../config/config.ts";
 import { abortable } from "../status/abort.ts";
 import { isDefinite } from "../store/schema/migrate.ts";
 import type { Log } from "../telemetry/log.ts";
+import type { DatabaseUrl } from "./database-url.ts";
 import { migrateDatabase } from "./migrate.ts";
 
 /** A migration that may continue while the service starts and serves. Disposing of it cancels it. */
@@ -25,7 +26,7 @@ const pauseRefused = 2_000;
  */
 export async function startMigration(
   config: Config,
-  url: string,
+  url: DatabaseUrl,
   log: Log,
   signal: AbortSignal,
 ): Promise<PendingMigration> {
@@ -49,7 +50,7 @@ export async function startMigration(
   async function run(): Promise<void> {
     for (;;) {
       try {
-        await migrateDatabase(config, url, log, stop);
+        await migrateDatabase(config, url.current, log, stop);
         done = true;
         return started.resolve();
       } catch (err) {

@@ -1,7 +1,9 @@
+import { readNow } from "../server/watched-files.ts";
 import { type Command, conflicts, missingSettings } from "./constraints.ts";
 import { clientFileMistakes, serverFileMistakes } from "./files.ts";
 import { type Environment, type Kind, notShown } from "./kinds.ts";
 import { removedSettings, type Setting, type SettingName, settings } from "./settings.ts";
+import { UrlFileError } from "./url-file.ts";
 
 type Settings = typeof settings;
 type Value<N extends SettingName> =
@@ -39,6 +41,7 @@ export function readConfig(env: Environment, command: Command): Config {
     return [name, value];
   });
   const config: Config = Object.fromEntries(values);
+  if (command !== "get") Object.assign(config, urlsInFiles(env, config, mistakes));
   for (const [name, mistake] of Object.entries(removedSettings)) if (env[name]) mistakes.push(mistake);
   for (const { name, requiredBy } of missingSettings(env, command)) {
     mistakes.push(`${name} takes ${settings[name].takes}: it is not set, and ${requiredBy} requires it`);
@@ -56,6 +59,23 @@ export function readConfig(env: Environment, command: Command): Config {
 function mistakesOf(name: string, setting: Setting<unknown>, given: string, env: Environment): string[] {
   const got = setting.secret ? notShown : `it got ${JSON.stringify(given)}`;
   return setting.mistakes?.(name, given, env) ?? [`${name} takes ${setting.takes}: ${got}`];
+}
+
+/** @returns the URLs that files hold, as the settings that they stand for. @param mistakes those of the files are added. */
+function urlsInFiles(env: Environment, config: Config, mistakes: string[]): Partial<Config> {
+  return Object.fromEntries(
+    (["DATABASE_URL", "DATABASE_READ_URL"] as const).flatMap((name) => {
+      const file = config[`${name}_FILE`];
+      if (file === undefined || env[name]) return [];
+      try {
+        return [[name, file.parse(readNow(file.path))]];
+      } catch (error) {
+        if (!(error instanceof UrlFileError)) throw error;
+        mistakes.push(...error.lines);
+        return [];
+      }
+    }),
+  );
 }
 
 function fileMistakes(config: Config, command: Command) {

@@ -24,7 +24,8 @@ function requirements(
     [
       "DATABASE_URL",
       command !== "get" &&
-        (isProduction ? "NODE_ENV=production" : env.DATABASE_READ_URL && "DATABASE_READ_URL"),
+        !env.DATABASE_URL_FILE &&
+        (isProduction ? "NODE_ENV=production" : replicas.find((name) => env[name])),
     ],
     ["TLS_CERT", env.TLS_KEY ? "TLS_KEY" : env.TLS_CLIENT_CA && "TLS_CLIENT_CA"],
     ["TLS_KEY", env.TLS_CERT && "TLS_CERT"],
@@ -32,6 +33,8 @@ function requirements(
     ["STATUS_CLIENT_KEY", env.STATUS_CLIENT_CERT && "STATUS_CLIENT_CERT"],
   ];
 }
+
+const replicas = ["DATABASE_READ_URL", "DATABASE_READ_URL_FILE"] as const;
 
 /** Settings of which the first must not be greater than the second. */
 const upperBounds = [
@@ -58,11 +61,15 @@ export function conflicts(env: Environment, values: Comparable, command: Command
         ]
       : [];
   }
-  if (command === "migrate") return [];
-  return upperBounds.flatMap(({ name, bound, reason }) => {
+  const urls = (["DATABASE_URL", "DATABASE_READ_URL"] as const).flatMap((name) =>
+    env[name] && env[`${name}_FILE`] ? [`${name}_FILE conflicts with ${name}: set one of them`] : [],
+  );
+  if (command === "migrate") return urls;
+  const exceeded = upperBounds.flatMap(({ name, bound, reason }) => {
     const isExceeded = (values[bound] ?? 0) < (values[name] ?? 0);
     return env[name] && env[bound] && isExceeded
       ? [`${name}=${values[name]} conflicts with ${bound}=${values[bound]}: ${reason}`]
       : [];
   });
+  return [...urls, ...exceeded];
 }

@@ -1,6 +1,7 @@
 import { isIP } from "node:net";
 import { ConnectionUrlError, encodeCredentials, isAmbiguous } from "../store/url/connection-url.ts";
 import { completeUrl, readDatabaseUrl } from "../store/url/database-url.ts";
+import { type UrlFile, urlFileAt } from "./url-file.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -150,3 +151,11 @@ export const databaseUrl: Kind<string> = {
     }
   },
 };
+
+/** @param setting that names the file. */
+export function databaseUrlFile(setting: string): Kind<UrlFile> {
+  return {
+    takes: `the path of a file that holds ${databaseUrl.takes}, and nothing else`,
+    read: (path, env = {}) => urlFileAt(path, setting, env),
+  };
+}

@@ -7,7 +7,9 @@ export function redactConfig(config: Config): Record<string, unknown> {
   return {
     ...config,
     DATABASE_URL: DATABASE_URL === undefined ? "embedded" : redactUrl(DATABASE_URL),
+    DATABASE_URL_FILE: config.DATABASE_URL_FILE?.path,
     DATABASE_READ_URL: DATABASE_READ_URL && redactUrl(DATABASE_READ_URL),
+    DATABASE_READ_URL_FILE: config.DATABASE_READ_URL_FILE?.path,
     STATUS_URL: redactUrl(STATUS_URL),
     STATUS_TOKEN: STATUS_TOKEN && "set",
   };

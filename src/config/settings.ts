@@ -1,6 +1,7 @@
 import {
   count,
   databaseUrl,
+  databaseUrlFile,
   duration,
   flag,
   host,
@@ -34,10 +35,20 @@ export const settings = {
     default: undefined,
     help: "PostgreSQL database that holds the statuses, as psql takes it: see docs/operate/database-url.md. Unset, outside production: a PostgreSQL of its own in .data/.",
   },
+  DATABASE_URL_FILE: {
+    ...databaseUrlFile("DATABASE_URL_FILE"),
+    default: undefined,
+    help: "File with the URL, instead of DATABASE_URL. The file is watched: the URL can change, its password for one, without a restart.",
+  },
   DATABASE_READ_URL: {
     ...databaseUrl,
     default: undefined,
     help: "Replica of the database to read from, or a read-only port that leads to several. Set it to take reads off the primary. Unset: the primary answers every read.",
+  },
+  DATABASE_READ_URL_FILE: {
+    ...databaseUrlFile("DATABASE_READ_URL_FILE"),
+    default: undefined,
+    help: "File with the URL of the replica, instead of DATABASE_READ_URL. It is watched, too.",
   },
   REPLICA_MAX_STALENESS: {
     ...duration,
@@ -53,6 +64,11 @@ export const settings = {
     ...duration,
     default: "1s",
     help: "Maximum time to connect to one host of the database. Then the next host is tried, or the attempt fails. Raise it for a distant database.",
+  },
+  DATABASE_CONNECTION_MAX_AGE: {
+    ...duration,
+    default: "30m",
+    help: "Age, plus or minus 10%, at which a connection to the database is replaced by a new one, for which the host's name is resolved anew. No statement is interrupted. Lower it to follow changes of DNS sooner.",
   },
   PREPARED_STATEMENTS: {
     ...oneOf("auto", "on", "off"),
@@ -265,7 +281,7 @@ export const settings = {
   NODE_ENV: {
     ...text,
     default: undefined,
-    help: "`production` requires a DATABASE_URL.",
+    help: "`production` requires a DATABASE_URL or a DATABASE_URL_FILE.",
   },
 } as const satisfies Record<string, Setting<unknown>>;
 

@@ -2,7 +2,7 @@ import type { CompiledQuery, Kysely } from "kysely";
 import type { StatusStore } from "../status/status-store.ts";
 import { createBreaker } from "./connections/breaker.ts";
 import { isConnectionLost } from "./connections/connection-loss.ts";
-import { openConnections } from "./connections/connections.ts";
+import { type Connections, openConnections } from "./connections/connections.ts";
 import { NotSent } from "./connections/not-sent.ts";
 import type { PoolOptions } from "./connections/pool.ts";
 import { createReader, type Reader } from "./reads/reader.ts";
@@ -31,6 +31,8 @@ export interface Database extends AsyncDisposable {
   reader(): Reader;
   /** Whether the breaker is open. */
   isUnavailable(): boolean;
+  /** See {@link Connections.changeUrl}. */
+  changeUrl(url: string): void;
   /** How many connections there are now. */
   pool(): { open: number; idle: number; waiting: number; max: number };
   /**
@@ -123,6 +125,7 @@ export function openDatabase(options: DatabaseOptions): Database {
       };
     },
     isUnavailable: () => breaker.refusal !== undefined,
+    changeUrl: connections.changeUrl,
     pool: connections.state,
     async probe(signal) {
       const readable = checkReadable(signal);

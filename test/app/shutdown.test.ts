@@ -47,7 +47,7 @@ function grpcClient({ url }: Serving) {
 async function connectionsTo({ pool }: TestDatabase): Promise<number> {
   const { rowCount } = await pool.query(`
     select from pg_stat_activity
-    where datname = current_database() and application_name = 'gomemory-status'`);
+    where datname = current_database() and application_name like 'gomemory-status@%'`);
   return rowCount ?? 0;
 }
 

@@ -45,7 +45,10 @@ describe.concurrent("help", () => {
   });
 
   test.for([
-    { command: "migrate", lists: ["DATABASE_URL", "DATABASE_CONNECT_TIMEOUT", "LOG_LEVEL", "NODE_ENV"] },
+    {
+      command: "migrate",
+      lists: ["DATABASE_URL", "DATABASE_URL_FILE", "DATABASE_CONNECT_TIMEOUT", "LOG_LEVEL", "NODE_ENV"],
+    },
     {
       command: "get",
       lists: ["STATUS_URL", "STATUS_TOKEN", "STATUS_CLIENT_CERT", "STATUS_CLIENT_KEY", "REQUEST_TIMEOUT"],

@@ -4,7 +4,9 @@ import { startCallers } from "../support/faults/callers.ts";
 import { type Fault, faults, preparedFaults, tlsFaults } from "../support/faults/faults.ts";
 import { watchReadiness } from "../support/faults/readiness.ts";
 import { type FaultReport, writeReport } from "../support/faults/report.ts";
-import { type Rig, requestTimeout, startRig } from "../support/faults/rig.ts";
+import { type Rig, type RigOptions, requestTimeout, startRig } from "../support/faults/rig.ts";
+import { upgradeSkipped } from "../support/faults/upgradable-postgres.ts";
+import { upgradable, upgradeFaults } from "../support/faults/upgrade.ts";
 import { startWaiting, type Waiting } from "../support/faults/waiting.ts";
 import { notKeptMessage } from "../support/ha/not-kept.ts";
 
@@ -23,19 +25,42 @@ const reports: FaultReport[] = [];
 const memory = { heapBefore: 0, heapAfter: 0, rssBefore: 0, rssAfter: 0 };
 let postgres = "";
 
-const groups = [
-  { group: "without TLS", tls: false, env: {}, faults, isMeasured: true },
-  { group: "with TLS", tls: true, env: {}, faults: tlsFaults },
+interface Group extends RigOptions {
+  readonly group: string;
+  readonly faults: readonly Fault[];
+  /** Whether the report has the memory of this group's service. */
+  readonly isMeasured?: boolean;
+  readonly isSkipped?: boolean;
+}
+
+const groups: readonly Group[] = [
+  { group: "without TLS", tls: false, faults, isMeasured: true },
+  { group: "with TLS", tls: true, faults: tlsFaults },
   { group: "prepared", tls: false, env: { PREPARED_STATEMENTS: "on" }, faults: preparedFaults },
+  {
+    group: "upgrade",
+    tls: false,
+    start: upgradable.start,
+    faults: upgradeFaults,
+    isSkipped: upgradeSkipped,
+  },
 ];
 
-describe.for(groups)("$group", ({ tls, env, faults, isMeasured = false }) => {
+describe.for(groups.filter(({ isSkipped }) => isSkipped))("$group", ({ faults }) => {
+  test.skip.for(faults)("$name", () => {});
+});
+
+describe.for(groups.filter(({ isSkipped }) => !isSkipped))("$group", ({
+  faults,
+  isMeasured = false,
+  ...options
+}) => {
   let rig: Rig;
   let waiting: Waiting;
   let heapBefore: number;
 
   beforeAll(async () => {
-    rig = await startRig({ tls, env });
+    rig = await startRig(options);
     waiting = await startWaiting(rig.url, { rest: rig.service.url, grpc: rig.service.url });
     await using callers = startCallers(rig.service.url, rig.known, requestTimeout);
     await pause(2_000); // memory that is allocated only once, such as compiled code and caches, is no leak
@@ -54,8 +79,11 @@ describe.for(groups)("$group", ({ tls, env, faults, isMeasured = false }) => {
   });
 
   test.for(faults)("$name", async (fault) => {
+    const findChanged = await fault.keeps?.(rig);
     const report = await inject(rig, waiting, fault);
     reports.push(report);
+
+    expect((await findChanged?.()) ?? []).toEqual([]);
 
     for (const { family, calls, wrong, late, failed, recoveredIn, complaints } of report.tallies) {
       expect(calls, family).toBeGreaterThan(0);

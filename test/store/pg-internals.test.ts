@@ -10,7 +10,6 @@ import {
   onMessage,
   PgConnection,
   timeoutExpired,
-  unwrapPoolError,
   withConnection,
 } from "../../src/store/connections/pg-internals.ts";
 import { TextQuery } from "../../src/store/reads/text-query.ts";
@@ -322,49 +321,4 @@ test("the error of a connection whose timeout has passed is known by its message
   expect(isTerminatedOrTimeout(error)).toBe(true);
   expect(isTerminated(error)).toBe(false);
   expect(internalsOf(client).connection).toMatchObject({ _ending: true, stream: { destroyed: true } });
-});
-
-test("Pool: it wraps the client's error when its timeout has passed, and closes the client's stream", async () => {
-  await using server = await startFakePostgres([]);
-  const failures: unknown[] = [];
-  const clients: pg.Client[] = [];
-  class Watched extends pg.Client {
-    constructor(options?: pg.ClientConfig) {
-      // The pool's timeout alone.
-      super({ ...options, connectionTimeoutMillis: 0 });
-      clients.push(this);
-      const connect = this.connect.bind(this) as (opened: (error?: Error) => void) => void;
-      this.connect = ((opened: (error?: Error) => void) =>
-        connect((error) => {
-          failures.push(error);
-          opened(error);
-        })) as typeof this.connect;
-    }
-  }
-  const Client = Watched as unknown as NonNullable<pg.PoolConfig["Client"]>;
-  const pool = new pg.Pool({ host: "127.0.0.1", port: server.port, connectionTimeoutMillis: 50, Client });
-  const error: unknown = await pool.connect().catch((reason: unknown) => reason);
-  expect(clients).toHaveLength(1);
-  expect(failures).toHaveLength(1);
-  expect(error).not.toBe(failures[0]);
-  expect(unwrapPoolError(error)).toBe(failures[0]);
-  expect(internalsOf(clients[0] as pg.Client).connection.stream.destroyed).toBe(true);
-  await pool.end();
-});
-
-test("Pool: `release` is the client's own, and new at each checkout", async () => {
-  const pool = new pg.Pool({ connectionString: inject("postgresUrl"), max: 1 });
-  const client = await pool.connect();
-  const { release } = client;
-  let released = 0;
-  client.release = (error) => {
-    released++;
-    release.call(client, error);
-  };
-  client.release();
-  const again = await pool.connect();
-  expect(again).toBe(client);
-  again.release();
-  expect(released).toBe(1);
-  await pool.end();
 });

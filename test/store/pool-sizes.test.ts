@@ -5,6 +5,7 @@ import { createReader } from "../../src/store/reads/reader.ts";
 import { statusQueries } from "../../src/store/reads/status-query.ts";
 import { startTestApp } from "../support/app.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
+import { startLoad } from "../support/load.ts";
 import { lockTable } from "../support/lock.ts";
 import { startProxy } from "../support/proxy.ts";
 import { createLogin } from "../support/roles.ts";
@@ -34,27 +35,6 @@ function open(url: string, size: number): Database {
   });
 }
 
-/** Asks without a pause until it is ended. @returns how many answers there were. Rejects when a call fails. */
-function startLoad(store: Database["statuses"]): { end(): Promise<number> } {
-  let ended = false;
-  let answers = 0;
-  const id = parseReqId(reqId);
-  const callers = Array.from({ length: 100 }, async () => {
-    for (; !ended; answers++) {
-      expect(await store.find(id, callWithin())).toMatchObject({ status: "success" });
-    }
-  });
-  const all = Promise.all(callers);
-  all.catch(() => {});
-  return {
-    async end() {
-      ended = true;
-      await all;
-      return answers;
-    },
-  };
-}
-
 describe.for([1, 2, 3])("with a pool of %d", (size) => {
   test.for([
     0, 30,
@@ -62,7 +42,7 @@ describe.for([1, 2, 3])("with a pool of %d", (size) => {
     await using proxy = await startProxy(database.url);
     proxy.disturb({ delay: delay / 2 });
     await using busy = open(proxy.url, size);
-    const load = startLoad(busy.statuses);
+    const load = startLoad(busy.statuses, reqId);
     for (let n = 0; n < 12; n++) await busy.probe(AbortSignal.timeout(5_000));
     expect(await load.end()).toBeGreaterThan(0);
   });
@@ -72,7 +52,7 @@ test.for([
   1, 2, 3,
 ])("calls that wait do not starve while readers are busy, with a pool of %d", async (size) => {
   await using busy = open(database.url, size);
-  const load = startLoad(busy.statuses);
+  const load = startLoad(busy.statuses, reqId);
   for (let n = 0; n < 12; n++) {
     const reqIds = Array.from({ length: 600 }, newReqId);
     const outcomes = await Promise.all([

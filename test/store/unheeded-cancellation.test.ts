@@ -51,7 +51,7 @@ test("a statement that does not heed its cancellation costs its own connection, 
     );
     for (const { headers } of answers) expect(headers.get("error-reason")).toBe("STATUS_NOT_FOUND");
     const { rows } = await database.pool.query<{ pid: number }>(
-      "select pid from pg_stat_activity where datname = current_database() and application_name = 'gomemory-status'",
+      "select pid from pg_stat_activity where datname = current_database() and application_name like 'gomemory-status@%'",
     );
     expect(rows.map((row) => row.pid)).toEqual(expect.arrayContaining(before));
   } finally {

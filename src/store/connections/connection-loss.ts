@@ -18,6 +18,11 @@ export function isStoppingOrStarting(error: unknown): boolean {
   return /^57P0[1-3]$/.test((error as Partial<pg.DatabaseError>).code ?? "");
 }
 
+/** SQLSTATE invalid_authorization_specification, invalid_password: while the password is being changed, for one. */
+export function isLoginRefused(error: unknown): boolean {
+  return /^28/.test((error as Partial<pg.DatabaseError> | undefined)?.code ?? "");
+}
+
 /**
  * Whether the server, or the network, has ended all connections: the server is stopping or starting, one of its
  * processes has crashed, or there is no route to it. Not: a timeout of this service, an answer that cannot be parsed, a

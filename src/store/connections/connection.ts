@@ -45,6 +45,9 @@ export function connectionConfig(url: string, connectTimeout: number): Connectio
 
 type Opened = (error?: Error) => void;
 
+/** How long, in milliseconds, the server may take to close a connection whose session was ended. */
+const endTimeout = 500;
+
 /** A client that chooses its host, and knows when it must not be used any more. */
 export class Connection extends pg.Client {
   readonly #openedAt = performance.now();
@@ -52,6 +55,7 @@ export class Connection extends pg.Client {
   readonly #transport: Transport;
   readonly #session: ReturnType<typeof watchSession>;
   #wanted: SessionAttrs = "any";
+  #isLost = false;
   #isRetired = false;
 
   constructor(config: ConnectionConfig) {
@@ -72,7 +76,6 @@ export class Connection extends pg.Client {
     this.#session = watchSession(this, transport, () => {
       if (this.#session.mismatch(this.#wanted) !== undefined) this.retire();
     });
-    // The pool listens only while the client is idle.
     this.on("error", (error) => this.#noteLoss(error));
 
     const connect = this.connect.bind(this) as (opened: Opened) => void;
@@ -92,7 +95,12 @@ export class Connection extends pg.Client {
 
   /** Whether it may be used again. */
   get isUsable(): boolean {
-    return !this.#isRetired && this.#openedAt >= this.#config.generation.startedAt;
+    return !this.#isRetired && !this.isLost;
+  }
+
+  /** Whether it is closed, or leads to a server that has ended all connections. */
+  get isLost(): boolean {
+    return this.#isLost || this.#openedAt < this.#config.generation.startedAt;
   }
 
   /** Closes a connection that is lost. @param error why: some errors end the others, too. */
@@ -101,9 +109,17 @@ export class Connection extends pg.Client {
     this.close();
   }
 
-  /** It is not used again: it leads to the wrong server, or does not answer. That tells nothing about the others. */
+  /** It is not used again: it leads to the wrong server, or another one replaces it. That tells nothing about the others. */
   retire(): void {
     this.#isRetired = true;
+  }
+
+  /** Ends the session of a connection that is not in use, as the protocol says: poolers take anything else for a failure. */
+  endSession(): void {
+    this.#isRetired = true;
+    const timer = setTimeout(() => this.#transport.stream.destroy(), endTimeout).unref();
+    this.once("end", () => clearTimeout(timer));
+    void this.end();
   }
 
   /**
@@ -111,7 +127,7 @@ export class Connection extends pg.Client {
    * closes: released in between, the client would be used once more. One that has been asked to end is not.
    */
   close(): void {
-    this.#isRetired = true;
+    this.#isLost = true;
     void this.end();
     this.#transport.stream.destroy();
   }
@@ -129,10 +145,12 @@ export class Connection extends pg.Client {
     const { hosts } = this.#config;
     const transport = this.#transport;
     let isSettled = false;
+    let isResolved = false;
     const settle: Opened = (error) => {
       // A server that goes on after an error makes the driver call back twice.
       if (isSettled) return;
       isSettled = true;
+      clearTimeout(timer);
       // The pool forgets a client that could not be opened; the database may not know that it failed.
       if (error) this.close();
       else hosts.succeeded({ way: transport.way, sessionAttrs: this.#wanted });
@@ -142,13 +160,16 @@ export class Connection extends pg.Client {
       if (!isSettled) hosts.failed(transport.way, error, isForLackOfEncryption(error, transport));
       settle(error);
     };
-    // The pool closes the stream of what takes too long, and it may be the resolver that does.
-    const expire = () => settle(timeoutExpired());
+    // The driver's own timeout covers neither the resolver nor the check of the session.
+    const expire = () => (isResolved ? fail : settle)(timeoutExpired());
+    const timer = setTimeout(expire, this.#config.connectionTimeoutMillis);
+    // It may be closed before it has been opened.
     transport.stream.once("close", expire);
     hosts.next().then(({ way, sessionAttrs }) => {
       transport.stream.off("close", expire);
       if (transport.stream.destroyed) expire();
       if (isSettled) return;
+      isResolved = true;
       transport.way = way;
       this.#wanted = sessionAttrs;
       connect((error) => {
@@ -168,10 +189,10 @@ export class Connection extends pg.Client {
 
   #noteLoss(error: unknown): void {
     // The errors of a connection that this service has closed itself tell nothing about the server.
-    if (!this.#isRetired && endsAllConnections(error)) {
+    if (!this.#isRetired && !this.#isLost && endsAllConnections(error)) {
       this.#config.generation.startedAt = performance.now();
     }
-    this.#isRetired = true;
+    this.#isLost = true;
   }
 }
 

@@ -3,16 +3,22 @@ import { Kysely, PostgresDialect } from "kysely";
 import type { Tables } from "../schema/tables.ts";
 import { cancelStatement, cancelTimeout } from "./cancel.ts";
 import type { Connection } from "./connection.ts";
-import { isStoppingOrStarting } from "./connection-loss.ts";
-import { createPool, type PooledConnection, type PoolOptions } from "./pool.ts";
+import { isLoginRefused, isStoppingOrStarting } from "./connection-loss.ts";
+import { createPool, type PoolOptions } from "./pool.ts";
+import { createRenewal } from "./renewal.ts";
 import { createSemaphore } from "./semaphore.ts";
+
+/** A connection for one user at a time, until it is released. */
+export interface PooledConnection extends Connection {
+  /** Gives it back, to be kept while it is usable. @param isBroken it is closed. */
+  release(isBroken?: boolean): void;
+}
 
 /** Connections to one server: beneath Kysely, and with it. Disposing of them closes every connection. */
 export interface Connections extends AsyncDisposable {
   readonly db: Kysely<Tables>;
   /**
-   * Takes a connection that is not known to be lost, when it is its turn, however long that takes. Its `release` gives it
-   * back, to be kept while it is usable.
+   * Takes a connection that is not known to be lost, when it is its turn, however long that takes.
    *
    * @throws the driver's error when a connection cannot be opened: where the server seems to restart, after
    *   {@link restartTimeout}.
@@ -20,8 +26,16 @@ export interface Connections extends AsyncDisposable {
   take(): Promise<PooledConnection>;
   /** Whether anything waits for a connection. */
   readonly areAwaited: boolean;
-  /** Has the listener called whenever something begins to wait for a connection: what is kept for later is to be released. */
-  onAwaited(listener: () => void): void;
+  /**
+   * Has the listener called whenever connections that are kept for later are to be released: something waits for one, or one
+   * of them is to be closed.
+   */
+  onRecall(listener: () => void): void;
+  /**
+   * Uses another URL for new connections. The others are closed when they are idle or released, once one could be opened with
+   * the new URL.
+   */
+  changeUrl(url: string): void;
   /** Asks the server to end the statements that run on them. */
   cancelStatements(): void;
   /** How many connections there are now. `waiting` counts the statements that wait for one. */
@@ -35,42 +49,50 @@ const closeTimeout = 500;
 const restartTimeout = 250;
 const restartPause = 25;
 
-/** How long, in milliseconds, no more connections are asked of a server than it has allowed. */
+/** How long, in milliseconds, no more connections are asked of a server than it has taken. */
 const limitDuration = 30_000;
 
 /** SQLSTATE too_many_connections: the role, the database or the server has reached its limit of connections. */
 const tooManyConnections = "53300";
 
 export function openConnections(options: PoolOptions): Connections {
-  const { size, onLimited = () => {} } = options;
-  const { pool, hosts } = createPool(options);
-  const clients = new Set<Connection>();
-  pool.on("connect", (client) => {
-    clients.add(client as PooledConnection);
-    if (unlimit !== undefined) semaphore.limitTo(clients.size);
-  });
-  pool.on("remove", (client) => clients.delete(client as PooledConnection));
-  // What waits in the pool's own queue fails after the connect timeout, so nothing ever waits in it.
-  const awaitedListeners: (() => void)[] = [];
-  const semaphore = createSemaphore(size, () => {
-    for (const listener of awaitedListeners) listener();
-  });
+  const { size, onLimited = () => {}, onNotReplaced = () => {} } = options;
+  const pool = createPool(options, (connection) => renewal.add([connection]));
+  const renewal = createRenewal(replace, onNotReplaced);
+  const recallListeners: (() => void)[] = [];
+  const recall = () => {
+    for (const listener of recallListeners) listener();
+  };
+  const semaphore = createSemaphore(size, recall);
   let unlimit: NodeJS.Timeout | undefined;
+  let limitedBy: unknown;
+
+  async function open(): Promise<Connection> {
+    const connection = await pool.open();
+    if (isLoginRefused(limitedBy)) endLimit();
+    else if (limitedBy !== undefined) semaphore.limitTo(pool.connections.length);
+    // It may have retired others.
+    recall();
+    return connection;
+  }
 
   async function take(): Promise<PooledConnection> {
     await semaphore.acquire();
     const deadline = performance.now() + restartTimeout;
     for (let attempts = 1; ; attempts++) {
+      const { hosts } = pool;
       try {
-        const connection = (await pool.connect()) as PooledConnection;
+        const connection = pool.takeIdle() ?? (await open());
         if (connection.isUsable) return holdingPermit(connection);
-        connection.close();
-        connection.release();
+        pool.giveBack(connection);
       } catch (error) {
-        if (isLimit(error) && pool.totalCount > 0) {
+        if (isLimit(error) ? pool.totalCount > 0 : isLoginRefused(error) && pool.connections.length > 0) {
           limit(error);
           semaphore.release();
           await semaphore.acquire();
+        } else if (hosts !== pool.hosts) {
+          // The URL has changed meanwhile.
+          attempts = 0;
         } else if (hosts.hasAnother(error) && attempts <= 2 * hosts.size) {
           // The next way is tried at once.
         } else if (performance.now() < deadline && isRestart(error)) {
@@ -84,50 +106,76 @@ export function openConnections(options: PoolOptions): Connections {
     }
   }
 
-  /** A server that allows fewer connections than the pool may have costs throughput, and no call. */
+  /** A server that takes fewer connections than the pool may have costs throughput, and no call. */
   function limit(error: unknown): void {
-    semaphore.limitTo(Math.max(1, clients.size));
-    if (unlimit === undefined) onLimited(error);
+    semaphore.limitTo(Math.max(1, pool.connections.length));
+    if (limitedBy === undefined) onLimited(error);
+    limitedBy = error;
     clearTimeout(unlimit);
-    unlimit = setTimeout(() => {
-      unlimit = undefined;
-      semaphore.limitTo(size);
-    }, limitDuration).unref();
+    unlimit = setTimeout(endLimit, limitDuration).unref();
   }
 
-  /** @returns the connection, whose `release` releases the permit as well. */
-  function holdingPermit(connection: PooledConnection): PooledConnection {
-    const giveToPool = connection.release;
-    connection.release = (error) => {
-      if (!connection.isUsable) connection.close();
-      giveToPool.call(connection, error);
+  function endLimit(): void {
+    clearTimeout(unlimit);
+    limitedBy = undefined;
+    semaphore.limitTo(size);
+  }
+
+  /** Another one is opened first, so that no call waits for it, or fails where none can be opened. */
+  async function replace(connection: Connection): Promise<void> {
+    await semaphore.acquire();
+    try {
+      if (pool.totalCount < size) pool.giveBack(await open());
+    } catch (error) {
+      // There are as many as the server takes.
+      if (!isLimit(error) || pool.totalCount === 1) throw error;
+    } finally {
       semaphore.release();
-    };
-    return connection;
+    }
+    pool.retire(connection);
+    recall();
+  }
+
+  /** @returns the connection, whose `release` gives it back, and the permit as well. */
+  function holdingPermit(connection: Connection): PooledConnection {
+    return Object.assign(connection, {
+      release(isBroken = false) {
+        if (isBroken) connection.close();
+        pool.giveBack(connection);
+        semaphore.release();
+      },
+    });
   }
 
   return {
     db: new Kysely<Tables>({
       dialect: new PostgresDialect({
-        pool: { connect: take, end: () => pool.end(), options: pool.options },
+        pool: { connect: take, end: async () => pool[Symbol.asyncDispose](), options: {} },
       }),
     }),
     take,
     get areAwaited() {
       return semaphore.waiting > 0;
     },
-    onAwaited: (listener) => void awaitedListeners.push(listener),
+    onRecall: (listener) => void recallListeners.push(listener),
+    changeUrl(url) {
+      const previous = pool.connections;
+      pool.changeUrl(url);
+      endLimit();
+      renewal.add(previous);
+    },
     cancelStatements() {
-      for (const client of clients) void cancelStatement(client, cancelTimeout);
+      for (const connection of pool.connections) void cancelStatement(connection, cancelTimeout);
     },
     state: () => ({ open: pool.totalCount, idle: pool.idleCount, waiting: semaphore.waiting, max: size }),
     async [Symbol.asyncDispose]() {
       clearTimeout(unlimit);
+      renewal[Symbol.dispose]();
       // No call waits any more for a statement that still runs.
       const closeTimer = setTimeout(() => {
-        for (const client of clients) void client.end();
+        for (const connection of pool.connections) connection.close();
       }, closeTimeout);
-      await pool.end();
+      await pool[Symbol.asyncDispose]();
       clearTimeout(closeTimer);
     },
   };

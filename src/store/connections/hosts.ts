@@ -4,7 +4,7 @@ import pg from "pg";
 import { shuffled } from "../shuffled.ts";
 import type { SessionAttrs, Target, Way } from "../url/target.ts";
 import { isStoppingOrStarting } from "./connection-loss.ts";
-import { isTerminatedOrTimeout, unwrapPoolError } from "./pg-internals.ts";
+import { isTerminatedOrTimeout } from "./pg-internals.ts";
 import { WrongSession } from "./session-attrs.ts";
 
 /** How to open a new connection. */
@@ -88,7 +88,7 @@ export function createHosts(target: Target, lookupTimeout: number): Hosts {
       // A host that is not as wanted, and is used for want of another, stays the last resort.
       if (attempt.sessionAttrs === sessionAttrs) failures.delete(keyOf(attempt.way));
     },
-    hasAnother: (error) => retriable.has(error as Error) || retriable.has(unwrapPoolError(error) as Error),
+    hasAnother: (error) => retriable.has(error as Error),
     get size() {
       return ways.length;
     },

@@ -98,8 +98,3 @@ export function isTerminated(error: unknown): boolean {
 export function isTerminatedOrTimeout(error: unknown): boolean {
   return /timeout|terminated unexpectedly/.test((error as Partial<Error>).message ?? "");
 }
-
-/** @returns the error of the client, in which the pool wraps it when its timeout has passed. */
-export function unwrapPoolError(error: unknown): unknown {
-  return (error as Partial<Error>).cause ?? error;
-}

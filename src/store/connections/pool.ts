@@ -1,5 +1,4 @@
-import pg from "pg";
-import { Connection, connectionConfig } from "./connection.ts";
+import { Connection, type ConnectionConfig, connectionConfig } from "./connection.ts";
 import type { Hosts } from "./hosts.ts";
 
 /** How the service connects to its database. Times in milliseconds. */
@@ -10,29 +9,157 @@ export interface PoolOptions {
   readonly size: number;
   /** The longest that it may take to open a connection to one host, unless the URL has a `connect_timeout`. */
   readonly connectTimeout: number;
+  /** The age, plus or minus 10 %, at which a connection is replaced. Absent: none is. */
+  readonly maxAge?: number;
   /** Called when a connection was lost while it was idle. */
   readonly onLost: (error: Error) => void;
-  /** Called when the server allows fewer connections than {@link size}. @param error the server's. */
+  /** Called when the server takes fewer connections than {@link size}. @param error the server's. */
   readonly onLimited?: (error: unknown) => void;
+  /** Called when no connection could be opened in place of another one, which stays in use. Once until one could be. */
+  readonly onNotReplaced?: (error: unknown) => void;
 }
 
-/** A connection for one user at a time, until it is released. */
-export type PooledConnection = Connection & pg.PoolClient;
+/** Connections to one server: idle, or in use by one user at a time. Disposing of it waits for those that are in use. */
+export interface Pool extends AsyncDisposable {
+  /** @returns the usable one that was given back last. It is the caller's until it is given back. */
+  takeIdle(): Connection | undefined;
+  /** Opens one, which is the caller's until it is given back. @throws the driver's error. */
+  open(): Promise<Connection>;
+  giveBack(connection: Connection): void;
+  /** Has it closed: at once when it is idle, and otherwise when it is given back. */
+  retire(connection: Connection): void;
+  /** New connections use this URL. The first that could be opened retires those of the URL before. */
+  changeUrl(url: string): void;
+  /** Those that are open. */
+  readonly connections: readonly Connection[];
+  /** The numbers of connections: of all, with those that are being opened, and of the idle ones. */
+  readonly totalCount: number;
+  readonly idleCount: number;
+  /** The hosts of the current URL. */
+  readonly hosts: Hosts;
+}
+
+/** How long, in milliseconds, a connection stays idle. It may take longer to open one than a probe may take. */
+const idleTimeout = 60_000;
+
+/** The longest delay of a timer in Node, in milliseconds. */
+const longestDelay = 2 ** 31 - 1;
+
+interface Member {
+  readonly config: ConnectionConfig;
+  isOpen: boolean;
+  ageTimer?: NodeJS.Timeout;
+  idleTimer?: NodeJS.Timeout;
+}
 
 /**
- * A pool that survives outages: it opens new connections as soon as the database takes them. It sets no `statement_timeout`,
- * which poolers refuse: a statement is cancelled when no call waits for it any more.
+ * It opens new connections as soon as the database takes them, and leaves it to its user not to open too many. It sets no
+ * `statement_timeout`, which poolers refuse: a statement is cancelled when no call waits for it any more.
+ *
+ * @param onAged called once for each connection that has reached its age.
  */
-export function createPool(options: PoolOptions): { pool: pg.Pool; hosts: Hosts } {
-  const config = connectionConfig(options.url, options.connectTimeout);
-  const pool = new pg.Pool({
-    ...config,
-    max: options.size,
-    // To a distant database, a new connection may take longer than a probe's timeout: this keeps one open between probes.
-    idleTimeoutMillis: 60_000,
-    Client: Connection as unknown as NonNullable<pg.PoolConfig["Client"]>,
-  });
-  // Without a listener, the first connection lost while idle would end the process.
-  pool.on("error", options.onLost);
-  return { pool, hosts: config.hosts };
+export function createPool(options: PoolOptions, onAged: (connection: Connection) => void): Pool {
+  const { connectTimeout, maxAge, onLost } = options;
+  let config = connectionConfig(options.url, connectTimeout);
+  const members = new Map<Connection, Member>();
+  const idle: Connection[] = [];
+  const emptied = Promise.withResolvers<void>();
+  let isDisposed = false;
+
+  function forget(connection: Connection): void {
+    const member = members.get(connection);
+    clearTimeout(member?.ageTimer);
+    clearTimeout(member?.idleTimer);
+    members.delete(connection);
+    const index = idle.indexOf(connection);
+    if (index >= 0) idle.splice(index, 1);
+    if (isDisposed && members.size === 0) emptied.resolve();
+  }
+
+  function discard(connection: Connection): void {
+    forget(connection);
+    if (connection.isLost) connection.close();
+    else connection.endSession();
+  }
+
+  function retire(connection: Connection): void {
+    connection.retire();
+    if (idle.includes(connection)) discard(connection);
+  }
+
+  function opened(connection: Connection, member: Member): void {
+    member.isOpen = true;
+    if (maxAge !== undefined) {
+      const age = Math.min(maxAge * (0.9 + 0.2 * Math.random()), longestDelay);
+      member.ageTimer = setTimeout(onAged, age, connection).unref();
+    }
+    if (member.config !== config) connection.retire();
+    else for (const [other, { config: its }] of members) if (its !== config) retire(other);
+  }
+
+  return {
+    takeIdle() {
+      for (let connection = idle.at(-1); connection !== undefined; connection = idle.at(-1)) {
+        if (connection.isUsable) {
+          idle.pop();
+          clearTimeout(members.get(connection)?.idleTimer);
+          return connection;
+        }
+        discard(connection);
+      }
+      return undefined;
+    },
+    async open() {
+      if (isDisposed) throw new Error("the connections to the database are closed");
+      const connection = new Connection(config);
+      const member: Member = { config, isOpen: false };
+      members.set(connection, member);
+      connection.on("error", (error) => {
+        if (!idle.includes(connection)) return;
+        discard(connection);
+        onLost(error);
+      });
+      try {
+        await new Promise<void>((resolve, reject) => {
+          connection.connect((error: Error | null) => (error ? reject(error) : resolve()));
+        });
+      } catch (error) {
+        forget(connection);
+        throw error;
+      }
+      opened(connection, member);
+      return connection;
+    },
+    giveBack(connection) {
+      const member = members.get(connection);
+      if (member === undefined) return;
+      if (isDisposed || !connection.isUsable) {
+        discard(connection);
+        return;
+      }
+      idle.push(connection);
+      member.idleTimer = setTimeout(discard, idleTimeout, connection);
+    },
+    retire,
+    changeUrl(url) {
+      config = connectionConfig(url, connectTimeout);
+    },
+    get connections() {
+      return Array.from(members).flatMap(([connection, { isOpen }]) => (isOpen ? [connection] : []));
+    },
+    get totalCount() {
+      return members.size;
+    },
+    get idleCount() {
+      return idle.length;
+    },
+    get hosts() {
+      return config.hosts;
+    },
+    async [Symbol.asyncDispose]() {
+      isDisposed = true;
+      for (const connection of [...idle]) discard(connection);
+      if (members.size > 0) await emptied.promise;
+    },
+  };
 }

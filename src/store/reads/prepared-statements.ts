@@ -1,4 +1,4 @@
-import type { PooledConnection } from "../connections/pool.ts";
+import type { PooledConnection } from "../connections/connections.ts";
 import { sqlStateOf } from "./statement-errors.ts";
 
 /**

@@ -1,9 +1,8 @@
 import type { CompiledQuery } from "kysely";
 import { cancelStatement, cancelTimeout } from "../connections/cancel.ts";
 import { isConnectionLost } from "../connections/connection-loss.ts";
-import type { Connections } from "../connections/connections.ts";
+import type { Connections, PooledConnection } from "../connections/connections.ts";
 import { NotSent } from "../connections/not-sent.ts";
-import type { PooledConnection } from "../connections/pool.ts";
 import { type FreshnessCheck, StaleReplica } from "./freshness-check.ts";
 import {
   mayConcernPreparation,
@@ -58,7 +57,7 @@ export function createReader(connections: Connections, options: ReaderOptions = 
   const kept: PooledConnection[] = [];
   let keepsConnections = true;
   // Without a next statement, a connection that is kept would never come back to what has begun to wait since.
-  connections.onAwaited(releaseKept);
+  connections.onRecall(releaseKept);
 
   function releaseKept(): void {
     for (const client of kept.splice(0)) client.release();

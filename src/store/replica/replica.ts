@@ -1,6 +1,6 @@
 import { StatusError } from "../../status/errors.ts";
 import type { StatusStore } from "../../status/status-store.ts";
-import { openConnections } from "../connections/connections.ts";
+import { type Connections, openConnections } from "../connections/connections.ts";
 import type { PoolOptions } from "../connections/pool.ts";
 import type { Database } from "../database.ts";
 import { createReader } from "../reads/reader.ts";
@@ -25,6 +25,8 @@ interface ReplicaOptions {
 /** Reads statuses from a replica of a primary, as long as that makes no difference. */
 export interface Replica extends AsyncDisposable {
   readonly statuses: StatusStore;
+  /** See {@link Connections.changeUrl}. */
+  changeUrl(url: string): void;
   /** Whether calls go to the replica now. */
   serving(): boolean;
   /** Whether an answer of it could be used now: the primary's position is known that far back. Asks nothing. */
@@ -84,6 +86,7 @@ export function openReplica(
   });
   return {
     statuses: createReplicaFirstStore({ state, replica, primary: ofPrimary, failover, onReplicaRead }),
+    changeUrl: connections.changeUrl,
     serving: () => state.isServing,
     isWithinBound: freshness.isWithinBound,
     becomesCurrent: state.becomesCurrent,

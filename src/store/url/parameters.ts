@@ -91,7 +91,9 @@ export const urlParameters = {
   },
   options: { env: "PGOPTIONS", help: "Options of the session, such as `-c%20search_path=jobs`." },
   application_name: { env: "PGAPPNAME", help: "The name in pg_stat_activity. Unset: the next one." },
-  fallback_application_name: { help: "The same. Unset: `gomemory-status`." },
+  fallback_application_name: {
+    help: "The same. Unset: `gomemory-status@host:pid`, the host's name and the id of the process.",
+  },
   keepalives: {
     takes: oneOf("0", "1"),
     help: "Whether TCP keepalive probes detect dead connections. Unset: 1.",

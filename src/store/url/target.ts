@@ -1,3 +1,4 @@
+import { hostname } from "node:os";
 import { ConnectionUrlError } from "./connection-url.ts";
 import { readDatabaseUrl, systemUser } from "./database-url.ts";
 import { authMethods, type UrlParameterName } from "./parameters.ts";
@@ -79,7 +80,7 @@ export function readTarget(url: string): Target {
     channelBinding: (get("channel_binding") ?? "prefer") as Target["channelBinding"],
     connectTimeout: get("connect_timeout") === undefined ? undefined : seconds("connect_timeout", 0),
     options: get("options"),
-    applicationName: get("application_name") ?? get("fallback_application_name") ?? "gomemory-status",
+    applicationName: get("application_name") ?? get("fallback_application_name") ?? instanceName(),
     // A server that has vanished without closing the connection is noticed after about ten seconds.
     keepAlive: {
       enable: get("keepalives") !== "0",
@@ -102,6 +103,16 @@ export function readTarget(url: string): Target {
     sessionAttrs: (get("target_session_attrs") ?? "any") as SessionAttrs,
     random: get("load_balance_hosts") === "random",
   };
+}
+
+/** The longest name in pg_stat_activity, in bytes (NAMEDATALEN). The server cuts what is longer, at its end. */
+const longestName = 63;
+
+/** @returns what tells this process from others in pg_stat_activity. The server takes printable ASCII alone. */
+function instanceName(): string {
+  const [before, after] = ["gomemory-status@", `:${process.pid}`];
+  const host = hostname().replace(/[^\x21-\x7e]/g, "?");
+  return `${before}${host.slice(0, longestName - before.length - after.length)}${after}`;
 }
 
 /** libpq's attempts for each mode, in their order. */

@@ -11,6 +11,8 @@ export interface Fault {
   readonly losesPrepared?: true;
   /** Its duration in milliseconds, if it differs from the others'. */
   readonly lasts?: number;
+  /** Notes what the fault must not change. @returns a function that names what it has changed. */
+  readonly keeps?: (rig: Rig) => Promise<() => Promise<readonly string[]>>;
   /** @returns a function that ends the fault. */
   inject(rig: Rig): Promise<() => Promise<unknown>>;
 }

@@ -73,6 +73,10 @@ is injected: signals to PostgreSQL's processes, statements of its superuser, or 
 The fault lasts 2.5 seconds; the calls continue for 1.5 seconds after it. The service is never restarted. Faults whose names begin
 with "prepared" are those of a service with \`PREPARED_STATEMENTS=on\`; the others have the default, \`auto\`.
 
+The upgrade of PostgreSQL has a server of its own, and lasts as long as its three steps take: a fast shutdown, \`pg_upgrade\`, and the start of the new
+version on the same port. After it, all jobs that had succeeded, the list of migrations, and the definitions and privileges of
+the table, its constraints, indexes, triggers and functions are those of before, and statements are prepared as before.
+
 - **calls**: those made from shortly before the fault until the end.
 - **wrong**: anything but the right status, NOT_FOUND for an id that does not exist, or a documented failure
   (\`DATASTORE_UNAVAILABLE\`, \`DEADLINE_EXCEEDED\`) in its documented form.

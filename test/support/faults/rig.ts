@@ -15,6 +15,9 @@ import { startProxy, type Proxy as TcpProxy } from "../proxy.ts";
 import { documentedJson, insertJob } from "../rows.ts";
 import type { Known } from "./callers.ts";
 
+/** A PostgreSQL server. Disposing of it is a fast shutdown. */
+export type Server = Pick<EmbeddedPostgres, "url" | "dataDirectory" | "pid"> & AsyncDisposable;
+
 /** A PostgreSQL for faults, the service in a process of its own, and a proxy between the two. */
 export interface Rig extends AsyncDisposable {
   readonly service: Serving;
@@ -36,7 +39,9 @@ export interface Rig extends AsyncDisposable {
   backends(): Promise<number[]>;
   /** The pids of the postmaster and of its children. */
   processes(): Promise<number[]>;
-  /** Starts the server anew on the same data, after a graceful shutdown unless it has ended already. */
+  /** Ends the server: a fast shutdown. */
+  stop(): Promise<void>;
+  /** Starts the server anew on the same data, after a fast shutdown unless it has ended already. */
   restart(): Promise<void>;
   /** Makes the lookup of the host name fail, or succeed again. */
   failDns(fail: boolean): Promise<void>;
@@ -57,23 +62,34 @@ const password = "of-the-service";
 /** The service's REQUEST_TIMEOUT, in milliseconds. */
 export const requestTimeout = 1_000;
 
-interface RigOptions {
+export interface RigOptions {
   /** Whether the service speaks TLS with its database. */
   readonly tls: boolean;
   /** Whether services are out of reach of the terminal's Ctrl-C. */
   readonly detached?: boolean;
   /** More for the environment of the services. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Starts the server, each time on the same data. Absent: the embedded one. */
+  readonly start?: StartServer;
 }
 
-export async function startRig({ tls, detached = false, env = {} }: RigOptions): Promise<Rig> {
+type StartServer = (directory: string, settings: Readonly<Record<string, string>>) => Promise<Server>;
+
+const startDefault: StartServer = (directory, settings) => startEmbedded({ directory, settings });
+
+export async function startRig({
+  tls,
+  detached = false,
+  env = {},
+  start: startServer = startDefault,
+}: RigOptions): Promise<Rig> {
   await using started = new AsyncDisposableStack();
   const directory = await mkdtemp(join(tmpdir(), "gomemory-status-faults-"));
   started.defer(() => rm(directory, { recursive: true, force: true, maxRetries: 10 }));
   await chmod(directory, 0o755);
   const noDns = join(directory, "no-dns");
-  const start = () => startEmbedded({ directory: join(directory, "data"), settings });
-  let postgres: EmbeddedPostgres = await start();
+  const start = () => startServer(join(directory, "data"), settings);
+  let postgres: Server = await start();
   started.defer(() => postgres[Symbol.asyncDispose]());
 
   async function session(): Promise<pg.Client> {
@@ -142,6 +158,7 @@ export async function startRig({ tls, detached = false, env = {} }: RigOptions):
         .filter(([, parent]) => parent === postgres.pid);
       return [postgres.pid, ...children.map(([pid = 0]) => pid)];
     },
+    stop: async () => await postgres[Symbol.asyncDispose](),
     async restart() {
       await postgres[Symbol.asyncDispose]();
       postgres = await start();

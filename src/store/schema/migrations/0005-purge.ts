@@ -50,13 +50,13 @@ export async function up(db: QueryExecutorProvider, schema: string): Promise<voi
       end if;
       cutoff := ${cutoff};
       -- The rows stay locked, and a row that was submitted again before it was locked is not among them. The condition is
-      -- repeated all the same where the rows are deleted.
+      -- repeated all the same where the rows are deleted: in words for which no index is searched.
       if exists (select from pg_class where oid = job and relkind = 'r' and not relhassubclass) then
         tids := array(
           select ctid from memory_job where created_at < cutoff and created_at >= not_before
           order by created_at limit max_rows for update skip locked);
         with deleted as (
-          delete from memory_job where ctid = any (tids) and created_at < cutoff returning created_at
+          delete from memory_job where ctid = any (tids) and (created_at < cutoff) is true returning created_at
         ) select count(*), min(created_at), max(created_at) into purged, oldest, newest from deleted;
       else
         -- Every partition has a row of each ctid.
@@ -64,7 +64,7 @@ export async function up(db: QueryExecutorProvider, schema: string): Promise<voi
           select req_id from memory_job where created_at < cutoff and created_at >= not_before
           order by created_at limit max_rows for update skip locked);
         with deleted as (
-          delete from memory_job where req_id = any (ids) and created_at < cutoff returning created_at
+          delete from memory_job where req_id = any (ids) and (created_at < cutoff) is true returning created_at
         ) select count(*), min(created_at), max(created_at) into purged, oldest, newest from deleted;
       end if;
       is_last := purged < max_rows;
