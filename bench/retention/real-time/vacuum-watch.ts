@@ -8,6 +8,8 @@ export function watchVacuum(admin: pg.Client): () => Promise<number> {
   const ending = new AbortController();
   const { signal } = ending;
   const watching = watch();
+  // A window that fails does not wait for it.
+  watching.catch(() => {});
   return async () => {
     ending.abort();
     return await watching;
