@@ -17,8 +17,8 @@ const parts: Record<string, (bench: CostsBench) => Promise<Section[]>> = {
   indexes: measureIndexes,
   hot: async (bench) => [await measureHot(bench, log)],
   "scale-factor": async (bench) => [await measureScaleFactors(bench, fillfactor, log)],
-  million: (bench) => measureTable(bench, 1_000_000),
-  "ten-million": (bench) => measureTable(bench, 10_000_000),
+  million: (bench) => measureTable(bench, "million", 1_000_000),
+  "ten-million": (bench) => measureTable(bench, "ten-million", 10_000_000),
 };
 
 const usage = `npm run bench:retention-costs [-- --only PART]
@@ -42,13 +42,15 @@ for (const [name, measure] of Object.entries(parts)) {
   await writeReport({ [name]: await measure(bench) }, bench.version);
 }
 
-async function measureTable(bench: CostsBench, rows: number): Promise<Section[]> {
+async function measureTable(bench: CostsBench, name: string, rows: number): Promise<Section[]> {
   const table = await fill(bench, rows, fillfactor);
   const sections = await measureBatches(table);
+  await writeReport({ [name]: sections }, bench.version);
   log("the lower bound");
   sections.push(await measureBound(bench, table));
   log("vacuum");
   sections.push(await measureVacuum(table));
+  await writeReport({ [name]: sections }, bench.version);
   log("another index");
   sections.push(await measureBrin(table));
   await table.client.end();

@@ -224,15 +224,15 @@ test("what a role can see of the schema, as plain facts", async () => {
   await database.pool.query("create schema hidden; create table hidden.memory_job ()");
   expect(await describeSchema(database.db)).toEqual({
     searchPath: ["public"],
-    table: { schema: "public", usable: true, readable: true, found: true },
-    others: [{ schema: "hidden", usable: true, readable: true, found: false }],
+    table: { schema: "public", usable: true, readable: true, invalidIndexes: [], found: true },
+    others: [{ schema: "hidden", usable: true, readable: true, invalidIndexes: [], found: false }],
     migrations: { missing: [], unknown: [] },
   });
   await using unprivileged = await createUnprivilegedLogin(database);
   expect(await describeSchema(unprivileged.db)).toEqual({
     searchPath: ["public"],
-    table: { schema: "public", usable: true, readable: false, found: true },
-    others: [{ schema: "hidden", usable: false, readable: false, found: false }],
+    table: { schema: "public", usable: true, readable: false, invalidIndexes: [], found: true },
+    others: [{ schema: "hidden", usable: false, readable: false, invalidIndexes: [], found: false }],
     migrations: undefined,
   });
   expect(await readMigrations(unprivileged.db, "public")).toBeUndefined();

@@ -35,6 +35,16 @@ describe("the statement that calls need decides whether the service works with a
     expect(warningsOf(app)).toEqual([expect.stringMatching(/lacks 5 of 6 migrations .*npm run migrate/)]);
   });
 
+  test("an index that is not valid is a warning", async () => {
+    await database.pool.query("create index remains on memory_job (status)");
+    await database.pool.query(
+      "update pg_index set indisvalid = false where indexrelid = 'remains'::regclass",
+    );
+    await using app = await startTestApp({ DATABASE_URL: database.url });
+    expect(await statusOf(app, "/readyz")).toBe(200);
+    expect(warningsOf(app)).toEqual([expect.stringMatching(/^the index remains of memory_job is not valid/)]);
+  });
+
   test("a list of migrations that may not be read is a warning", async () => {
     await using login = await createLogin(database, "gomemory_reader");
     await database.pool.query("revoke all on memory_job_migration from gomemory_reader");

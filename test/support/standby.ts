@@ -40,6 +40,7 @@ const settings = {
   full_page_writes: "off",
   autovacuum: "off",
   shared_buffers: "32MB",
+  max_prepared_transactions: "2",
 };
 
 export async function startPrimary(): Promise<Primary> {

@@ -19,8 +19,6 @@ export interface Variant {
   readonly fillfactor: number;
 }
 
-export const nameOf = ({ index, fillfactor }: Variant): string => `${index}, fillfactor ${fillfactor}`;
-
 /** A server with tables to measure. Disposing of it stops the server. */
 export interface CostsBench extends AsyncDisposable {
   readonly version: string;

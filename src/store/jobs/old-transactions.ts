@@ -9,18 +9,17 @@ export interface OldTransaction {
   readonly since: Date | undefined;
 }
 
-/** How long, in minutes, a transaction may be open. */
-const maxMinutes = 10;
-
-/** How many transactions later, when it is not known how long: replication slots and standbys tell no time. */
+/** How many transactions later something is old of which it is not known how long it lasts: replication slots and standbys tell no time. */
 const maxAge = 1_000_000;
 
 /**
  * What bounds the rows that vacuum may remove from the tables of this database: the transactions that this database's sessions
  * have open and see, prepared transactions, and what a replication slot or a standby asks to keep. A session that vacuums
  * bounds nothing. Sessions of other roles are described only to members of pg_read_all_stats.
+ *
+ * @param minutes for which a transaction may be open.
  */
-export async function findOldTransactions(db: Kysely<Tables>): Promise<OldTransaction[]> {
+export async function findOldTransactions(db: Kysely<Tables>, minutes = 10): Promise<OldTransaction[]> {
   const { rows } = await sql<{ holder: string; since: string | null }>`
     select holder, (extract(epoch from since) * 1000)::bigint as since from (
       select 'process ' || pid || ' (' || concat_ws(', ', 'role ' || usename, nullif(application_name, ''), state) || ')' as holder,
@@ -36,7 +35,7 @@ export async function findOldTransactions(db: Kysely<Tables>): Promise<OldTransa
         case when active then age(xmin) else greatest(age(xmin), ${sql.lit(maxAge)}) end
       from pg_replication_slots where xmin is not null
     ) found
-    where age is not null and (since < now() - make_interval(mins => ${sql.lit(maxMinutes)}) or since is null and age >= ${sql.lit(maxAge)})
+    where age is not null and (since < now() - make_interval(mins => ${minutes}) or since is null and age >= ${sql.lit(maxAge)})
     order by age desc`.execute(db);
   return rows.map(({ holder, since }) => ({
     holder,

@@ -19,6 +19,8 @@ interface FoundTable {
   readonly usable: boolean;
   /** Whether the role may select from it. */
   readonly readable: boolean;
+  /** Its indexes that no statement uses: their build has failed, or has not ended. */
+  readonly invalidIndexes: readonly string[];
 }
 
 /** What a role can read about the schema. */
@@ -41,6 +43,10 @@ export async function describeSchema(db: Kysely<Tables>): Promise<SchemaFacts> {
         'schema', n.nspname,
         'usable', has_schema_privilege(n.oid, 'usage'),
         'readable', has_any_column_privilege(c.oid, 'select'),
+        'invalidIndexes', array(
+          select x.relname from pg_catalog.pg_index i join pg_catalog.pg_class x on x.oid = i.indexrelid
+          where i.indrelid = c.oid and not i.indisvalid order by x.relname
+        ),
         'found', coalesce(c.oid = to_regclass('memory_job'), false)
       ) order by n.nspname), '[]')
       from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -98,13 +104,18 @@ function whereTheTableIs({ searchPath, others }: SchemaFacts): string {
 }
 
 function schemaWarnings({ table, migrations: state }: SchemaFacts): string[] {
+  const warnings = (table?.invalidIndexes ?? []).map(
+    (index) =>
+      `the index ${index} of memory_job is not valid, which costs writes and serves no statement: unless it is being built now, ` +
+      "rebuild it (reindex index concurrently …) or drop it (drop index concurrently …)",
+  );
   if (state === undefined) {
     return [
+      ...warnings,
       `this role may not read memory_job_migration in schema ${table?.schema}, so it is not known whether the schema is ` +
         "current: run deploy/roles.sql again",
     ];
   }
-  const warnings: string[] = [];
   if (state.missing.length > 0) {
     warnings.push(
       `the database lacks ${state.missing.length} of ${migrations.length} migrations (${state.missing.join(", ")}): ` +
