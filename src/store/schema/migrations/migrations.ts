@@ -4,6 +4,7 @@ import { up as errorLimit } from "./0002-error-limit.ts";
 import { up as guardSearchPath } from "./0003-guard-search-path.ts";
 import { up as createdAtIndex } from "./0004-created-at-index.ts";
 import { up as purge } from "./0005-purge.ts";
+import { up as storageParameters } from "./0006-storage-parameters.ts";
 
 /** One step of the schema. It must leave the previous version of the service running. */
 export interface Migration {
@@ -25,4 +26,5 @@ export const migrations: readonly Migration[] = [
   { name: "0003-guard-search-path", up: guardSearchPath },
   { name: "0004-created-at-index", up: createdAtIndex, transaction: false },
   { name: "0005-purge", up: purge },
+  { name: "0006-storage-parameters", up: storageParameters },
 ];
