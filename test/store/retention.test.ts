@@ -9,7 +9,7 @@ import {
   type Retention,
 } from "../../src/store/jobs/retention.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { stopAtDelete } from "../support/purge-gate.ts";
+import { stopAtChoice, stopAtDelete } from "../support/purge-gate.ts";
 import { createLogin } from "../support/roles.ts";
 import { insertAged, insertJob } from "../support/rows.ts";
 import { createUnprivilegedLogin, openSession } from "../support/schemas.ts";
@@ -108,7 +108,6 @@ test("counts what it would delete, and deletes none", async () => {
 });
 
 test.for([
-  ["an isolation level", "-c default_transaction_isolation=serializable"],
   ["a format of times", "-c DateStyle=German -c TimeZone=Asia/Kathmandu -c IntervalStyle=sql_standard"],
   ["few digits", "-c extra_float_digits=-15"],
 ] as const)("whatever a role has set: %s", async ([, setting]) => {
@@ -119,6 +118,19 @@ test.for([
   const result = await purgeFrom(session.url, { batch: 10, onBatch: (progress) => seen.push(progress) });
   expect(result).toEqual({ outcome: "done", purged: 25, batches: 3 });
   expect(seen.at(-1)).toMatchObject({ oldest: rows[0].created_at, newest: rows[24].created_at });
+});
+
+test("a role whose transactions see one snapshot: what is submitted again meanwhile fails no batch", async () => {
+  const resubmitted = await insertJob(database.db, { status: "success", age: 30 * hour });
+  await insertAged(database.db, 1, 26 * hour);
+  await using session = openSession(database.url, "-c default_transaction_isolation=serializable");
+  await using gate = await stopAtChoice(database);
+  const purging = purgeFrom(session.url, { batch: 1 });
+  await gate.reached();
+  await database.pool.query("update memory_job set status = 'pending' where req_id = $1", [resubmitted]);
+  await gate[Symbol.asyncDispose]();
+  expect(await purging).toMatchObject({ outcome: "done", purged: 1 });
+  expect(await idsLeft()).toEqual([resubmitted]);
 });
 
 describe("the signal", () => {
@@ -190,6 +202,19 @@ describe("a batch that fails for its size is tried again with half as many rows"
       for each statement execute function slow()`);
     await using session = openSession(database.url, "-c statement_timeout=250");
     expect(await purgeFrom(session.url, { batch: 10 })).toMatchObject({ outcome: "done", purged: 10 });
+  });
+
+  test("and with more again, once that was fast", async () => {
+    await insertAged(database.db, 30, 26 * hour);
+    await database.pool.query(`
+      create sequence attempts;
+      create function once() returns trigger language plpgsql as $$
+      begin
+        if nextval('public.attempts') = 1 then raise exception 'once' using errcode = '57014'; end if;
+        return null;
+      end $$;
+      create trigger once after delete on memory_job for each statement execute function once()`);
+    expect((await purgeNoting({ batch: 10 })).batches).toEqual([5, 10, 10, 5]);
   });
 
   test("down to one, and then its error is the purge's", async () => {
