@@ -5,7 +5,8 @@ import type { OldTransaction } from "../../src/store/jobs/old-transactions.ts";
 import type { PurgeResult, Retention } from "../../src/store/jobs/retention.ts";
 import { createLog } from "../../src/telemetry/log.ts";
 
-// What is logged about old transactions. Real ones would have to be ten minutes old: so a stand-in reports them.
+// With a stand-in for Retention, what PostgreSQL would take long for: old transactions are ten minutes old, and a batch that
+// hangs is limited by the database, too.
 
 const since = new Date("2026-03-03T21:44:15Z");
 const holder = "process 4711 (role reports, psql, idle in transaction)";
@@ -67,4 +68,25 @@ test("the service reports old transactions once, and again when others hold rows
   const holders = logs.map(({ transactions }) => (transactions as [{ holder: string }])[0].holder);
   expect(holders).toEqual([holder, other.holder, other.holder]);
   expect(logs[0]).toMatchObject(warning);
+});
+
+test("a batch that hangs is cancelled after SHUTDOWN_TIMEOUT, and its connection is closed", async () => {
+  const { logs, log } = openLog();
+  const begun = Promise.withResolvers<void>();
+  const outcomes: string[] = [];
+  let closed = 0;
+  const hanging: Retention = {
+    ...standIn("done"),
+    purge() {
+      begun.resolve();
+      return new Promise(() => {});
+    },
+    [Symbol.asyncDispose]: () => Promise.resolve(void closed++),
+  };
+  const counts = { purged() {}, ended: (outcome: string) => void outcomes.push(outcome) };
+  const settings = { PURGE_INTERVAL: 1, SHUTDOWN_TIMEOUT: 10 };
+  const purging = purgeRepeatedly(settings, () => hanging, log, counts);
+  await begun.promise;
+  await purging[Symbol.asyncDispose]();
+  expect({ closed, outcomes, logs }).toEqual({ closed: 1, outcomes: ["stopped"], logs: [] });
 });
