@@ -56,6 +56,11 @@ export async function startApp(
   if (output !== undefined) metrics?.watchLog(output.droppedLines);
   const datastore = started.use(await openDatastore(config, log, signal, metrics));
   const readiness = readinessOf(datastore, log, metrics);
+  const purging =
+    config.PURGE === "on"
+      ? (await import("./purging.ts")).startPurging(config, datastore.url, log, metrics?.watchPurges())
+      : undefined;
+  if (purging !== undefined) started.use(purging);
 
   const holds = createHolds({
     maxWaiting: config.MAX_WAITING,
@@ -113,11 +118,12 @@ export async function startApp(
       },
     }),
   );
-  // Disposed of in reverse order: readiness reports "not ready" first, the delay lets load balancers notice, then the listener
-  // closes, and what is held ends meanwhile.
+  // Disposed of in reverse order: the purge is told to end, readiness reports "not ready" first, the delay lets load balancers notice, then the
+  // listener closes, and what is held ends meanwhile.
   started.defer(() => watching.drain(shareOfShutdown * config.SHUTDOWN_TIMEOUT));
   if (config.SHUTDOWN_DELAY !== undefined) started.defer(() => pause(config.SHUTDOWN_DELAY));
   started.use(readiness);
+  if (purging !== undefined) started.defer(purging.stop);
   await readiness.ready();
   signal.throwIfAborted();
 

@@ -6,13 +6,15 @@ import type { ExampleJob } from "../store/embedded/example-jobs.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics/metrics.ts";
 import { checkDatabase, openPrimary, openReplicaOf } from "./database.ts";
-import { openDatabaseUrl } from "./database-url.ts";
+import { type DatabaseUrl, openDatabaseUrl } from "./database-url.ts";
 import { createDatastoreProbe } from "./datastore-probe.ts";
 import { sampleJobs, startEmbeddedPostgres } from "./embedded.ts";
 
 /** The primary, the replica if there is one, and what they need. Disposing of it closes everything, in reverse order. */
 export interface Datastore extends AsyncDisposable {
   readonly statuses: StatusStore;
+  /** The URL of the primary. */
+  readonly url: DatabaseUrl;
   /** Rejects while the schema is not migrated, and when neither the primary nor the replica answers. */
   probe(signal: AbortSignal): Promise<DatastoreState>;
   /** Whether the replica, if there is one, may still answer. Asks nothing. */
@@ -78,6 +80,7 @@ export async function openDatastore(
   const running = opened.move();
   return {
     statuses: (replica ?? primary).statuses,
+    url,
     probe: createDatastoreProbe({ ...primary, probe: probePrimary }, replica),
     isReplicaWithinBound: () => replica?.isWithinBound() === true,
     ...(postgres && samples && { embedded: { postgres, samples } }),

@@ -16,7 +16,7 @@ const exitCodeOf: Partial<Record<Code, ExitCode>> = {
   [Code.Unavailable]: exitCodes.unavailable,
   [Code.DeadlineExceeded]: exitCodes.unavailable,
   [Code.ResourceExhausted]: exitCodes.unavailable,
-  [Code.Unauthenticated]: exitCodes.unauthenticated,
+  [Code.Unauthenticated]: exitCodes.denied,
 };
 
 /** Errors of the network after which another attempt may succeed. Not those of TLS, which last. */

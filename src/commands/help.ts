@@ -5,6 +5,7 @@ import { exitCodeMeanings, exitCodes } from "./exit-codes.ts";
 const settingsOf = {
   serve: Object.keys(settings) as SettingName[],
   migrate: ["DATABASE_URL", "DATABASE_URL_FILE", "DATABASE_CONNECT_TIMEOUT", "LOG_LEVEL", "NODE_ENV"],
+  purge: ["DATABASE_URL", "DATABASE_URL_FILE", "DATABASE_CONNECT_TIMEOUT", "LOG_LEVEL", "NODE_ENV"],
   get: ["STATUS_URL", "STATUS_TOKEN", "STATUS_CLIENT_CERT", "STATUS_CLIENT_KEY", "REQUEST_TIMEOUT"],
   health: ["HOST", "PORT", "TLS_CERT", "TLS_CLIENT_CA"],
 } as const satisfies Record<keyof typeof exitCodeMeanings, readonly SettingName[]>;

@@ -1,7 +1,9 @@
 import { Command, CommanderError } from "commander";
 import manifest from "../../package.json" with { type: "json" };
+import type { PurgeCommand } from "../app/purge.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { helpOn } from "./help.ts";
+import { batchOption, olderThanOption } from "./purge-options.ts";
 import { runCommand } from "./run-command.ts";
 
 /** argv → a command. @returns the exit code. Errors of the usage are printed on standard error. */
@@ -27,6 +29,17 @@ export async function runProgram(argv: readonly string[]): Promise<number> {
     .action(async () => {
       const { migrate } = await import("./migrate.ts");
       exitCode = await runCommand("migrate", migrate);
+    });
+  program
+    .command("purge")
+    .description("Delete the jobs that are too old to be read, in batches.")
+    .addOption(olderThanOption)
+    .addOption(batchOption)
+    .option("--dry-run", "count what would be deleted, and delete nothing")
+    .addHelpText("after", () => helpOn("purge"))
+    .action(async (options: PurgeCommand) => {
+      const { purge } = await import("./purge.ts");
+      exitCode = await runCommand("purge", (config) => purge(config, options));
     });
   program
     .command("get")

@@ -15,15 +15,24 @@ export interface CommandContext {
   readonly signal: AbortSignal;
 }
 
+/** What an error that ends a command means. */
+interface Failure {
+  readonly exitCode: ExitCode;
+  /** The line of the log that has the error. */
+  readonly message: string;
+}
+
 /**
  * Runs a command that logs, and that termination signals stop. When this settles, the log has been written, or cannot be.
  *
  * @param whenStopped the exit code when a signal came before the work was done.
+ * @param failureOf what an error means that the work rejects with.
  */
 export async function runUntilTerminated(
   { LOG_LEVEL }: Config,
   whenStopped: ExitCode,
   work: (context: CommandContext) => Promise<void>,
+  failureOf: (error: unknown) => Failure | Promise<Failure> = cannotStart,
 ): Promise<ExitCode> {
   const signal = terminationSignal();
   const output = await openLogOutput();
@@ -33,7 +42,7 @@ export async function runUntilTerminated(
     await output.end(logTimeout);
     process.exit(exitCodes.failure);
   });
-  const exitCode = await run(whenStopped, work, { log, output, signal });
+  const exitCode = await run(whenStopped, work, failureOf, { log, output, signal });
   if (!(await output.end(logTimeout))) process.exit(exitCode);
   return exitCode;
 }
@@ -41,6 +50,7 @@ export async function runUntilTerminated(
 async function run(
   whenStopped: ExitCode,
   work: (context: CommandContext) => Promise<void>,
+  failureOf: (error: unknown) => Failure | Promise<Failure>,
   context: CommandContext,
 ): Promise<ExitCode> {
   const { log, signal } = context;
@@ -50,11 +60,16 @@ async function run(
     await work(context);
   } catch (err) {
     if (err !== signal.reason) {
-      log.fatal({ err }, "cannot start");
-      return exitCodes.failure;
+      const failure = await failureOf(err);
+      log.fatal({ err }, failure.message);
+      return failure.exitCode;
     }
     exitCode = whenStopped;
   }
   if (signal.aborted) log.info("stopped");
   return exitCode;
+}
+
+function cannotStart(): Failure {
+  return { exitCode: exitCodes.failure, message: "cannot start" };
 }

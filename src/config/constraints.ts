@@ -2,7 +2,7 @@ import type { Environment } from "./kinds.ts";
 import type { SettingName } from "./settings.ts";
 
 /** What the settings are read for. */
-export type Command = "serve" | "migrate" | "get";
+export type Command = "serve" | "migrate" | "purge" | "get";
 
 /** @returns the settings that are not set, each with the setting that requires it. */
 export function missingSettings(
@@ -64,7 +64,7 @@ export function conflicts(env: Environment, values: Comparable, command: Command
   const urls = (["DATABASE_URL", "DATABASE_READ_URL"] as const).flatMap((name) =>
     env[name] && env[`${name}_FILE`] ? [`${name}_FILE conflicts with ${name}: set one of them`] : [],
   );
-  if (command === "migrate") return urls;
+  if (command !== "serve") return urls;
   const exceeded = upperBounds.flatMap(({ name, bound, reason }) => {
     const isExceeded = (values[bound] ?? 0) < (values[name] ?? 0);
     return env[name] && env[bound] && isExceeded

@@ -80,6 +80,16 @@ export const settings = {
     default: "false",
     help: "Whether the service migrates the schema when it starts, or as soon as the database answers. It is not ready before.",
   },
+  PURGE: {
+    ...oneOf("on", "off"),
+    default: "off",
+    help: "Whether the service deletes jobs that are older than 25 hours, in the background, one instance at a time. Its role needs gomemory_purger: see docs/operate/retention.md. Leave it off where a timer runs `gomemory-status purge`.",
+  },
+  PURGE_INTERVAL: {
+    ...duration,
+    default: "10m",
+    help: "Time between two purges of an instance with PURGE=on, plus or minus 10%. Lower it to delete fewer rows at a time.",
+  },
   HOST: {
     ...host,
     default: undefined,

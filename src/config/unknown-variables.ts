@@ -11,6 +11,7 @@ const prefixes = [
   "REQUEST_",
   "SHUTDOWN_",
   "MIGRATE_",
+  "PURGE_",
   "MAX_",
   "TLS_",
   "AUTH_",

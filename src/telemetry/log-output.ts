@@ -6,7 +6,15 @@ import { keepBlocking } from "./node-internals.ts";
 export interface LogOutput extends LogWriter {
   /** Writes a text unchanged. */
   print(text: string): void;
+  /**
+   * Shows a line without its end below the log, in place of the one before. An empty line removes it. Undefined where there is
+   * no terminal, or one that cannot replace a line.
+   */
+  readonly showProgress?: (line: string) => void;
 }
+
+/** To the first column, and erase from there to the end of the line (ECMA-48). */
+const eraseLine = "\r\x1b[K";
 
 /** @returns an output for lines of JSON, which are formatted on a terminal. */
 export async function openLogOutput(): Promise<LogOutput> {
@@ -18,5 +26,16 @@ export async function openLogOutput(): Promise<LogOutput> {
       `${JSON.stringify({ level: "warn", time: new Date().toISOString(), count, msg: "log lines were dropped" })}\n`,
     ),
   );
-  return { write: (line) => write(format(line)), print: write, end, droppedLines };
+  const lines = { write: (line: string) => write(format(line)), print: write, end, droppedLines };
+  if (!isatty(1) || process.env.TERM === "dumb") return lines;
+  let shown = "";
+  return {
+    ...lines,
+    write: (line) => write(shown === "" ? format(line) : `${eraseLine}${format(line)}${shown}`),
+    showProgress(line) {
+      if (line === shown) return;
+      shown = line;
+      write(eraseLine + line);
+    },
+  };
 }

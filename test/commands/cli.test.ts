@@ -23,7 +23,7 @@ describe.concurrent("help", () => {
   test("--help names the commands", async () => {
     const { code, stdout, stderr } = await ran(["--help"]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    for (const command of ["serve", "migrate", "get", "health"])
+    for (const command of ["serve", "migrate", "purge", "get", "health"])
       expect(stdout).toMatch(new RegExp(`^  ${command} `, "m"));
   });
 
@@ -50,6 +50,10 @@ describe.concurrent("help", () => {
       lists: ["DATABASE_URL", "DATABASE_URL_FILE", "DATABASE_CONNECT_TIMEOUT", "LOG_LEVEL", "NODE_ENV"],
     },
     {
+      command: "purge",
+      lists: ["DATABASE_URL", "DATABASE_URL_FILE", "DATABASE_CONNECT_TIMEOUT", "LOG_LEVEL", "NODE_ENV"],
+    },
+    {
       command: "get",
       lists: ["STATUS_URL", "STATUS_TOKEN", "STATUS_CLIENT_CERT", "STATUS_CLIENT_KEY", "REQUEST_TIMEOUT"],
     },
@@ -63,6 +67,7 @@ describe.concurrent("help", () => {
   test.for([
     { command: "serve", codes: [0, 1, 2] },
     { command: "migrate", codes: [0, 1, 2] },
+    { command: "purge", codes: [0, 1, 2, 4, 5] },
     { command: "get", codes: [0, 1, 2, 3, 4, 5] },
     { command: "health", codes: [0, 1, 2] },
   ])("$command --help lists what its exit codes mean", async ({ command, codes }) => {
@@ -114,7 +119,7 @@ describe.concurrent("settings", () => {
     });
   });
 
-  test.for(["serve", "migrate"])("%s in production requires a DATABASE_URL", async (command) => {
+  test.for(["serve", "migrate", "purge"])("%s in production requires a DATABASE_URL", async (command) => {
     const exit = await ran([command], { NODE_ENV: "production" });
     expect(exit).toMatchObject({ code: 2, stdout: "" });
     expect(exit.stderr).toMatch(

@@ -29,6 +29,8 @@ describe("readConfig", () => {
       DATABASE_POOL_SIZE: 10,
       DATABASE_CONNECT_TIMEOUT: 1_000,
       MIGRATE: false,
+      PURGE: "off",
+      PURGE_INTERVAL: 600_000,
       HOST: undefined,
       PORT: 9000,
       IDLE_TIMEOUT: 65_000,
@@ -68,6 +70,7 @@ describe("readConfig", () => {
     },
     { name: "IDLE_TIMEOUT", values: { "24d": 2_073_600_000, "2147483647ms": 2_147_483_647 } },
     { name: "MIGRATE", values: { true: true, false: false } },
+    { name: "PURGE", values: { on: "on", off: "off" } },
     {
       name: "HOST",
       values: Object.fromEntries(
@@ -102,6 +105,7 @@ describe("readConfig", () => {
     { name: "REQUEST_TIMEOUT", values: ["0s", "2", "s", "-2s", "1.5s", "2 s", "2S", "2sec", "1w", "25d"] },
     { name: "IDLE_TIMEOUT", values: ["2147483648ms", "99999999999999999999d"] },
     { name: "MIGRATE", values: ["yes", "1", "TRUE", "no"] },
+    { name: "PURGE", values: ["true", "ON", "yes"] },
     { name: "PORT", values: ["65536", "-1", "http", "80.0", "0x50", "9000/tcp"] },
     { name: "LOG_LEVEL", values: ["loud", "INFO", "trace"] },
     {
@@ -421,6 +425,8 @@ describe("unknownVariableWarnings", () => {
     { name: "DATABASE_PASSWORD" },
     { name: "STATUS_SERVICE_HOST" },
     { name: "MIGRATE_ON_START" },
+    { name: "PURGES", meant: "PURGE" },
+    { name: "PURGE_BATCH" },
   ];
   for (const { name, meant } of hints) {
     test(`${name} ${meant ? `probably means ${meant}` : "looks like a setting"}`, () => {

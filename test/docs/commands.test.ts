@@ -10,7 +10,9 @@ const isRun = (command: string) => !commandsNotRun.some(({ begins }) => command.
 const isShown = (command: string) => /^export DATABASE_URL=/.test(command);
 
 /** Programs of the pages that a machine may lack. */
-const missing = ["curl", "openssl", "psql", "python3"].filter((name) => spawnSync(name, ["--version"]).error);
+const missing = ["curl", "openssl", "psql", "python3", "timeout"].filter(
+  (name) => spawnSync(name, ["--version"]).error,
+);
 
 describe("the commands of", () => {
   const scripts = pages.flatMap(({ path, blocks }) => {
@@ -48,7 +50,10 @@ async function check(command: string, printed: string, { database }: Session): P
   else if (command.endsWith("/readyz")) expect(printed, command).toBe(`{"status":"ready"}`);
   else if (command.endsWith("/metrics")) expect(printed, command).toMatch(/# EOF\n$/);
   else if (command.includes("python3 -c")) expect(printed, command).toBe("p%40ss%2Fword\n");
-  if (command.includes("create role status_service")) await database.pool.query("drop role status_service");
+  else if (command.includes(" purge"))
+    expect(JSON.parse(printed).msg, command).toMatch(/^(?:would )?purged?$/);
+  const [, role] = /create role (\w+)/.exec(command) ?? [];
+  if (role !== undefined) await database.pool.query(`drop role ${role}`);
 }
 
 /** @param documented the status of the id that every example names. */
@@ -79,7 +84,7 @@ test("the certificate of the recipe is no CA, which clients on rustls refuse as 
 
 describe("a block that no test runs", () => {
   /** `sh`, `sql` and `json` are run and compared in this folder; of `text` and `mermaid` there is nothing to run. */
-  const languages = ["sh", "sql", "json", "yaml", "js", "go", "python", "text", "mermaid"];
+  const languages = ["sh", "sql", "json", "yaml", "ini", "js", "go", "python", "text", "mermaid"];
 
   test("is in a known language", () => {
     const others = pages.flatMap(({ path, blocks }) =>

@@ -30,6 +30,7 @@ test.runIf(process.platform === "linux")(
     await using service = await startServing({
       DATABASE_URL: database.url,
       DATABASE_READ_URL: database.url,
+      PURGE: "on",
       AUTH_TOKENS_FILE: await folder.write("tokens", tokenLine("alice", "of-alice")),
     });
     const headers = { Authorization: "Bearer of-alice" };

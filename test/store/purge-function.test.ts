@@ -205,6 +205,19 @@ describe("a job that its producer submits again at the same moment is never lost
   });
 });
 
+test("a worker that moves a job that was purged changes no row, and learns it", async () => {
+  const purged = newReqId();
+  await database.pool.query(
+    "insert into memory_job (req_id, status, created_at) values ($1, 'processing', now() - interval '30 hours')",
+    [purged],
+  );
+  expect(await purge()).toEqual([{ purged: 1, is_last: true }]);
+  await expect(createJobLedger(database.db).succeed(purged)).rejects.toMatchObject({
+    reason: "JOB_NOT_FOUND",
+  });
+  expect(await ids()).toEqual([]);
+});
+
 describe("two purgers", () => {
   test("the second one gets no row, and deletes nothing, until the transaction of the first has ended", async () => {
     await insertAged(database.db, 10, 30 * hour);

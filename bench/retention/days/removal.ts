@@ -4,7 +4,7 @@ import { keptHours, realTime } from "../plan.ts";
 import type { SimulatedClock } from "./clock.ts";
 
 /** A way to delete what is too old. */
-export interface Removal extends AsyncDisposable {
+interface Removal extends AsyncDisposable {
   /**
    * Runs in each step of the simulated days, beside the producers.
    *

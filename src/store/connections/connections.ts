@@ -71,7 +71,7 @@ export function openConnections(options: PoolOptions): Connections {
     const connection = await pool.open();
     if (isLoginRefused(limitedBy)) endLimit();
     else if (limitedBy !== undefined) semaphore.limitTo(pool.connections.length);
-    // It may have retired others.
+    // Those that are kept may be retired now, or soon.
     recall();
     return connection;
   }
@@ -99,6 +99,8 @@ export function openConnections(options: PoolOptions): Connections {
           await pause(restartPause);
           attempts = 0;
         } else {
+          // There are none left to share: what waits need not fail one after the other.
+          if (isLoginRefused(error)) endLimit();
           semaphore.release();
           throw error;
         }
@@ -133,7 +135,6 @@ export function openConnections(options: PoolOptions): Connections {
       semaphore.release();
     }
     pool.retire(connection);
-    recall();
   }
 
   /** @returns the connection, whose `release` gives it back, and the permit as well. */
@@ -161,7 +162,6 @@ export function openConnections(options: PoolOptions): Connections {
     changeUrl(url) {
       const previous = pool.connections;
       pool.changeUrl(url);
-      endLimit();
       renewal.add(previous);
     },
     cancelStatements() {

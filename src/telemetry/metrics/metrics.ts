@@ -3,6 +3,7 @@ import type { WatchingMetrics } from "../../status/watching/watching-metrics.ts"
 import { type CallMetrics, createCallMetrics } from "./calls.ts";
 import { createDatabaseMetrics, type DatabaseMetrics } from "./database.ts";
 import { createHeldMetrics, type HeldMetrics } from "./held.ts";
+import { createPurgeMetrics, type PurgeMetrics } from "./purge.ts";
 import { createReplicaMetrics, type ReplicaMetrics } from "./replica.ts";
 import { createServiceMetrics, type ServiceMetrics } from "./service.ts";
 import { createWatchingMetrics } from "./watching.ts";
@@ -11,6 +12,7 @@ export interface Metrics
   extends CallMetrics,
     DatabaseMetrics,
     HeldMetrics,
+    PurgeMetrics,
     ReplicaMetrics,
     ServiceMetrics,
     WatchingMetrics {
@@ -34,6 +36,7 @@ export function createMetrics(version: string): Metrics {
     ...createWatchingMetrics(registry),
     ...createDatabaseMetrics(registry),
     ...createReplicaMetrics(registry),
+    ...createPurgeMetrics(registry),
     contentType: registry.contentType,
     text: () => registry.metrics(),
   };

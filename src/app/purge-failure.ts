@@ -1,0 +1,29 @@
+import pg from "pg";
+import { PurgeDenied } from "../store/jobs/retention.ts";
+import { isDefinite } from "../store/schema/migrate.ts";
+import { SchemaError } from "../store/schema/schema-error.ts";
+
+/** SQLSTATE: invalid authorization, insufficient privilege. */
+const denied = /^(28...|42501)$/;
+
+/** SQLSTATE read_only_sql_transaction: a standby, which may be promoted. */
+const readOnly = /^25006$/;
+
+/**
+ * @returns what an error of a purge means. `denied`: the database does not admit the role, or the role may not purge;
+ *   `unavailable`: the database did not answer, is not migrated or takes no writes; `failure`: anything else.
+ */
+export function purgeFailure(error: unknown): "denied" | "unavailable" | "failure" {
+  if (error instanceof PurgeDenied || isServerError(error, denied)) return "denied";
+  if (error instanceof SchemaError || isServerError(error, readOnly)) return "unavailable";
+  return isBug(error) || isDefinite(error) ? "failure" : "unavailable";
+}
+
+function isServerError(error: unknown, codes: RegExp): boolean {
+  return error instanceof pg.DatabaseError && codes.test(error.code ?? "");
+}
+
+/** What Node and the driver report of a connection is an error of no class of its own. */
+function isBug(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
+}
