@@ -14,7 +14,7 @@ import {
   realTime,
   simulatedHours,
 } from "../../bench/retention/plan.ts";
-import type { RealTimeWindow } from "../../bench/retention/real-time/window.ts";
+import type { PurgeWindow, RealTimeWindow } from "../../bench/retention/real-time/window.ts";
 import { findings, latencyRatios, warnings } from "../../bench/retention/report/findings.ts";
 import { dayPeaks, growth, hotShare } from "../../bench/retention/report/growth.ts";
 import { markdown } from "../../bench/retention/report/markdown.ts";
@@ -57,16 +57,19 @@ function windowOf(
   return { round, protocol, result, inserts: realTime.inserts, vacuum: 0, ...(purge && { purge }) };
 }
 
-function purgeOf(rate: number): RealTimeWindow["purge"] {
-  return { rows: 5 * rate, batches: rate / 1_000, rate, isWhole: true };
+const [batch, smallBatch] = realTime.batches;
+
+function purgeOf(rate: number, of: number = batch): RealTimeWindow["purge"] {
+  return { batch: of, rows: 5 * rate, batches: rate / 1_000, rate, isWhole: true };
 }
 
-/** Each round's p99 is 2 ms without a purge, and as many times that with one as is said. */
+/** Each round's p99 is 2 ms without a purge and in small batches, and as many times that with the default ones as is said. */
 function windowsOf(ratios: readonly number[], rate: number): RealTimeWindow[] {
   return (["rest", "grpc"] as const).flatMap((protocol) =>
     ratios.flatMap((ratio, round) => [
       windowOf(round, protocol, { p50: 1, p99: 2 }),
       windowOf(round, protocol, { p50: 1.5, p99: 2 * ratio }, purgeOf(rate)),
+      windowOf(round, protocol, { p50: 1, p99: 2 }, purgeOf(4_000, smallBatch)),
     ]),
   );
 }
@@ -134,9 +137,10 @@ describe("findings", () => {
       windowOf(1, "rest", { p50: 1, p99: 4 }),
       windowOf(0, "grpc", { p50: 1, p99: 1 }),
     ];
-    expect(latencyRatios(windows, "rest", "p99")).toEqual([1.5, 2]);
-    expect(latencyRatios(windows, "rest", "p50")).toEqual([1, 2]);
-    expect(latencyRatios(windows, "grpc", "p99")).toEqual([]);
+    expect(latencyRatios(windows, { protocol: "rest", batch }, "p99")).toEqual([1.5, 2]);
+    expect(latencyRatios(windows, { protocol: "rest", batch: smallBatch }, "p99")).toEqual([]);
+    expect(latencyRatios(windows, { protocol: "rest", batch }, "p50")).toEqual([1, 2]);
+    expect(latencyRatios(windows, { protocol: "grpc", batch }, "p99")).toEqual([]);
   });
 
   const missed = (days: Days, windows: RealTimeWindow[]): string[] =>
@@ -161,9 +165,9 @@ describe("findings", () => {
 
   test("are missed by a higher latency in most rounds, and by a purge that is slower than the inserts", () => {
     expect(missed(daysOf(), windowsOf([1, 1.3, 1.4], realTime.inserts - 1))).toEqual([
-      expect.stringMatching(/p99.*REST/),
-      expect.stringMatching(/p99.*gRPC/),
-      expect.stringMatching(/rows purged/),
+      expect.stringMatching(/p99.*REST, batches of 5000$/),
+      expect.stringMatching(/p99.*gRPC, batches of 5000$/),
+      expect.stringMatching(/rows purged.*batches of 5000$/),
     ]);
   });
 
@@ -171,7 +175,7 @@ describe("findings", () => {
     const [first, second, ...rest] = windowsOf([1], 10_000) as [RealTimeWindow, RealTimeWindow];
     const over = {
       ...second,
-      purge: { ...(second.purge as { rows: 1; batches: 1; rate: 1 }), isWhole: false },
+      purge: { ...(second.purge as PurgeWindow), isWhole: false },
     };
     const measured = { compared: [], days: daysOf(), windows: [{ ...first, inserts: 1_000 }, over, ...rest] };
     expect(warnings(measured)).toEqual([
@@ -199,12 +203,15 @@ describe("the report", () => {
   test("has each finding, each relation, each way to delete, and the latencies", () => {
     const text = markdown(report, "plot.svg");
     expect(text).toContain(
-      "| lookups' p99 during a purge, of p99 without: REST | 1.50 (1.00 to 2.00) × | at most 1.2 × | **missed** |",
+      "| lookups' p99 during a purge, of p99 without: REST, batches of 5000 | 1.50 (1.00 to 2.00) × | at most 1.2 × | **missed** |",
     );
-    expect(text).toContain("| rows purged a second, of those inserted | 5.00 × | at least 1 × | met |");
+    expect(text).toContain(
+      "| rows purged a second, of those inserted: batches of 500 | 2.00 × | at least 1 × | met |",
+    );
     expect(text).toContain("| memory_job | 25 | 30 | 30 | 30 | 1.00 × |");
     expect(text).toContain("| purge | 38 | 45 | 1.00 × | 0.25 |");
     expect(text).toContain("| nothing is deleted | 38 | 146 | 1.33 × |  |");
+    expect(text).toContain("| gRPC, batches of 5,000 | 1.50 (1.50 to 1.50) | 3.00 (2.00 to 4.00) |");
     expect(text).toContain("| REST, without | 1.00 (1.00 to 1.00) | 2.00 (2.00 to 2.00) |");
     expect(text).toContain("![Sizes, dead rows and latency over the simulated days](plot.svg)");
     expect(text).not.toMatch(/NaN|undefined|Infinity/);

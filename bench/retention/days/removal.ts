@@ -1,6 +1,6 @@
 import pg from "pg";
 import { openRetention } from "../../../src/store/jobs/retention.ts";
-import { keptHours } from "../plan.ts";
+import { keptHours, realTime } from "../plan.ts";
 import type { SimulatedClock } from "./clock.ts";
 
 /** A way to delete what is too old. */
@@ -18,8 +18,8 @@ export type RemovalName = "purge" | "one DELETE a day" | "nothing is deleted";
 
 type Open = (url: string, clock: SimulatedClock) => Promise<Removal>;
 
-/** The rows of a batch of purge, as they are by default. */
-export const batch = 5_000;
+/** Rows of a batch: the default. */
+const [batch] = realTime.batches;
 
 export const removals: Readonly<Record<RemovalName, Open>> = {
   purge: openPurge,

@@ -7,7 +7,6 @@ import type { Cpus } from "../../machine.ts";
 import { concurrency } from "../../plan.ts";
 import { startServer } from "../../server.ts";
 import type { EmptyTable } from "../database.ts";
-import { batch } from "../days/removal.ts";
 import { keptHours, type RealTimePlan, realTime } from "../plan.ts";
 import { settleSeconds, startPaced } from "./pace.ts";
 import { addExpired, prepareTable } from "./prepare.ts";
@@ -33,7 +32,7 @@ export interface RealTimeOptions {
   readonly onWindow: (window: RealTimeWindow) => void;
 }
 
-/** Measures lookups of the service while producers write at their fixed rate, with a purge and without one in turn. */
+/** Measures lookups of the service while producers write at their fixed rate, without a purge and with each kind of purge in turn. */
 export async function measureRealTime(options: RealTimeOptions): Promise<RealTimeWindow[]> {
   const { plan, cpus, databasePid, onWindow } = options;
   const { url, admin } = options.table;
@@ -59,9 +58,9 @@ export async function measureRealTime(options: RealTimeOptions): Promise<RealTim
         expired = plan.expiredRows;
         // What the server has to do for these rows is no part of what is compared.
         await pause(settle);
-        const both = [false, true];
-        for (const isPurging of round % 2 === 0 ? both : both.toReversed()) {
-          const window = await measureWindow(round, protocol, isPurging);
+        const batches = [undefined, ...realTime.batches];
+        for (const batch of round % 2 === 0 ? batches : batches.toReversed()) {
+          const window = await measureWindow(round, protocol, batch);
           expired = Math.max(0, expired - (window.purge?.rows ?? 0));
           windows.push(window);
           onWindow(window);
@@ -74,9 +73,9 @@ export async function measureRealTime(options: RealTimeOptions): Promise<RealTim
   async function measureWindow(
     round: number,
     protocol: RealTimeWindow["protocol"],
-    isPurging: boolean,
+    batch: number | undefined,
   ): Promise<RealTimeWindow> {
-    const endPurge = isPurging ? startPurge(retention) : undefined;
+    const endPurge = batch === undefined ? undefined : startPurge(retention, batch);
     const endVacuumWatch = watchVacuum(admin);
     const submitted = producers.submitted();
     const begin = performance.now();
@@ -103,7 +102,7 @@ export async function measureRealTime(options: RealTimeOptions): Promise<RealTim
 }
 
 /** @returns a function that ends it, after the batch that runs. */
-function startPurge(retention: Retention): () => Promise<PurgeWindow> {
+function startPurge(retention: Retention, batch: number): () => Promise<PurgeWindow> {
   const stopping = new AbortController();
   const begin = performance.now();
   const purging = purge();
@@ -121,6 +120,6 @@ function startPurge(retention: Retention): () => Promise<PurgeWindow> {
       signal,
     });
     const seconds = (performance.now() - begin) / 1000;
-    return { rows: purged, batches, rate: purged / seconds, isWhole: outcome === "stopped" };
+    return { batch, rows: purged, batches, rate: purged / seconds, isWhole: outcome === "stopped" };
   }
 }

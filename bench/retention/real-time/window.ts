@@ -14,6 +14,8 @@ export interface RealTimeWindow {
 }
 
 export interface PurgeWindow {
+  /** Maximum number of rows in a batch. */
+  readonly batch: number;
   readonly rows: number;
   readonly batches: number;
   /** Rows deleted a second, pauses included. */

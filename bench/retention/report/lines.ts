@@ -21,7 +21,7 @@ export function describeWindow({ round, protocol, result, inserts, vacuum, purge
   const { latency, cpu, seconds } = result;
   const share = (used: number): string => `${((100 * used) / seconds).toFixed(0)} %`;
   return [
-    `round ${round + 1}, ${protocol}, ${purge === undefined ? "without purge" : "with purge"}`,
+    `round ${round + 1}, ${protocol}, ${purge === undefined ? "without purge" : `batches of ${purge.batch}`}`,
     `p50 ${latency.p50.toFixed(2)} ms, p99 ${latency.p99.toFixed(2)} ms`,
     `${inserts.toFixed(0)} inserts/s`,
     ...(purge === undefined

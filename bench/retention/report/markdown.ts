@@ -45,7 +45,7 @@ ${comparedTable(compared)}
 ## Lookups during a purge
 
 In real time, on the table that the days have left: ${number(realTime.inserts, 0)} jobs submitted and moved on a second, ${number(realTime.lookups, 0)} lookups a second of the service over
-one protocol, and in turn with a purge that is at work in the whole window and without one. Medians of ${plan.realTime.rounds} rounds of ${plan.realTime.seconds} s (with the least and the greatest); ratios within a round.
+one protocol, in turn without a purge and with one that is at work in the whole window. Medians of ${plan.realTime.rounds} rounds of ${plan.realTime.seconds} s (with the least and the greatest); ratios within a round.
 
 ${windowsTable(report.windows)}
 
@@ -117,21 +117,21 @@ function windowsTable(windows: readonly RealTimeWindow[]): string {
     "database",
   ];
   const rows = (["rest", "grpc"] as const).flatMap((protocol) =>
-    [false, true].map((isPurging) => {
-      const these = windows.filter(
-        (each) => each.protocol === protocol && (each.purge !== undefined) === isPurging,
-      );
+    [undefined, ...realTime.batches].map((batch) => {
+      const these = windows.filter((each) => each.protocol === protocol && each.purge?.batch === batch);
       const of = (figure: (window: RealTimeWindow) => number, digits: number): string =>
         withExtremes(spread(these.map(figure)), digits);
       const compare = (latency: "p50" | "p99"): string =>
-        isPurging ? withExtremes(spread(latencyRatios(windows, protocol, latency)), 2) : "";
+        batch === undefined
+          ? ""
+          : withExtremes(spread(latencyRatios(windows, { protocol, batch }, latency)), 2);
       return [
-        `${protocol === "rest" ? "REST" : "gRPC"}, ${isPurging ? "with a purge" : "without"}`,
+        `${protocol === "rest" ? "REST" : "gRPC"}, ${batch === undefined ? "without" : `batches of ${number(batch, 0)}`}`,
         of(({ result }) => result.latency.p50, 2),
         of(({ result }) => result.latency.p99, 2),
         compare("p50"),
         compare("p99"),
-        isPurging ? of(({ purge }) => purge?.rate ?? Number.NaN, 0) : "",
+        batch === undefined ? "" : of(({ purge }) => purge?.rate ?? Number.NaN, 0),
         percent(spread(these.map(({ vacuum }) => vacuum)).median),
         percent(spread(these.map(({ result: { cpu, seconds } }) => cpu.database / seconds)).median),
       ];
