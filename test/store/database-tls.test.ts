@@ -57,7 +57,7 @@ async function writeFiles(name: string, authority: Authority): Promise<ClientFil
 async function setUp(authority: Authority): Promise<void> {
   const rules = join(postgres.dataDirectory, "pg_hba.conf");
   await writeFile(rules, `hostssl all certified all cert\n${await readFile(rules, "utf8")}`);
-  const pool = new pg.Pool({ connectionString: postgres.url, max: 1 });
+  const pool = new pg.Pool({ connectionString: postgres.url, max: 2 });
   const db = new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
   await migrate(db);
   await pool.query("create role certified login superuser");

@@ -470,7 +470,7 @@ describe("what is not a replica of the primary is not used", () => {
     await pool.query("create database other");
     const url = new URL(primary.url);
     url.pathname = "other";
-    const others = new pg.Pool({ connectionString: url.href, max: 1 });
+    const others = new pg.Pool({ connectionString: url.href, max: 2 });
     await migrate(new Kysely<Tables>({ dialect: new PostgresDialect({ pool: others }) }));
     await others.end();
     await using app = await startApp({ DATABASE_READ_URL: url.href });
