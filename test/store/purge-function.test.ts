@@ -40,6 +40,11 @@ describe("arguments", () => {
     ["memory_job_purge(null)", "older_than is <NULL>, and must be 24 hours or more"],
     ["memory_job_purge('23:59:59.999999')", "older_than is 23:59:59.999999, and must be 24 hours or more"],
     ["memory_job_purge('-1 year')", "older_than is -1 years, and must be 24 hours or more"],
+    [
+      "memory_job_purge('-1 year 361 days')",
+      "older_than is -1 years +361 days, and must be 24 hours or more",
+    ],
+    ["memory_job_purgeable('-1 year 361 days')", "older_than is -1 years +361 days, and must be 24 hours"],
     ["memory_job_purge('-infinity')", "older_than is -infinity, and must be 24 hours or more"],
     ["memory_job_purgeable('1 hour')", "older_than is 01:00:00, and must be 24 hours or more"],
     ["memory_job_purgeable(null)", "older_than is <NULL>, and must be 24 hours or more"],

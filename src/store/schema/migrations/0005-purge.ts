@@ -15,14 +15,14 @@ export async function up(db: QueryExecutorProvider, schema: string): Promise<voi
   // Row-level security, where it is forced upon the owner, is an error, and does not hide rows that would then stay for ever.
   const settings = sql`security definer set row_security = off set search_path = pg_catalog, ${sql.id(schema)}, pg_temp`;
 
-  const checkOlderThan = sql`
-      if older_than is null or older_than < interval '24 hours' then
+  // In seconds: in the session's time zone, a day may last 23 or 25 hours. The time is compared, and not the interval: to
+  // PostgreSQL, `-1 year 361 days` equals one day, and its seconds are those of -4.25 days.
+  const setCutoff = sql`
+      cutoff := now() - extract(epoch from older_than)::double precision * interval '1 second';
+      if cutoff is null or cutoff > now() - interval '24 hours' then
         raise exception 'older_than is %, and must be 24 hours or more: a status is valid for that long', older_than
           using errcode = 'invalid_parameter_value';
       end if`;
-
-  // In seconds: in the session's time zone, a day may last 23 or 25 hours.
-  const cutoff = sql`now() - extract(epoch from older_than)::double precision * interval '1 second'`;
 
   // A plan that depends on no statistics: the index in its order, as far as the limit.
   await sql`
@@ -36,7 +36,7 @@ export async function up(db: QueryExecutorProvider, schema: string): Promise<voi
       job constant oid := 'memory_job'::regclass;
       tids tid[];
       ids uuid[];
-    begin${checkOlderThan};
+    begin${setCutoff};
       if max_rows is null or max_rows < 1 or max_rows > 5000 then
         raise exception 'max_rows is %, and must be from 1 to 5000', max_rows
           using errcode = 'invalid_parameter_value';
@@ -48,7 +48,6 @@ export async function up(db: QueryExecutorProvider, schema: string): Promise<voi
       if not pg_try_advisory_xact_lock(${sql.lit(purgeLock)}, job::integer) then
         return;
       end if;
-      cutoff := ${cutoff};
       -- The rows stay locked, and a row that was submitted again before it was locked is not among them. The condition is
       -- repeated all the same where the rows are deleted: in words for which no index is searched.
       if exists (select from pg_class where oid = job and relkind = 'r' and not relhassubclass) then
@@ -76,8 +75,7 @@ export async function up(db: QueryExecutorProvider, schema: string): Promise<voi
     returns table (jobs bigint, oldest timestamptz) language plpgsql stable ${settings} as $$
     declare
       cutoff timestamptz;
-    begin${checkOlderThan};
-      cutoff := ${cutoff};
+    begin${setCutoff};
       return query select count(*), min(created_at) from memory_job where created_at < cutoff;
     end $$`.execute(db);
 
