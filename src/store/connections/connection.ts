@@ -57,6 +57,7 @@ export class Connection extends pg.Client {
   #wanted: SessionAttrs = "any";
   #isLost = false;
   #isRetired = false;
+  #stopOpening = () => {};
 
   constructor(config: ConnectionConfig) {
     const { target } = config;
@@ -128,6 +129,7 @@ export class Connection extends pg.Client {
    */
   close(): void {
     this.#isLost = true;
+    this.#stopOpening();
     void this.end();
     this.#transport.stream.destroy();
   }
@@ -163,11 +165,9 @@ export class Connection extends pg.Client {
     // The driver's own timeout covers neither the resolver nor the check of the session.
     const expire = () => (isResolved ? fail : settle)(timeoutExpired());
     const timer = setTimeout(expire, this.#config.connectionTimeoutMillis);
-    // It may be closed before it has been opened.
-    transport.stream.once("close", expire);
+    // The driver does not call back once it was told to end.
+    this.#stopOpening = () => settle(new Error("the connection was closed before it was open"));
     hosts.next().then(({ way, sessionAttrs }) => {
-      transport.stream.off("close", expire);
-      if (transport.stream.destroyed) expire();
       if (isSettled) return;
       isResolved = true;
       transport.way = way;

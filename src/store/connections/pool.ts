@@ -19,7 +19,7 @@ export interface PoolOptions {
   readonly onNotReplaced?: (error: unknown) => void;
 }
 
-/** Connections to one server: idle, or in use by one user at a time. Disposing of it waits for those that are in use. */
+/** Connections to one server: idle, or in use by one user at a time. Disposing of it waits for those that are in use, and not for those that are being opened. */
 export interface Pool extends AsyncDisposable {
   /** @returns the usable one that was given back last. It is the caller's until it is given back. */
   takeIdle(): Connection | undefined;
@@ -159,6 +159,7 @@ export function createPool(options: PoolOptions, onAged: (connection: Connection
     async [Symbol.asyncDispose]() {
       isDisposed = true;
       for (const connection of [...idle]) discard(connection);
+      for (const [connection, { isOpen }] of members) if (!isOpen) connection.close();
       if (members.size > 0) await emptied.promise;
     },
   };
