@@ -156,6 +156,10 @@ export const databaseUrl: Kind<string> = {
 export function databaseUrlFile(setting: string): Kind<UrlFile> {
   return {
     takes: `the path of a file that holds ${databaseUrl.takes}, and nothing else`,
-    read: (path, env = {}) => urlFileAt(path, setting, env),
+    // The URL itself, by mistake: an error that shows the path would show its password.
+    read: (path, env = {}) => (path.includes("://") ? undefined : urlFileAt(path, setting, env)),
+    mistakes(name) {
+      return [`${name} takes ${this.takes}: ${notShown}`];
+    },
   };
 }

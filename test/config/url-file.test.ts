@@ -98,6 +98,13 @@ describe.for(["DATABASE_URL", "DATABASE_READ_URL"])("%s_FILE", (name) => {
     expect(mistakesIn({ ...primary, [`${name}_FILE`]: file })).toEqual([`${name}_FILE=${file}${problem}`]);
   });
 
+  test("is not shown when it is the URL itself", () => {
+    expect(mistakesIn({ ...primary, [`${name}_FILE`]: url })).toEqual([
+      `${name}_FILE takes the path of a file that holds a URL that begins with postgres:// or postgresql://, and nothing else: ` +
+        "it got something else, not shown since it may hold a secret",
+    ]);
+  });
+
   test("cannot be a file that is not there", () => {
     const file = `${folder.path}/missing`;
     expect(mistakesIn({ ...primary, [`${name}_FILE`]: file })).toEqual([
