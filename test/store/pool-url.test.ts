@@ -1,6 +1,7 @@
 import { chmod } from "node:fs/promises";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { parseReqId } from "../../src/status/req-id.ts";
+import { openConnections } from "../../src/store/connections/connections.ts";
 import { openDatabase } from "../../src/store/database.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { createFolder } from "../support/folder.ts";
@@ -93,9 +94,7 @@ test("a password changes in the URL first: the old connections stay in use until
   const answers = load.answers;
   await expect.poll(() => load.answers).toBeGreaterThan(answers + 100);
   await setPassword("next");
-  await expect
-    .poll(async () => (await backends()).filter((pid) => before.includes(pid)), { timeout: 10_000 })
-    .toEqual([]);
+  await expect.poll(async () => (await backends()).filter((pid) => before.includes(pid))).toEqual([]);
   await load.end();
 });
 
@@ -170,6 +169,44 @@ test("a URL that leads nowhere is not used for what is open, and the next one is
   await expect.poll(() => backends()).not.toEqual(before);
 });
 
+test("a URL that leads nowhere costs one connection where there is no room for another, and no more", async () => {
+  await using gone = await startProxy(login.url);
+  gone.cut();
+  const failures: unknown[] = [];
+  await using connections = openConnections({
+    ...poolOptions,
+    url: login.url,
+    size: 2,
+    onNotReplaced: (error) => failures.push(error),
+  });
+  const first = await connections.take();
+  const second = await connections.take();
+  connections.changeUrl(gone.url);
+  second.release();
+  await expect.poll(() => first.isUsable).toBe(false);
+  first.release();
+  await expect.poll(() => failures).toEqual([expect.objectContaining({ code: "ECONNREFUSED" })]);
+  expect(await connections.take()).toBe(second);
+  second.release();
+});
+
+test("a URL that has changed again while it was tried is not used for what is open", async () => {
+  await using idle = open(login.url, 2);
+  await idle.probe(AbortSignal.timeout(10_000));
+  const before = await backends();
+  await using gone = await startProxy(login.url);
+  gone.cut();
+  await using tried = await startProxy(login.url);
+  tried.disturb("stall");
+  idle.changeUrl(tried.url);
+  await expect.poll(() => tried.connections).toBe(1);
+  idle.changeUrl(gone.url);
+  tried.disturb("none");
+  await expect.poll(() => idle.errors).toEqual([expect.objectContaining({ code: "ECONNREFUSED" })]);
+  expect(await idle.statuses.find(parseReqId(reqId), callWithin())).toMatchObject({ status: "success" });
+  expect(await backends()).toEqual(before);
+});
+
 test("a passfile is read for each connection: a password changes there, and connections are replaced at their age", async () => {
   await using folder = await createFolder();
   const old = new URL(login.url);
@@ -183,8 +220,6 @@ test("a passfile is read for each connection: a password changes there, and conn
   await setPassword("next");
   await folder.write("passfile", `*:*:*:${role}:next\n`);
   const before = await backends();
-  await expect
-    .poll(async () => (await backends()).filter((pid) => before.includes(pid)), { timeout: 10_000 })
-    .toEqual([]);
+  await expect.poll(async () => (await backends()).filter((pid) => before.includes(pid))).toEqual([]);
   await load.end();
 });

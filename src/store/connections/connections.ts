@@ -33,7 +33,7 @@ export interface Connections extends AsyncDisposable {
   onRecall(listener: () => void): void;
   /**
    * Uses another URL for new connections. The others are closed when they are idle or released, once one could be opened with
-   * the new URL.
+   * the new URL. Where there is no room for another, one of them is closed first.
    */
   changeUrl(url: string): void;
   /** Asks the server to end the statements that run on them. */
@@ -80,7 +80,6 @@ export function openConnections(options: PoolOptions): Connections {
     await semaphore.acquire();
     const deadline = performance.now() + restartTimeout;
     for (let attempts = 1; ; attempts++) {
-      const { hosts } = pool;
       try {
         const connection = pool.takeIdle() ?? (await open());
         if (connection.isUsable) return holdingPermit(connection);
@@ -90,10 +89,7 @@ export function openConnections(options: PoolOptions): Connections {
           limit(error);
           semaphore.release();
           await semaphore.acquire();
-        } else if (hosts !== pool.hosts) {
-          // The URL has changed meanwhile.
-          attempts = 0;
-        } else if (hosts.hasAnother(error) && attempts <= 2 * hosts.size) {
+        } else if (pool.hosts.hasAnother(error) && attempts <= 2 * pool.hosts.size) {
           // The next way is tried at once.
         } else if (performance.now() < deadline && isRestart(error)) {
           await pause(restartPause);
@@ -123,18 +119,23 @@ export function openConnections(options: PoolOptions): Connections {
     semaphore.limitTo(size);
   }
 
-  /** Another one is opened first, so that no call waits for it, or fails where none can be opened. */
+  /** Where there is room, another one is opened first: no call waits for it, or fails where none can be opened. */
   async function replace(connection: Connection): Promise<void> {
     await semaphore.acquire();
     try {
+      // What is being opened may fail, which leaves room: only where all are open, one has to be closed first.
+      while (pool.totalCount === size && pool.connections.length < size) await pool.changed;
       if (pool.totalCount < size) pool.giveBack(await open());
     } catch (error) {
       // There are as many as the server takes.
-      if (!isLimit(error) || pool.totalCount === 1) throw error;
+      if (!isLimit(error) || pool.connections.length === 1) throw error;
     } finally {
       semaphore.release();
     }
     pool.retire(connection);
+    recall();
+    // It takes up room as long as it is in use: the next one must not be closed for want of that.
+    while (pool.connections.includes(connection)) await pool.changed;
   }
 
   /** @returns the connection, whose `release` gives it back, and the permit as well. */

@@ -23,7 +23,7 @@ export interface PoolOptions {
 export interface Pool extends AsyncDisposable {
   /** @returns the usable one that was given back last. It is the caller's until it is given back. */
   takeIdle(): Connection | undefined;
-  /** Opens one, which is the caller's until it is given back. @throws the driver's error. */
+  /** Opens one with the URL that is current then. It is the caller's until it is given back. @throws the driver's error. */
   open(): Promise<Connection>;
   giveBack(connection: Connection): void;
   /** Has it closed: at once when it is idle, and otherwise when it is given back. */
@@ -32,6 +32,8 @@ export interface Pool extends AsyncDisposable {
   changeUrl(url: string): void;
   /** Those that are open. */
   readonly connections: readonly Connection[];
+  /** Resolves when the next connection is open, could not be opened, or has left. */
+  readonly changed: Promise<void>;
   /** The numbers of connections: of all, with those that are being opened, and of the idle ones. */
   readonly totalCount: number;
   readonly idleCount: number;
@@ -64,6 +66,7 @@ export function createPool(options: PoolOptions, onAged: (connection: Connection
   const members = new Map<Connection, Member>();
   const idle: Connection[] = [];
   const emptied = Promise.withResolvers<void>();
+  let changed = Promise.withResolvers<void>();
   let isDisposed = false;
 
   function forget(connection: Connection): void {
@@ -74,6 +77,12 @@ export function createPool(options: PoolOptions, onAged: (connection: Connection
     const index = idle.indexOf(connection);
     if (index >= 0) idle.splice(index, 1);
     if (isDisposed && members.size === 0) emptied.resolve();
+    noteChange();
+  }
+
+  function noteChange(): void {
+    changed.resolve();
+    changed = Promise.withResolvers();
   }
 
   function discard(connection: Connection): void {
@@ -87,14 +96,38 @@ export function createPool(options: PoolOptions, onAged: (connection: Connection
     if (idle.includes(connection)) discard(connection);
   }
 
-  function opened(connection: Connection, member: Member): void {
+  /** @returns undefined when the URL has changed meanwhile: what came of the old one does not matter. */
+  async function openNow(): Promise<Connection | undefined> {
+    if (isDisposed) throw new Error("the connections to the database are closed");
+    const connection = new Connection(config);
+    const member: Member = { config, isOpen: false };
+    members.set(connection, member);
+    connection.on("error", (error) => {
+      if (!idle.includes(connection)) return;
+      discard(connection);
+      onLost(error);
+    });
+    try {
+      await new Promise<void>((resolve, reject) => {
+        connection.connect((error: Error | null) => (error ? reject(error) : resolve()));
+      });
+    } catch (error) {
+      forget(connection);
+      if (member.config === config) throw error;
+      return undefined;
+    }
+    if (member.config !== config) {
+      discard(connection);
+      return undefined;
+    }
     member.isOpen = true;
     if (maxAge !== undefined) {
       const age = Math.min(maxAge * (0.9 + 0.2 * Math.random()), longestDelay);
       member.ageTimer = setTimeout(onAged, age, connection).unref();
     }
-    if (member.config !== config) connection.retire();
-    else for (const [other, { config: its }] of members) if (its !== config) retire(other);
+    for (const [other, { config: its }] of members) if (its !== config) retire(other);
+    noteChange();
+    return connection;
   }
 
   return {
@@ -110,25 +143,10 @@ export function createPool(options: PoolOptions, onAged: (connection: Connection
       return undefined;
     },
     async open() {
-      if (isDisposed) throw new Error("the connections to the database are closed");
-      const connection = new Connection(config);
-      const member: Member = { config, isOpen: false };
-      members.set(connection, member);
-      connection.on("error", (error) => {
-        if (!idle.includes(connection)) return;
-        discard(connection);
-        onLost(error);
-      });
-      try {
-        await new Promise<void>((resolve, reject) => {
-          connection.connect((error: Error | null) => (error ? reject(error) : resolve()));
-        });
-      } catch (error) {
-        forget(connection);
-        throw error;
+      for (;;) {
+        const connection = await openNow();
+        if (connection !== undefined) return connection;
       }
-      opened(connection, member);
-      return connection;
     },
     giveBack(connection) {
       const member = members.get(connection);
@@ -146,6 +164,9 @@ export function createPool(options: PoolOptions, onAged: (connection: Connection
     },
     get connections() {
       return Array.from(members).flatMap(([connection, { isOpen }]) => (isOpen ? [connection] : []));
+    },
+    get changed() {
+      return changed.promise;
     },
     get totalCount() {
       return members.size;
