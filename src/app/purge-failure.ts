@@ -1,10 +1,11 @@
 import pg from "pg";
+import { isLoginRefused } from "../store/connections/connection-loss.ts";
 import { PurgeDenied } from "../store/jobs/retention.ts";
 import { isDefinite } from "../store/schema/migrate.ts";
 import { SchemaError } from "../store/schema/schema-error.ts";
 
-/** SQLSTATE: invalid authorization, insufficient privilege. */
-const denied = /^(28...|42501)$/;
+/** SQLSTATE insufficient_privilege. */
+const denied = /^42501$/;
 
 /** SQLSTATE read_only_sql_transaction: a standby, which may be promoted. */
 const readOnly = /^25006$/;
@@ -14,7 +15,7 @@ const readOnly = /^25006$/;
  *   `unavailable`: the database did not answer, is not migrated or takes no writes; `failure`: anything else.
  */
 export function purgeFailure(error: unknown): "denied" | "unavailable" | "failure" {
-  if (error instanceof PurgeDenied || isServerError(error, denied)) return "denied";
+  if (error instanceof PurgeDenied || isLoginRefused(error) || isServerError(error, denied)) return "denied";
   if (error instanceof SchemaError || isServerError(error, readOnly)) return "unavailable";
   return isBug(error) || isDefinite(error) ? "failure" : "unavailable";
 }

@@ -1,12 +1,14 @@
 import { setTimeout as pause } from "node:timers/promises";
 import type { Config } from "../config/config.ts";
 import { abortable } from "../status/abort.ts";
+import { longestDelay } from "../status/longest-delay.ts";
 import { openRetention, type Retention } from "../store/jobs/retention.ts";
 import type { Log } from "../telemetry/log.ts";
 import type { PurgeCounts, PurgeOutcome } from "../telemetry/metrics/purge.ts";
 import { connectionOptions } from "./database.ts";
 import type { DatabaseUrl } from "./database-url.ts";
 import { warnOfOldTransactions } from "./purge.ts";
+import { defaultAge, largestBatch } from "./purge-bounds.ts";
 import { purgeFailure } from "./purge-failure.ts";
 
 /** Purges that run while the service does. Disposing waits until they have ended. */
@@ -14,14 +16,6 @@ interface Purging extends AsyncDisposable {
   /** Ends the purge that runs after its batch, or after SHUTDOWN_TIMEOUT in the middle of one. None begins from now on. */
   stop(): void;
 }
-
-/** An hour more than a status can be read: no answer depends on whether its row was purged. */
-const olderThan = 25 * 3_600_000;
-
-const batch = 5_000;
-
-/** The longest delay of a timer in Node, in milliseconds. */
-const longestPause = 2 ** 31 - 1;
 
 /** Purges in the background, until it is told to stop: see {@link purgeRepeatedly}. */
 export function startPurging(config: Config, url: DatabaseUrl, log: Log, counts?: PurgeCounts): Purging {
@@ -57,7 +51,7 @@ export function purgeRepeatedly(
   async function run(): Promise<void> {
     let wait = Math.random() * config.PURGE_INTERVAL;
     for (;;) {
-      await pause(Math.min(wait, longestPause), undefined, { signal: stopping.signal }).catch(() => {});
+      await pause(Math.min(wait, longestDelay), undefined, { signal: stopping.signal }).catch(() => {});
       if (stopping.signal.aborted) return;
       const startedAt = performance.now();
       const outcome = await purge();
@@ -86,8 +80,8 @@ export function purgeRepeatedly(
     const startedAt = performance.now();
     let counted = 0;
     const { outcome, purged, batches } = await retention.purge({
-      olderThan,
-      batch,
+      olderThan: defaultAge,
+      batch: largestBatch,
       signal: stopping.signal,
       onBatch(progress) {
         counts?.purged(progress.purged - counted);

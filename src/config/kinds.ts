@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import { longestDelay } from "../status/longest-delay.ts";
 import { ConnectionUrlError, encodeCredentials, isAmbiguous } from "../store/url/connection-url.ts";
 import { completeUrl, readDatabaseUrl } from "../store/url/database-url.ts";
 import { type UrlFile, urlFileAt } from "./url-file.ts";
@@ -54,15 +55,12 @@ export const flag: Kind<boolean> = {
 
 const unitsInMs: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** The longest delay of a timer in Node, in milliseconds. */
-const longestDuration = 2 ** 31 - 1;
-
 export const duration: Kind<number> = {
   takes: "a duration with its unit, like 500ms, 2s, 10m, 24h or 7d, from 1ms to 24d",
   read(text) {
     const [, amount, unit = ""] = /^(\d+)(ms|s|m|h|d)$/.exec(text) ?? [];
     const ms = Number(amount) * (unitsInMs[unit] ?? Number.NaN);
-    return ms >= 1 && ms <= longestDuration ? ms : undefined;
+    return ms >= 1 && ms <= longestDelay ? ms : undefined;
   },
 };
 

@@ -1,8 +1,6 @@
 import { parseTimeout } from "@connectrpc/connect/protocol-grpc";
+import { longestDelay } from "../status/longest-delay.ts";
 import type { HttpRequest } from "./http.ts";
-
-/** In milliseconds: about 24 days. A timer of Node's that is set to more fires at once. */
-export const longestTimeout = 2 ** 31 - 1;
 
 /**
  * Shortens a caller's timeout to the longest that a timer can keep. Clients that mean "for ever" send the largest
@@ -12,12 +10,12 @@ export function shortenTimeout({ headers }: HttpRequest): void {
   const grpc = headers["grpc-timeout"];
   if (
     typeof grpc === "string" &&
-    (parseTimeout(grpc, Number.POSITIVE_INFINITY).timeoutMs ?? 0) > longestTimeout
+    (parseTimeout(grpc, Number.POSITIVE_INFINITY).timeoutMs ?? 0) > longestDelay
   ) {
-    headers["grpc-timeout"] = `${Math.floor(longestTimeout / 1000)}S`;
+    headers["grpc-timeout"] = `${Math.floor(longestDelay / 1000)}S`;
   }
   const connect = headers["connect-timeout-ms"];
-  if (typeof connect === "string" && /^\d{1,10}$/.test(connect) && Number(connect) > longestTimeout) {
-    headers["connect-timeout-ms"] = String(longestTimeout);
+  if (typeof connect === "string" && /^\d{1,10}$/.test(connect) && Number(connect) > longestDelay) {
+    headers["connect-timeout-ms"] = String(longestDelay);
   }
 }

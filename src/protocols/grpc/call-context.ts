@@ -4,7 +4,7 @@ import { type ContextValues, createContextValues, type HandlerContext } from "@c
 import { parseTimeout } from "@connectrpc/connect/protocol-grpc";
 import { Call } from "../../status/call.ts";
 import { deadlineExceeded } from "../../status/errors.ts";
-import { longestTimeout } from "../timeouts.ts";
+import { longestDelay } from "../../status/longest-delay.ts";
 
 /** A gRPC call of the fast path, and Connect's HandlerContext of it. What no handler asks for is not made. */
 export abstract class GrpcCall extends Call implements HandlerContext {
@@ -79,7 +79,7 @@ export abstract class GrpcCall extends Call implements HandlerContext {
     const left = this.timeoutMs();
     if (left === undefined || this.cancelled) return;
     if (left <= 0) this.cancel(deadlineExceeded());
-    else this.#timer ??= setTimeout(passDeadline, Math.min(left, longestTimeout), this);
+    else this.#timer ??= setTimeout(passDeadline, Math.min(left, longestDelay), this);
   }
 
   override cancel(reason: unknown): void {

@@ -1,3 +1,4 @@
+import { longestDelay } from "../../status/longest-delay.ts";
 import { Connection, type ConnectionConfig, connectionConfig } from "./connection.ts";
 import type { Hosts } from "./hosts.ts";
 
@@ -43,9 +44,6 @@ export interface Pool extends AsyncDisposable {
 
 /** How long, in milliseconds, a connection stays idle. It may take longer to open one than a probe may take. */
 const idleTimeout = 60_000;
-
-/** The longest delay of a timer in Node, in milliseconds. */
-const longestDelay = 2 ** 31 - 1;
 
 interface Member {
   readonly config: ConnectionConfig;
