@@ -77,7 +77,8 @@ export function openRetention(options: Omit<PoolOptions, "size">): Retention {
     try {
       return await work;
     } catch (error) {
-      throw await explainPurgeError(db, error);
+      // Where the catalogs cannot be asked, the error stands for itself.
+      throw await explainPurgeError(db, error).catch(() => error);
     }
   }
 
