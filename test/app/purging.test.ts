@@ -5,17 +5,21 @@ import { createFolder } from "../support/folder.ts";
 import { metricValue } from "../support/metric.ts";
 import { startServing } from "../support/process.ts";
 import { startProxy } from "../support/proxy.ts";
-import { countJobs, holdDeletions, insertAged, startOtherPurger } from "../support/purging.ts";
+import { stopAtDelete } from "../support/purge-gate.ts";
+import { countJobs, startOtherPurger } from "../support/purging.ts";
 import { createLogin } from "../support/roles.ts";
+import { insertAged } from "../support/rows.ts";
 
 // PURGE=on: the service deletes expired jobs in the background.
+
+const hour = 3_600;
 
 let database: TestDatabase;
 
 beforeEach(async () => {
   database = await createDatabase();
-  await insertAged(database.db, 12, 25);
-  await insertAged(database.db, 3, 24);
+  await insertAged(database.db, 12, 25 * hour);
+  await insertAged(database.db, 3, 24 * hour);
 });
 afterEach(() => database[Symbol.asyncDispose]());
 
@@ -141,28 +145,28 @@ test("a URL that has changed in its file is used by the next purge", async () =>
 });
 
 test("a batch that takes long takes no connection from calls", async () => {
-  await using held = await holdDeletions(database);
+  await using gate = await stopAtDelete(database);
   await using app = await startPurging({ DATABASE_POOL_SIZE: "1" });
-  await held.waits();
+  await gate.reached();
   expect((await fetch(`${app.url}/readyz`)).status).toBe(200);
   expect((await fetch(`${app.url}/get_status/${crypto.randomUUID()}`)).headers.get("error-reason")).toBe(
     "STATUS_NOT_FOUND",
   );
   expect(await metric(app, "db_client_connections_open")).toBe(1);
-  await held[Symbol.asyncDispose]();
+  await gate[Symbol.asyncDispose]();
 });
 
 describe("SIGTERM", () => {
   const env = () => ({ DATABASE_URL: database.url, PURGE: "on", PURGE_INTERVAL: "20ms" });
 
   test("ends a purge after the batch that runs", async () => {
-    await insertAged(database.db, 5_000, 30);
-    await using held = await holdDeletions(database);
+    await insertAged(database.db, 5_000, 30 * hour);
+    await using gate = await stopAtDelete(database);
     await using service = await startServing({ ...env(), SHUTDOWN_TIMEOUT: "1m" });
-    await held.waits();
+    await gate.reached();
     service.kill("SIGTERM");
     await service.logged("stopping");
-    await held[Symbol.asyncDispose]();
+    await gate[Symbol.asyncDispose]();
     expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
     expect(service.logs).toContainEqual(
       expect.objectContaining({ msg: "purged", purged: 5_000, batches: 1 }),
@@ -171,9 +175,9 @@ describe("SIGTERM", () => {
   });
 
   test("cancels a batch that takes longer than SHUTDOWN_TIMEOUT", async () => {
-    await using held = await holdDeletions(database);
+    await using gate = await stopAtDelete(database);
     await using service = await startServing({ ...env(), SHUTDOWN_TIMEOUT: "10ms" });
-    const pid = await held.waits();
+    const pid = await gate.reached();
     service.kill("SIGTERM");
     expect(await service.exit).toMatchObject({ code: 0, stderr: "" });
     const backend = async () =>

@@ -4,15 +4,19 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { cli, compileCache, type Running, run, runCli } from "../support/process.ts";
 import { startProxy } from "../support/proxy.ts";
-import { countJobs, holdDeletions, insertAged, startOtherPurger } from "../support/purging.ts";
+import { stopAtDelete } from "../support/purge-gate.ts";
+import { countJobs, startOtherPurger } from "../support/purging.ts";
 import { createLogin } from "../support/roles.ts";
+import { insertAged } from "../support/rows.ts";
+
+const hour = 3_600;
 
 let database: TestDatabase;
 
 beforeEach(async () => {
   database = await createDatabase();
-  await insertAged(database.db, 12, 25);
-  await insertAged(database.db, 3, 24);
+  await insertAged(database.db, 12, 25 * hour);
+  await insertAged(database.db, 3, 24 * hour);
 });
 afterEach(() => database[Symbol.asyncDispose]());
 
@@ -74,11 +78,11 @@ describe("0", () => {
   });
 
   test.for(["SIGTERM", "SIGINT"] as const)("%s ends it after the batch that runs", async (signal) => {
-    await using held = await holdDeletions(database);
+    await using gate = await stopAtDelete(database);
     await using running = runCli(["purge", "--batch", "5"], { DATABASE_URL: database.url });
-    await held.waits();
+    await gate.reached();
     running.kill(signal);
-    await held[Symbol.asyncDispose]();
+    await gate[Symbol.asyncDispose]();
     expect(await endOf(running)).toMatchObject({
       code: 0,
       logs: [{ msg: "purged", purged: 5, batches: 1 }, { msg: "stopped" }],
@@ -88,9 +92,9 @@ describe("0", () => {
 });
 
 test("a second signal ends it at once", async () => {
-  await using held = await holdDeletions(database);
+  await using gate = await stopAtDelete(database);
   await using running = runCli(["purge"], { DATABASE_URL: database.url });
-  await held.waits();
+  await gate.reached();
   running.kill("SIGTERM");
   // Longer than one press of Ctrl-C takes to arrive twice.
   await pause(300);
@@ -161,10 +165,10 @@ describe("4", () => {
   });
 
   test("a connection that is lost in the middle of a batch", async () => {
-    await using held = await holdDeletions(database);
+    await using gate = await stopAtDelete(database);
     await using proxy = await startProxy(database.url);
     await using running = runCli(["purge"], { DATABASE_URL: proxy.url });
-    await held.waits();
+    await gate.reached();
     proxy.cut();
     expect(await endOf(running)).toMatchObject({ code: 4, logs: [{ level: "fatal", msg: "cannot purge" }] });
   });

@@ -1,11 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
-import { countJobs, insertAged, startOtherPurger } from "../support/purging.ts";
+import { countJobs, startOtherPurger } from "../support/purging.ts";
 import { createLogin, type Login } from "../support/roles.ts";
+import { insertAged } from "../support/rows.ts";
 import { page } from "./pages.ts";
 
 // The job of docs/operate/retention.md for pg_cron, in plain SQL: a stand-in for cron.schedule notes its command, which is run
 // as pg_cron runs it: by itself, outside a transaction.
+
+const hour = 3_600;
 
 let database: TestDatabase;
 let login: Login;
@@ -13,8 +16,8 @@ let command = "";
 
 beforeEach(async () => {
   database = await createDatabase();
-  await insertAged(database.db, 10_001, 26);
-  await insertAged(database.db, 3, 20);
+  await insertAged(database.db, 10_001, 26 * hour);
+  await insertAged(database.db, 3, 20 * hour);
   login = await createLogin(database, "gomemory_purger");
   await database.pool.query(`
     create schema cron;
