@@ -41,7 +41,10 @@ export async function measureMigrations(url: string, rows: number): Promise<Meas
   }
   const comparisons: readonly (readonly [string, string])[] = [
     ["for comparison: a scan of the table", "select count(*) from memory_job where error = ''"],
-    ["for comparison: `create index`, which blocks writes", "create index comparison on memory_job (created_at)"],
+    [
+      "for comparison: `create index`, which blocks writes",
+      "create index comparison on memory_job (created_at)",
+    ],
     [
       "for comparison: `create index concurrently`",
       "create index concurrently comparison_too on memory_job (created_at)",
