@@ -62,7 +62,7 @@ defaults but for ${Object.entries(settings)
     .join(", ")}.
 
 A lock is one that \`pg_locks\` shows on \`memory_job\` while the migration runs. While each step runs, one client reads a row by its primary key, and
-another moves one on, without a pause: of these the longest time is given. The last rows are yardsticks, measured on the same table.
+another moves one on, without a pause: of these the longest time is given. The last rows are for comparison, on the same table.
 
 ${[row("", "lock on `memory_job`", ...headings), row("---", "---", ...headings.map(() => "--:")), ...lines].join("\n")}
 `,

@@ -4,7 +4,7 @@ import pg from "pg";
 import { type Migration, migrations } from "../../src/store/schema/migrations/migrations.ts";
 import type { Tables } from "../../src/store/schema/tables.ts";
 
-/** A migration, or a yardstick. Times in milliseconds. */
+/** A migration, or a statement to compare with. Times in milliseconds. */
 export interface Measured {
   readonly name: string;
   /** The modes of the locks that it took on the table, as PostgreSQL names them. */
@@ -26,7 +26,7 @@ const locksOf = (pid: string) =>
 /** Between two looks at the locks, in milliseconds. */
 const lookInterval = 5;
 
-/** Runs all migrations but the first on a table of this number of rows, and then the yardsticks. */
+/** Runs all migrations but the first on a table of this number of rows, and then the statements to compare with. */
 export async function measureMigrations(url: string, rows: number): Promise<Measured[]> {
   await using stack = new AsyncDisposableStack();
   const pool = stack.adopt(new pg.Pool({ connectionString: url, max: 8 }), (pool) => pool.end());
@@ -39,15 +39,18 @@ export async function measureMigrations(url: string, rows: number): Promise<Meas
     const run: Step = (db) => up(db, schema);
     measured.push(await measure(pool, name, transaction ? inTransaction(run) : run));
   }
-  const yardsticks: readonly (readonly [string, string])[] = [
-    ["yardstick: a scan of the table", "select count(*) from memory_job where error = ''"],
-    ["yardstick: `create index`, which blocks writes", "create index yardstick on memory_job (created_at)"],
+  const comparisons: readonly (readonly [string, string])[] = [
+    ["for comparison: a scan of the table", "select count(*) from memory_job where error = ''"],
     [
-      "yardstick: `create index concurrently`",
-      "create index concurrently yardstick_too on memory_job (created_at)",
+      "for comparison: `create index`, which blocks writes",
+      "create index comparison on memory_job (created_at)",
+    ],
+    [
+      "for comparison: `create index concurrently`",
+      "create index concurrently comparison_too on memory_job (created_at)",
     ],
   ];
-  for (const [name, statement] of yardsticks) {
+  for (const [name, statement] of comparisons) {
     measured.push(await measure(pool, name, (db) => sql.raw(statement).execute(db)));
   }
   return measured;

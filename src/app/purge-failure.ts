@@ -24,7 +24,7 @@ function isServerError(error: unknown, codes: RegExp): boolean {
   return error instanceof pg.DatabaseError && codes.test(error.code ?? "");
 }
 
-/** What Node and the driver report of a connection is an error of no class of its own. */
+/** Node and the driver report the loss of a connection as a plain Error: these classes show a fault of the program. */
 function isBug(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
 }

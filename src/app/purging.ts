@@ -13,7 +13,7 @@ import { purgeFailure } from "./purge-failure.ts";
 
 /** Purges that run while the service does. Disposing waits until they have ended. */
 interface Purging extends AsyncDisposable {
-  /** Ends the purge that runs after its batch, or after SHUTDOWN_TIMEOUT in the middle of one. None begins from now on. */
+  /** Ends the running purge after its batch, or within it after SHUTDOWN_TIMEOUT. No other purge begins. */
   stop(): void;
 }
 
@@ -40,7 +40,7 @@ export function purgeRepeatedly(
   const stopping = new AbortController();
   const cancelling = new AbortController();
   let cancelTimer: NodeJS.Timeout | undefined;
-  /** What the log says already. */
+  /** The state that was logged last: it is not logged again. */
   let reported = "";
 
   function report(state: string, write: () => void): void {

@@ -38,7 +38,7 @@ export const settings = {
   DATABASE_URL_FILE: {
     ...databaseUrlFile("DATABASE_URL_FILE"),
     default: undefined,
-    help: "File with the URL, instead of DATABASE_URL. The file is watched: the URL can change, its password for one, without a restart.",
+    help: "File with the URL, instead of DATABASE_URL. The file is watched: a new password, or any other change of the URL, needs no restart.",
   },
   DATABASE_READ_URL: {
     ...databaseUrl,

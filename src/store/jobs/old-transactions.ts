@@ -9,7 +9,7 @@ export interface OldTransaction {
   readonly since: Date | undefined;
 }
 
-/** How many transactions later something is old of which it is not known how long it lasts: replication slots and standbys tell no time. */
+/** The age, in transactions, from which a holder is old whose beginning is not known: replication slots and standbys report no time. */
 const maxAge = 1_000_000;
 
 /**

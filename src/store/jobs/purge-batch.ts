@@ -16,7 +16,7 @@ export interface PurgedBatch {
 /** How long, in milliseconds, a batch may take. The role's `statement_timeout` may be shorter. */
 export const batchTimeout = 5_000;
 
-/** How long, in milliseconds, its answer is waited for: after this the server does not answer. */
+/** How long, in milliseconds, the answer to a batch is waited for. After this the connection is closed. */
 const answerTimeout = 2 * batchTimeout;
 
 interface Row {

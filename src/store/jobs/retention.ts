@@ -145,7 +145,7 @@ async function explainPurgeError(db: Kysely<Tables>, error: unknown): Promise<un
   }
   // SQLSTATE undefined_function, undefined_table.
   if (code !== "42883" && code !== "42P01") return error;
-  // A schema on which the role has no USAGE, or that is not on its search_path, might as well not exist.
+  // PostgreSQL reports the same for a schema on which the role has no USAGE, or that is not on its search_path.
   const { rows } = await sql<{ schema: string; usable: boolean }>`
     select n.nspname as schema, has_schema_privilege(n.oid, 'usage') as usable
     from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace

@@ -45,7 +45,7 @@ async function build(db: QueryExecutorProvider, table: Table, name?: string): Pr
   await waitForBuilds(db, table);
   const found = await findIndexes(db, table, name);
   if (found.some(({ valid }) => valid)) return;
-  // What no process builds any more are the remains of a build that failed.
+  // An index that is not valid and that no process builds is left from a build that failed.
   for (const index of found) {
     await sql`drop index concurrently if exists ${sql.id(index.schema, index.name)}`.execute(db);
   }

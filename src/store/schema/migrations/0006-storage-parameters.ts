@@ -1,6 +1,6 @@
 import { type QueryExecutorProvider, sql } from "kysely";
 
-/** Those that pay, by measurement: see docs/evidence/retention.md. */
+/** Each is justified by a measurement: see docs/evidence/retention.md. */
 const parameters = {
   // Room for a row's next version in its page, which then changes no index.
   fillfactor: "90",
