@@ -214,7 +214,13 @@ describe("a batch that fails for its size is tried again with half as many rows"
         return null;
       end $$;
       create trigger once after delete on memory_job for each statement execute function once()`);
-    expect((await purgeNoting({ batch: 10 })).batches).toEqual([5, 10, 10, 5]);
+    // However slow the machine is, no batch takes any time.
+    vi.useFakeTimers({ toFake: ["performance"] });
+    try {
+      expect((await purgeNoting({ batch: 10 })).batches).toEqual([5, 10, 10, 5]);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test("down to one, and then its error is the purge's", async () => {
