@@ -79,6 +79,21 @@ test("what an operator has built concurrently before is kept", async () => {
   expect(await indexes()).toEqual(found);
 });
 
+test("a build that is canceled is a SchemaError: a statement_timeout would end each attempt", async () => {
+  await using writer = await connect(
+    "begin; insert into memory_job (req_id, status) values (gen_random_uuid(), 'pending')",
+  );
+  const refused = expect(migrateIndex()).rejects.toMatchObject({
+    name: "SchemaError",
+    message: expect.stringContaining("statement_timeout"),
+  });
+  await database.pool.query("select pg_cancel_backend($1)", [await buildWaits()]);
+  await refused;
+  await writer.query("commit");
+  expect(await migrateIndex()).toEqual(ran);
+  expect(await indexes()).toMatchObject(built);
+});
+
 test("in a schema with a name to be quoted", async () => {
   await database.pool.query('create schema "Quoted ""Schema"');
   await using session = openSession(database.url, '-c search_path="Quoted\\ ""Schema"');

@@ -55,6 +55,7 @@ async function build(db: QueryExecutorProvider, table: Table, name?: string): Pr
       db,
     );
   } catch (error) {
+    if (isCanceled(error)) throw new SchemaError(buildWasCanceled, { cause: error });
     if (!isDuplicateTable(error)) throw error;
     // Another process may have begun to build it just now.
     if ((await findIndexes(db, table, name)).length === 0) throw new SchemaError(nameIsTaken(table));
@@ -109,6 +110,15 @@ async function findIndexes(db: QueryExecutorProvider, table: Table, name?: strin
       and not i.indisunique and i.indpred is null`.execute(db);
   return rows.filter((index) => name === undefined || index.name === name);
 }
+
+/** SQLSTATE query_canceled: by a timeout of the role, which would end each build, or by an operator. */
+function isCanceled(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && error.code === "57014";
+}
+
+const buildWasCanceled =
+  `the build of ${indexName} was canceled: if this role has a statement_timeout, build the index first, without one ` +
+  "(see docs/operate/upgrading.md), and migrate again";
 
 function isDuplicateTable(error: unknown): boolean {
   return error instanceof pg.DatabaseError && error.code === "42P07";
