@@ -2,7 +2,7 @@ import { isIP } from "node:net";
 import { longestDelay } from "../status/longest-delay.ts";
 import { ConnectionUrlError, encodeCredentials, isAmbiguous } from "../store/url/connection-url.ts";
 import { completeUrl, readDatabaseUrl } from "../store/url/database-url.ts";
-import { type UrlFile, urlFileAt } from "./url-file.ts";
+import { databaseUrlForm, type UrlFile, urlFileAt } from "./url-file.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -130,7 +130,7 @@ export const serverUrl: Kind<string> = {
 };
 
 export const databaseUrl: Kind<string> = {
-  takes: "a URL that begins with postgres:// or postgresql://",
+  takes: databaseUrlForm,
   read(value, env = {}) {
     try {
       const reading = readDatabaseUrl(value, env, "");

@@ -2,6 +2,9 @@ import { type Content, unreadable } from "../server/watched-files.ts";
 import { ConnectionUrlError } from "../store/url/connection-url.ts";
 import { completeUrl, readDatabaseUrl } from "../store/url/database-url.ts";
 
+/** What is accepted as the URL of a database, as the object of "takes" and "holds". */
+export const databaseUrlForm = "a URL that begins with postgres:// or postgresql://";
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** A file that holds the URL of a database, and nothing else. */
@@ -25,6 +28,7 @@ export class UrlFileError extends Error {
 /** @param setting that names the file. */
 export function urlFileAt(path: string, setting: string, env: Environment): UrlFile {
   const name = `${setting}=${path}`;
+  const refuse = (problem: string) => new UrlFileError([`${name} must hold ${databaseUrlForm}: ${problem}`]);
 
   function read(url: string): string {
     try {
@@ -33,7 +37,7 @@ export function urlFileAt(path: string, setting: string, env: Environment): UrlF
       return completeUrl(url, reading);
     } catch (error) {
       if (!(error instanceof ConnectionUrlError)) throw error;
-      throw new UrlFileError([`${name}: ${error.message}`]);
+      throw refuse(error.message);
     }
   }
 
@@ -43,8 +47,8 @@ export function urlFileAt(path: string, setting: string, env: Environment): UrlF
       if (typeof content !== "string") throw new UrlFileError([`${name} ${unreadable(content)}`]);
       const url = content.replace(/\r?\n$/, "");
       // A file that is being written is empty at first.
-      if (url === "") throw new UrlFileError([`${name} is empty`]);
-      if (/[\r\n]/.test(url)) throw new UrlFileError([`${name} holds more than one line`]);
+      if (url === "") throw refuse("it is empty");
+      if (/[\r\n]/.test(url)) throw refuse("it has several lines");
       return read(url);
     },
   };

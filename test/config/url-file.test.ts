@@ -69,33 +69,38 @@ describe.for(["DATABASE_URL", "DATABASE_READ_URL"])("%s_FILE", (name) => {
   });
 
   test.for([
-    { name: "an empty file", content: "", problem: " is empty" },
-    { name: "an empty line", content: "\n", problem: " is empty" },
-    { name: "two lines", content: `${url}\n\n`, problem: " holds more than one line" },
-    { name: "a comment", content: `# hunter2\n${url}`, problem: " holds more than one line" },
+    { name: "an empty file", content: "", problem: "it is empty" },
+    { name: "an empty line", content: "\n", problem: "it is empty" },
+    { name: "two lines", content: `${url}\n\n`, problem: "it has several lines" },
+    { name: "a comment", content: `# hunter2\n${url}`, problem: "it has several lines" },
     {
       name: "a variable",
       content: `DATABASE_URL=${url}`,
-      problem: ": it got something else, not shown since it may hold a secret",
+      problem: "it got something else, not shown since it may hold a secret",
     },
     {
       name: "a space",
       content: `${url} `,
-      problem: ": it has a space or a control character: percent-encode it (%20)",
+      problem: "it has a space or a control character: percent-encode it (%20)",
     },
     {
       name: "an unknown parameter",
       content: `${url}?hunter2`,
-      problem: ": what follows the ? must be parameters of the form name=value, with & between them",
+      problem: "what follows the ? must be parameters of the form name=value, with & between them",
     },
     {
       name: "a value that is refused",
       content: `${url}?sslmode=hunter2`,
-      problem: ": sslmode takes one of disable, allow, prefer, require, verify-ca, verify-full",
+      line: ": sslmode takes one of disable, allow, prefer, require, verify-ca, verify-full",
     },
-  ])("names itself and the path, and shows nothing of $name", async ({ content, problem }) => {
+  ])("names itself, the path and what is right, and shows nothing of $name", async ({
+    content,
+    problem,
+    line,
+  }) => {
     const file = await folder.write("bad", content);
-    expect(mistakesIn({ ...primary, [`${name}_FILE`]: file })).toEqual([`${name}_FILE=${file}${problem}`]);
+    const said = line ?? ` must hold a URL that begins with postgres:// or postgresql://: ${problem}`;
+    expect(mistakesIn({ ...primary, [`${name}_FILE`]: file })).toEqual([`${name}_FILE=${file}${said}`]);
   });
 
   test("is not shown when it is the URL itself", () => {
