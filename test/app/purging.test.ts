@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { startTestApp, type TestApp } from "../support/app.ts";
-import { createDatabase, type TestDatabase } from "../support/database.ts";
+import type { TestDatabase } from "../support/database.ts";
 import { createFolder } from "../support/folder.ts";
 import { metricValue } from "../support/metric.ts";
 import { startServing } from "../support/process.ts";
 import { startProxy } from "../support/proxy.ts";
 import { stopAtDelete } from "../support/purge-gate.ts";
-import { countJobs, startOtherPurger } from "../support/purging.ts";
+import { countJobs, createDatabaseToPurge, startOtherPurger } from "../support/purging.ts";
 import { createLogin } from "../support/roles.ts";
 import { insertAged } from "../support/rows.ts";
 
@@ -17,9 +17,7 @@ const hour = 3_600;
 let database: TestDatabase;
 
 beforeEach(async () => {
-  database = await createDatabase();
-  await insertAged(database.db, 12, 25 * hour);
-  await insertAged(database.db, 3, 24 * hour);
+  database = await createDatabaseToPurge();
 });
 afterEach(() => database[Symbol.asyncDispose]());
 

@@ -5,18 +5,13 @@ import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { cli, compileCache, type Running, run, runCli } from "../support/process.ts";
 import { startProxy } from "../support/proxy.ts";
 import { stopAtDelete } from "../support/purge-gate.ts";
-import { countJobs, startOtherPurger } from "../support/purging.ts";
+import { countJobs, createDatabaseToPurge, startOtherPurger } from "../support/purging.ts";
 import { createLogin } from "../support/roles.ts";
-import { insertAged } from "../support/rows.ts";
-
-const hour = 3_600;
 
 let database: TestDatabase;
 
 beforeEach(async () => {
-  database = await createDatabase();
-  await insertAged(database.db, 12, 25 * hour);
-  await insertAged(database.db, 3, 24 * hour);
+  database = await createDatabaseToPurge();
 });
 afterEach(() => database[Symbol.asyncDispose]());
 

@@ -1,24 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ConfigError, readConfig } from "../../src/config/config.ts";
-import type { Command } from "../../src/config/constraints.ts";
+import { readConfig } from "../../src/config/config.ts";
 import { redactConfig } from "../../src/config/redact.ts";
 import { type SettingName, settings } from "../../src/config/settings.ts";
 import { unknownVariableWarnings } from "../../src/config/unknown-variables.ts";
 import { createAuthority } from "../support/certificates.ts";
+import { mistakesIn } from "../support/config.ts";
 import { createFolder, type Folder } from "../support/folder.ts";
 
 const production = { NODE_ENV: "production", DATABASE_URL: "postgres://db.example/status" };
-
-/** The lines of the ConfigError, if there is one. */
-function mistakesIn(env: Readonly<Record<string, string>>, command: Command = "serve"): string[] {
-  try {
-    readConfig(env, command);
-    return [];
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return error.message.split("\n");
-  }
-}
 
 describe("readConfig", () => {
   test("an empty environment gives the defaults, durations in milliseconds", () => {

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ConfigError, readConfig } from "../../src/config/config.ts";
-import type { Command } from "../../src/config/constraints.ts";
+import { readConfig } from "../../src/config/config.ts";
 import { redactConfig } from "../../src/config/redact.ts";
+import { mistakesIn } from "../support/config.ts";
 import { createFolder, type Folder } from "../support/folder.ts";
 
 // DATABASE_URL_FILE and DATABASE_READ_URL_FILE: the URL of a database in a file.
@@ -15,17 +15,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => folder[Symbol.asyncDispose]());
-
-/** The lines of the ConfigError, if there is one. */
-function mistakesIn(env: Readonly<Record<string, string>>, command: Command = "serve"): string[] {
-  try {
-    readConfig(env, command);
-    return [];
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return error.message.split("\n");
-  }
-}
 
 test.for(["serve", "migrate"] as const)("%s has the URL as if it were set", async (command) => {
   const file = await folder.write("url", `${url}\n`);

@@ -4,7 +4,7 @@ import { createJobLedger } from "../../src/store/jobs/job-ledger.ts";
 import { migrate } from "../../src/store/schema/migrate.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { stopAtChoice, stopAtDelete } from "../support/purge-gate.ts";
-import { createLogin } from "../support/roles.ts";
+import { createLogin, hideRowsFromOwner } from "../support/roles.ts";
 import { insertAged, insertJob } from "../support/rows.ts";
 import { createUnprivilegedLogin, openSession } from "../support/schemas.ts";
 import { newReqId } from "../support/store.ts";
@@ -330,11 +330,7 @@ describe("row-level security", () => {
 
   test("that is forced upon the owner is an error, and no row stays for ever without one", async () => {
     await using owner = await createUnprivilegedLogin(database);
-    await database.pool.query(`
-      grant create on schema public to ${owner.role};
-      alter table memory_job owner to ${owner.role};
-      alter function memory_job_purge owner to ${owner.role};
-      alter table memory_job enable row level security, force row level security`);
+    await hideRowsFromOwner(database, owner.role);
     await expect(purge()).rejects.toMatchObject({
       code: "42501",
       message: expect.stringContaining("row-level security policy"),

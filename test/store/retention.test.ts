@@ -10,7 +10,7 @@ import {
 } from "../../src/store/jobs/retention.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { stopAtChoice, stopAtDelete } from "../support/purge-gate.ts";
-import { createLogin } from "../support/roles.ts";
+import { createLogin, hideRowsFromOwner } from "../support/roles.ts";
 import { insertAged, insertJob } from "../support/rows.ts";
 import { createUnprivilegedLogin, openSession } from "../support/schemas.ts";
 import { poolOptions } from "../support/store.ts";
@@ -368,11 +368,7 @@ describe("what keeps it from purging, and what to do", () => {
 
   test("an owner whose rows are hidden", async () => {
     await using owner = await createUnprivilegedLogin(database);
-    await database.pool.query(`
-      grant create on schema public to ${owner.role};
-      alter table memory_job owner to ${owner.role};
-      alter function memory_job_purge owner to ${owner.role};
-      alter table memory_job enable row level security, force row level security`);
+    await hideRowsFromOwner(database, owner.role);
     await expect(purgeFrom(owner.url)).rejects.toMatchObject({
       name: "PurgeDenied",
       message: expect.stringMatching(

@@ -38,3 +38,12 @@ export async function createLogin(
     },
   };
 }
+
+/** Makes a role the owner of the table and of memory_job_purge, from whom row-level security hides every row. */
+export async function hideRowsFromOwner({ pool }: Pick<TestDatabase, "pool">, role: string): Promise<void> {
+  await pool.query(`
+    grant create on schema public to ${role};
+    alter table memory_job owner to ${role};
+    alter function memory_job_purge owner to ${role};
+    alter table memory_job enable row level security, force row level security`);
+}
