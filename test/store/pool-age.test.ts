@@ -4,14 +4,13 @@ import { syncBuiltinESMExports } from "node:module";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openConnections } from "../../src/store/connections/connections.ts";
-import { openDatabase } from "../../src/store/database.ts";
 import { createReader } from "../../src/store/reads/reader.ts";
 import { statusQueries } from "../../src/store/reads/status-query.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { startLoad } from "../support/load.ts";
 import { createLogin } from "../support/roles.ts";
 import { insertJob } from "../support/rows.ts";
-import { openTestConnections, poolOptions } from "../support/store.ts";
+import { openNoting, openTestConnections, poolOptions } from "../support/store.ts";
 
 // Connections that have reached their age are replaced, and no call notices.
 
@@ -39,24 +38,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => database[Symbol.asyncDispose]());
-
-function open(url: string, size: number, maxAge?: number) {
-  const lost: unknown[] = [];
-  const opened = openDatabase({
-    ...poolOptions,
-    url,
-    size,
-    maxInFlight: size,
-    flushAt: 1,
-    ...(maxAge !== undefined && { maxAge }),
-    onLost: (error) => lost.push(error),
-    onNotReplaced: (error) => lost.push(error),
-    onBreaker(cause) {
-      if (cause !== undefined) throw cause;
-    },
-  });
-  return { ...opened, lost, [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose]() };
-}
 
 /** A way to the database by another address. */
 async function startForward(host: string, port: number) {
@@ -102,7 +83,7 @@ async function backends(): Promise<number[]> {
 test.for([
   1, 2, 4,
 ])("a pool of %d under load replaces its connections one by one, and no call fails", async (size) => {
-  await using busy = open(database.url, size, 50);
+  await using busy = openNoting(database.url, size, 50);
   const load = startLoad(busy.statuses, reqId);
   const seen = new Set<number>();
   await expect
@@ -113,7 +94,7 @@ test.for([
     })
     .toBeGreaterThan(3 * size);
   expect(await load.end()).toBeGreaterThan(0);
-  expect(busy.lost).toEqual([]);
+  expect(busy.errors).toEqual([]);
 });
 
 test("an idle connection is replaced, and none is opened in place of one that was closed", async () => {
@@ -170,7 +151,7 @@ test("an old connection stays in use while the server takes no new ones", async 
 test("a connection is replaced where the server takes no more than there are", async () => {
   await using login = await createLogin(database, "gomemory_reader");
   await database.pool.query(`alter role ${new URL(login.url).username} connection limit 2`);
-  await using busy = open(login.url, 4, 100);
+  await using busy = openNoting(login.url, 4, 100);
   const load = startLoad(busy.statuses, reqId);
   const seen = new Set<number>();
   await expect
@@ -201,13 +182,13 @@ test("the host's name is resolved anew: connections follow a change of DNS", asy
   const url = new URL(database.url);
   url.host = `moving.invalid:${before.port}`;
   url.search = "?target_session_attrs=read-write";
-  await using busy = open(url.href, 2, 100);
+  await using busy = openNoting(url.href, 2, 100);
   const load = startLoad(busy.statuses, reqId);
   await expect.poll(() => before.connections).toBe(2);
   address = "127.0.0.2";
   await expect.poll(() => [before.connections, after.connections]).toEqual([0, 2]);
   await load.end();
-  expect(busy.lost).toEqual([]);
+  expect(busy.errors).toEqual([]);
 });
 
 test("without an age, connections stay", async () => {

@@ -2,14 +2,13 @@ import { chmod } from "node:fs/promises";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { parseReqId } from "../../src/status/req-id.ts";
 import { openConnections } from "../../src/store/connections/connections.ts";
-import { openDatabase } from "../../src/store/database.ts";
 import { createDatabase, type TestDatabase } from "../support/database.ts";
 import { createFolder } from "../support/folder.ts";
 import { startLoad } from "../support/load.ts";
 import { startProxy } from "../support/proxy.ts";
 import { createLogin, type Login } from "../support/roles.ts";
 import { insertJob } from "../support/rows.ts";
-import { callWithin, poolOptions } from "../support/store.ts";
+import { callWithin, openNoting, poolOptions } from "../support/store.ts";
 
 // Credentials are rotated while calls are answered: not one call fails.
 
@@ -31,27 +30,6 @@ beforeEach(async () => {
   return () => login[Symbol.asyncDispose]();
 });
 
-/** A database of which each error of a connection is remembered. */
-function open(url: string, size: number, maxAge?: number) {
-  const errors: unknown[] = [];
-  const note = (error: unknown) => void errors.push(error);
-  const opened = openDatabase({
-    ...poolOptions,
-    url,
-    size,
-    maxInFlight: size,
-    flushAt: 1,
-    ...(maxAge !== undefined && { maxAge }),
-    onLost: note,
-    onLimited: note,
-    onNotReplaced: note,
-    onBreaker(cause) {
-      if (cause !== undefined) note(cause);
-    },
-  });
-  return { ...opened, errors, [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose]() };
-}
-
 async function backends(user = role): Promise<number[]> {
   const { rows } = await database.pool.query<{ pid: number }>(
     "select pid from pg_stat_activity where usename = $1 and application_name like 'gomemory-status@%'",
@@ -71,7 +49,7 @@ function withPassword(password: string): string {
 test.for([
   1, 4,
 ])("a password changes in the database and then in the URL, with a pool of %d", async (size) => {
-  await using busy = open(login.url, size);
+  await using busy = openNoting(login.url, size);
   const load = startLoad(busy.statuses, reqId);
   await expect.poll(() => backends()).toHaveLength(size);
   const before = await backends();
@@ -85,7 +63,7 @@ test.for([
 });
 
 test("a password changes in the URL first: the old connections stay in use until the database takes the new one", async () => {
-  await using busy = open(login.url, 4);
+  await using busy = openNoting(login.url, 4);
   const load = startLoad(busy.statuses, reqId);
   await expect.poll(() => backends()).toHaveLength(4);
   const before = await backends();
@@ -99,7 +77,7 @@ test("a password changes in the URL first: the old connections stay in use until
 });
 
 test("calls share the connections that are open while the database refuses the old password", async () => {
-  await using busy = open(login.url, 4);
+  await using busy = openNoting(login.url, 4);
   await busy.probe(AbortSignal.timeout(10_000));
   await setPassword("next");
   const load = startLoad(busy.statuses, reqId);
@@ -113,7 +91,7 @@ test("calls share the connections that are open while the database refuses the o
 });
 
 test("calls have all connections again once the database accepts the password", async () => {
-  await using busy = open(login.url, 4);
+  await using busy = openNoting(login.url, 4);
   await busy.probe(AbortSignal.timeout(10_000));
   await setPassword("next");
   const load = startLoad(busy.statuses, reqId);
@@ -126,7 +104,7 @@ test("calls have all connections again once the database accepts the password", 
 });
 
 test("without any connection, the database is gone while it refuses the password, and back once the URL has changed", async () => {
-  await using idle = open(withPassword("next"), 2);
+  await using idle = openNoting(withPassword("next"), 2);
   await expect(idle.probe(AbortSignal.timeout(10_000))).rejects.toMatchObject({ code: "28P01" });
   idle.changeUrl(login.url);
   await idle.probe(AbortSignal.timeout(10_000));
@@ -134,7 +112,7 @@ test("without any connection, the database is gone while it refuses the password
 
 test("another user: the old one can be dropped once it has no session", async () => {
   await using next = await createLogin(database, "gomemory_reader");
-  await using busy = open(login.url, 4);
+  await using busy = openNoting(login.url, 4);
   const load = startLoad(busy.statuses, reqId);
   await expect.poll(() => backends()).toHaveLength(4);
   busy.changeUrl(next.url);
@@ -147,7 +125,7 @@ test("another user: the old one can be dropped once it has no session", async ()
 test("another host: idle connections lead there without a call", async () => {
   await using before = await startProxy(login.url);
   await using after = await startProxy(login.url);
-  await using idle = open(before.url, 2);
+  await using idle = openNoting(before.url, 2);
   await idle.probe(AbortSignal.timeout(10_000));
   expect(before.connections).toBe(1);
   idle.changeUrl(after.url);
@@ -156,7 +134,7 @@ test("another host: idle connections lead there without a call", async () => {
 });
 
 test("a URL that leads nowhere is not used for what is open, and the next one is", async () => {
-  await using idle = open(login.url, 2);
+  await using idle = openNoting(login.url, 2);
   await idle.probe(AbortSignal.timeout(10_000));
   const before = await backends();
   await using gone = await startProxy(login.url);
@@ -191,7 +169,7 @@ test("a URL that leads nowhere costs one connection where there is no room for a
 });
 
 test("a URL that has changed again while it was tried is not used for what is open", async () => {
-  await using idle = open(login.url, 2);
+  await using idle = openNoting(login.url, 2);
   await idle.probe(AbortSignal.timeout(10_000));
   const before = await backends();
   await using gone = await startProxy(login.url);
@@ -214,7 +192,7 @@ test("a passfile is read for each connection: a password changes there, and conn
   await chmod(passfile, 0o600);
   old.password = "";
   old.search = `?passfile=${encodeURIComponent(passfile)}`;
-  await using busy = open(old.href, 4, 200);
+  await using busy = openNoting(old.href, 4, 200);
   const load = startLoad(busy.statuses, reqId);
   await expect.poll(() => backends()).toHaveLength(4);
   await setPassword("next");

@@ -4,6 +4,7 @@ import { StatusError } from "../../src/status/errors.ts";
 import { parseReqId, type ReqId } from "../../src/status/req-id.ts";
 import type { StatusOutcome } from "../../src/status/status-store.ts";
 import { type Connections, openConnections } from "../../src/store/connections/connections.ts";
+import { openDatabase } from "../../src/store/database.ts";
 
 /** What every pool of a test has in common. Times in milliseconds. */
 export const poolOptions = { connectTimeout: 1_000, onLost() {} };
@@ -38,4 +39,25 @@ export async function getStatus(url: string, reqId: string): Promise<string | nu
   const response = await fetch(`${url}/get_status/${reqId}`);
   const { status } = (await response.json()) as { status?: string };
   return status ?? response.headers.get("error-reason");
+}
+
+/** A database of which each error of a connection is remembered. */
+export function openNoting(url: string, size: number, maxAge?: number) {
+  const errors: unknown[] = [];
+  const note = (error: unknown) => void errors.push(error);
+  const opened = openDatabase({
+    ...poolOptions,
+    url,
+    size,
+    maxInFlight: size,
+    flushAt: 1,
+    ...(maxAge !== undefined && { maxAge }),
+    onLost: note,
+    onLimited: note,
+    onNotReplaced: note,
+    onBreaker(cause) {
+      if (cause !== undefined) note(cause);
+    },
+  });
+  return { ...opened, errors, [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose]() };
 }
