@@ -118,8 +118,8 @@ export async function startApp(
       },
     }),
   );
-  // Disposed of in reverse order: the purge is told to end, readiness reports "not ready" first, the delay lets load balancers notice, then the
-  // listener closes, and what is held ends meanwhile.
+  // Disposed of in reverse order: the purge is told to end, readiness reports "not ready", the delay lets load balancers notice,
+  // then the listener closes, and what is held ends meanwhile.
   started.defer(() => watching.drain(shareOfShutdown * config.SHUTDOWN_TIMEOUT));
   if (config.SHUTDOWN_DELAY !== undefined) started.defer(() => pause(config.SHUTDOWN_DELAY));
   started.use(readiness);

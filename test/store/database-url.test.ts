@@ -4,25 +4,14 @@ import os from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
-import { ConfigError, readConfig } from "../../src/config/config.ts";
-import type { Command } from "../../src/config/constraints.ts";
+import { readConfig } from "../../src/config/config.ts";
 import { redactConfig } from "../../src/config/redact.ts";
 import { sessionVariables, type UrlParameter, urlParameters } from "../../src/store/url/parameters.ts";
 import { readTarget } from "../../src/store/url/target.ts";
+import { mistakesIn } from "../support/config.ts";
 import { createFolder } from "../support/folder.ts";
 
 type Environment = Readonly<Record<string, string>>;
-
-/** Every line that the service complains with. */
-function mistakesIn(env: Environment, command: Command = "serve"): string[] {
-  try {
-    readConfig(env, command);
-    return [];
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return error.message.split("\n");
-  }
-}
 
 /** How the service connects with these settings. */
 function targetOf(url: string, env: Environment = {}) {
