@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Kysely } from "kysely";
+import type { Config } from "../config/config.ts";
 import type { EmbeddedPostgres } from "../store/embedded/embedded.ts";
 import type { ExampleJob } from "../store/embedded/example-jobs.ts";
 import type { Tables } from "../store/schema/tables.ts";
@@ -21,6 +22,17 @@ export async function startEmbeddedPostgres(log: Log, signal: AbortSignal): Prom
     signal,
     log: (line) => log.debug({ line }, "postgres"),
   });
+}
+
+/** @returns the URL of the configured database, or of the embedded one, which runs until it is disposed of. */
+export async function openUrl(
+  { DATABASE_URL: url }: Pick<Config, "DATABASE_URL">,
+  log: Log,
+  signal: AbortSignal,
+): Promise<AsyncDisposable & { readonly url: string }> {
+  return url === undefined
+    ? await startEmbeddedPostgres(log, signal)
+    : { url, [Symbol.asyncDispose]: async () => {} };
 }
 
 /** @returns jobs of the embedded database to ask for. */

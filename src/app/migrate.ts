@@ -4,13 +4,12 @@ import { openMigrator } from "../store/schema/migrator.ts";
 import { newerSchema } from "../store/schema/schema.ts";
 import type { Log } from "../telemetry/log.ts";
 import { connectionOptions } from "./database.ts";
-import { startEmbeddedPostgres } from "./embedded.ts";
+import { openUrl } from "./embedded.ts";
 
 /** Brings the schema of the configured or of the embedded database up to this version. @throws as {@link migrateDatabase}. */
 export async function migrateApp(config: Config, log: Log, signal: AbortSignal): Promise<void> {
-  await using postgres =
-    config.DATABASE_URL === undefined ? await startEmbeddedPostgres(log, signal) : undefined;
-  await migrateDatabase(config, postgres?.url ?? config.DATABASE_URL ?? "", log, signal);
+  await using database = await openUrl(config, log, signal);
+  await migrateDatabase(config, database.url, log, signal);
 }
 
 /**

@@ -5,10 +5,10 @@ import { isDefinite } from "../store/schema/migrate.ts";
 import { SchemaError } from "../store/schema/schema-error.ts";
 
 /** SQLSTATE insufficient_privilege. */
-const denied = /^42501$/;
+const denied = "42501";
 
 /** SQLSTATE read_only_sql_transaction: a standby, which may be promoted. */
-const readOnly = /^25006$/;
+const readOnly = "25006";
 
 /**
  * @returns what an error of a purge means. `denied`: the database does not admit the role, or the role may not purge;
@@ -20,8 +20,8 @@ export function purgeFailure(error: unknown): "denied" | "unavailable" | "failur
   return isBug(error) || isDefinite(error) ? "failure" : "unavailable";
 }
 
-function isServerError(error: unknown, codes: RegExp): boolean {
-  return error instanceof pg.DatabaseError && codes.test(error.code ?? "");
+function isServerError(error: unknown, code: string): boolean {
+  return error instanceof pg.DatabaseError && error.code === code;
 }
 
 /** Node and the driver report the loss of a connection as a plain Error: these classes show a fault of the program. */

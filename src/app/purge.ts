@@ -3,7 +3,7 @@ import { abortable } from "../status/abort.ts";
 import { openRetention, type PurgeProgress, type Retention } from "../store/jobs/retention.ts";
 import type { Log } from "../telemetry/log.ts";
 import { connectionOptions } from "./database.ts";
-import { startEmbeddedPostgres } from "./embedded.ts";
+import { openUrl } from "./embedded.ts";
 
 export type { PurgeProgress };
 
@@ -24,10 +24,8 @@ export async function purgeApp(
   signal: AbortSignal,
   onBatch: (progress: PurgeProgress) => void,
 ): Promise<void> {
-  await using postgres =
-    config.DATABASE_URL === undefined ? await startEmbeddedPostgres(log, signal) : undefined;
-  const url = postgres?.url ?? config.DATABASE_URL ?? "";
-  await using retention = openRetention(connectionOptions(config, url, log));
+  await using database = await openUrl(config, log, signal);
+  await using retention = openRetention(connectionOptions(config, database.url, log));
   await purgeOver(retention, command, log, signal, onBatch);
 }
 
